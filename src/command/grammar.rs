@@ -1,0 +1,297 @@
+//! The commands and their options, as clap knows them. `help` is made from the same definition.
+//!
+//! clap only sorts words here: what they mean is read in `reference` and `command`, and errors
+//! become [`Problem`]s, since clap's own texts are made for terminals.
+
+use std::fmt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use super::{Problem, Shown};
+use crate::model::Method;
+
+/// The command that explains the others.
+pub(super) const HELP_VERB: &str = "help";
+
+/// The command that is meant when the first word is none.
+pub(super) const DEFAULT_VERB: &str = "upgrade";
+
+/// The words after `!upgrade`, beginning with the command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "!upgrade",
+    no_binary_name = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Line {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// A command with its words. The doc comment is its help; `after_help` is an example, for which
+/// every command has one.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Upgrade a room. You see the plan first, and nothing changes before you say yes.
+    #[command(
+        name = DEFAULT_VERB,
+        after_help = "!upgrade #community:example.org 12 --reason \"New rules about creators\""
+    )]
+    Upgrade {
+        #[command(flatten)]
+        upgrade: UpgradeWords,
+        /// Begin at once, without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what an upgrade would do, without doing it.
+    #[command(after_help = "!upgrade plan #community:example.org 12")]
+    Plan(UpgradeWords),
+    /// Say yes to a plan.
+    #[command(after_help = "!upgrade confirm 7")]
+    Confirm {
+        /// The number in the plan.
+        #[arg(value_name = "id")]
+        id: String,
+    },
+    /// Drop a plan, or stop a job while that is still possible.
+    #[command(after_help = "!upgrade cancel 7")]
+    Cancel {
+        /// The number of the plan or job.
+        #[arg(value_name = "id")]
+        id: String,
+    },
+    /// Show how a job is doing, or all that are running.
+    #[command(after_help = "!upgrade status 7")]
+    Status {
+        /// The number of a job, or its room.
+        #[arg(value_name = "id|room")]
+        job: Option<String>,
+    },
+    /// List the latest jobs.
+    #[command(after_help = "!upgrade list --all")]
+    List {
+        /// List every job there was.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Try again after a job got stuck.
+    #[command(after_help = "!upgrade retry 7")]
+    Retry {
+        /// The number of the job.
+        #[arg(value_name = "id")]
+        id: String,
+    },
+    /// Compare the rooms once more, and tick off what has been done since.
+    #[command(after_help = "!upgrade verify 7")]
+    Verify {
+        /// The number of the job.
+        #[arg(value_name = "id")]
+        id: String,
+    },
+    /// Explain the commands, or one of them.
+    #[command(name = HELP_VERB, after_help = "!upgrade help plan")]
+    Help {
+        /// The command to explain.
+        #[arg(value_name = "command")]
+        command: Option<String>,
+    },
+}
+
+/// The words that say what to upgrade, and how.
+#[derive(Debug, Args)]
+pub(super) struct UpgradeWords {
+    /// The room: its address, its id, or a link to it.
+    #[arg(value_name = "room")]
+    pub(super) room: String,
+    /// The room version to upgrade to. Without it, the configured one.
+    #[arg(value_name = "version")]
+    pub(super) version: Option<String>,
+    /// The room version, written as an option.
+    #[arg(long = "version", id = "version-option", value_name = "version")]
+    pub(super) version_option: Vec<String>,
+    /// How the new room is made.
+    #[arg(long, value_name = "method")]
+    pub(super) method: Option<MethodWord>,
+    /// One more creator of the new room. Can be given several times.
+    #[arg(long, value_name = "@user:server")]
+    pub(super) creator: Vec<String>,
+    /// Why, in quotation marks. Members will read it.
+    #[arg(long, value_name = "text")]
+    pub(super) reason: Option<String>,
+}
+
+/// A [`Method`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MethodWord {
+    Server,
+}
+
+impl From<MethodWord> for Method {
+    fn from(word: MethodWord) -> Self {
+        match word {
+            MethodWord::Server => Self::Server,
+        }
+    }
+}
+
+/// The name of a command, to explain it. Only names of commands that exist can be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic(String);
+
+impl Topic {
+    /// The name as it is typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a word is the name of a command. Phones capitalise, hence any case.
+pub(super) fn is_verb(word: &str) -> bool {
+    verb_name(word).is_some()
+}
+
+/// Finds the command that is explained under `word`.
+///
+/// # Errors
+///
+/// [`Problem::UnknownCommand`], with the most similar one.
+pub(super) fn topic(word: &str) -> Result<Topic, Problem> {
+    if let Some(name) = verb_name(word) {
+        return Ok(Topic(name));
+    }
+    // clap knows what the word looks like.
+    let suggestion = Line::try_parse_from([word]).err().and_then(|error| {
+        if error.kind() == ErrorKind::InvalidSubcommand {
+            suggested(&error)
+        } else {
+            None
+        }
+    });
+    Err(Problem::UnknownCommand {
+        word: Shown::from(word),
+        suggestion,
+    })
+}
+
+/// Puts the command in front that is meant, and names it. A first word that cannot be the beginning
+/// of an upgrade stays, for clap to suggest what it could be.
+pub(super) fn with_verb(mut words: Vec<String>) -> (Option<Topic>, Vec<String>) {
+    let Some(first) = words.first_mut() else {
+        return (None, words);
+    };
+    if let Some(name) = verb_name(first) {
+        name.clone_into(first);
+        return (Some(Topic(name)), words);
+    }
+    if first.starts_with(['#', '!', '@', '$', '-']) || first.contains([':', '/', '.']) {
+        words.insert(0, DEFAULT_VERB.to_owned());
+        return (Some(Topic(DEFAULT_VERB.to_owned())), words);
+    }
+    (None, words)
+}
+
+/// Sorts the words of a command.
+///
+/// # Errors
+///
+/// Whatever does not fit the grammar.
+pub(super) fn parse(words: &[String]) -> Result<Verb, Problem> {
+    Line::try_parse_from(words)
+        .map(|line| line.verb)
+        .map_err(|error| problem(&error))
+}
+
+fn verb_name(word: &str) -> Option<String> {
+    let command = Line::command();
+    let mut names = command.get_subcommands().map(clap::Command::get_name);
+    names
+        .find(|name| name.eq_ignore_ascii_case(word))
+        .map(str::to_owned)
+}
+
+fn problem(error: &clap::Error) -> Problem {
+    let argument = first_text(error, ContextKind::InvalidArg).unwrap_or_default();
+    // clap names an option together with its value: `--reason <text>`.
+    let option = Shown::from(
+        argument
+            .split_once(" <")
+            .map_or(argument, |(option, _)| option),
+    );
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => Problem::UnknownCommand {
+            word: first_text(error, ContextKind::InvalidSubcommand)
+                .unwrap_or_default()
+                .into(),
+            suggestion: suggested(error),
+        },
+        ErrorKind::UnknownArgument if argument.starts_with('-') => Problem::UnknownOption {
+            word: argument.into(),
+            suggestion: first_text(error, ContextKind::SuggestedArg).map(str::to_owned),
+        },
+        ErrorKind::UnknownArgument => Problem::UnexpectedWord {
+            word: argument.into(),
+        },
+        ErrorKind::MissingRequiredArgument => Problem::Missing {
+            what: argument.to_owned(),
+        },
+        ErrorKind::InvalidValue => match first_text(error, ContextKind::InvalidValue) {
+            None | Some("") => Problem::MissingValue { option },
+            Some(word) => Problem::BadChoice {
+                option,
+                word: word.into(),
+                known: texts(error, ContextKind::ValidValue)
+                    .map(str::to_owned)
+                    .collect(),
+            },
+        },
+        ErrorKind::TooManyValues => Problem::NeedlessValue { option },
+        ErrorKind::ArgumentConflict => Problem::Repeated { option },
+        _ => Problem::Other,
+    }
+}
+
+fn suggested(error: &clap::Error) -> Option<String> {
+    first_text(error, ContextKind::SuggestedSubcommand).map(str::to_owned)
+}
+
+fn first_text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    texts(error, kind).next()
+}
+
+fn texts(error: &clap::Error, kind: ContextKind) -> impl Iterator<Item = &str> {
+    let texts = match error.get(kind) {
+        Some(ContextValue::String(text)) => std::slice::from_ref(text),
+        Some(ContextValue::Strings(texts)) => texts,
+        _ => &[],
+    };
+    texts.iter().map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn methods_are_written_as_the_model_writes_them() {
+        for word in MethodWord::value_variants() {
+            let name = word.to_possible_value().unwrap().get_name().to_owned();
+            assert_eq!(Method::from(*word).to_string(), name);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The grammar of `!upgrade`: from a message to a [`Command`], or to an answer that says what is
+//! wrong with it.
+//!
+//! Everything here is pure. Left out on purpose: who may do what (`permissions`), what a command
+//! does (`handlers`), and which messages are read at all (edits, notices and the bot's own messages
+//! are dropped before they get here).
+//!
+//! To add a command, add a variant to `grammar::Verb`; its doc comment is its help.
+
+mod error;
+mod grammar;
+mod help;
+mod pills;
+mod reference;
+mod words;
+
+use ruma::{OwnedUserId, RoomVersionId};
+
+pub use self::error::{CommandError, Expected, Found, Problem, Shown};
+pub use self::grammar::Topic;
+use self::grammar::{UpgradeWords, Verb};
+pub use self::help::help;
+use crate::model::{Confirmation, JobId, JobRef, RoomRef, UpgradeOptions};
+
+/// The word that a command begins with.
+pub const PREFIX: &str = "!upgrade";
+
+/// Longest command that is read, in bytes of the plain body without a quoted reply.
+///
+/// Room for a long reason and many creators; anything longer is a text that was pasted by accident.
+pub const MAX_COMMAND_BYTES: usize = 4_000;
+
+/// Longest `--reason`, in characters. Every member gets to read it.
+pub const MAX_REASON_CHARS: usize = 500;
+
+/// Most `--creator` options in one command.
+pub const MAX_CREATORS: usize = 20;
+
+/// A text message as it came from the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incoming<'a> {
+    /// `body` of the event.
+    pub body: &'a str,
+    /// `formatted_body` of the event, where its format is `org.matrix.custom.html`.
+    pub formatted_body: Option<&'a str>,
+}
+
+/// What somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Upgrade a room, or only plan to.
+    Upgrade(UpgradeCommand),
+    /// Say yes to a plan.
+    Confirm(JobId),
+    /// Give up a plan, or stop a job.
+    Cancel(JobId),
+    /// Show one job, or all active ones.
+    Status(Option<JobRef>),
+    /// Show the jobs there were.
+    List(ListScope),
+    /// Go on with a job that is stuck.
+    Retry(JobId),
+    /// Compare the rooms of a job once more.
+    Verify(JobId),
+    /// Explain the commands, or one of them.
+    Help(Option<Topic>),
+}
+
+/// The words of `!upgrade <room>` and `!upgrade plan <room>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpgradeCommand {
+    /// The room to upgrade.
+    pub room: RoomRef,
+    /// How.
+    pub options: UpgradeOptions,
+    /// Whether to wait for a yes.
+    pub confirmation: Confirmation,
+}
+
+/// Which jobs `!upgrade list` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListScope {
+    /// The latest.
+    Recent,
+    /// All there ever were.
+    All,
+}
+
+/// What a sender must be allowed to do for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Ask: nothing changes in any room.
+    Ask,
+    /// Change rooms or jobs.
+    Change,
+}
+
+impl Command {
+    /// What the sender must be allowed to do.
+    #[must_use]
+    pub fn needs(&self) -> Need {
+        match self {
+            Self::Upgrade(upgrade) => match upgrade.confirmation {
+                Confirmation::PlanOnly => Need::Ask,
+                Confirmation::Ask | Confirmation::Given => Need::Change,
+            },
+            Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Help(_) => Need::Ask,
+            Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) => Need::Change,
+        }
+    }
+}
+
+/// Whether a message with this body is a command. Cheap, for the receive loop.
+///
+/// [`parse`] returns `Some` for exactly these messages.
+#[must_use]
+pub fn concerns_us(body: &str) -> bool {
+    arguments(without_quoted_reply(body)).is_some()
+}
+
+/// Reads a command. `None`: the message is not for us.
+///
+/// # Errors
+///
+/// The inner error says in its `Display` what is wrong and what to write instead; it is meant as
+/// the answer to the sender.
+#[must_use]
+pub fn parse(message: &Incoming<'_>) -> Option<Result<Command, CommandError>> {
+    let text = without_quoted_reply(message.body);
+    let arguments_in_body = arguments(text)?;
+    if text.len() > MAX_COMMAND_BYTES {
+        let problem = Problem::TooLong { bytes: text.len() };
+        return Some(Err(CommandError {
+            problem,
+            topic: None,
+        }));
+    }
+    let with_links = message.formatted_body.and_then(pills::text_with_links);
+    // The body decides whether a message is a command; HTML that says something else is ignored.
+    let arguments = with_links
+        .as_deref()
+        .and_then(arguments)
+        .unwrap_or(arguments_in_body);
+    Some(read(arguments))
+}
+
+/// What follows the prefix, if `text` begins with it as a whole word. Phones capitalise the first
+/// word of a message, hence any case.
+fn arguments(text: &str) -> Option<&str> {
+    let text = text.trim_start();
+    let (prefix, rest) = text.split_at_checked(PREFIX.len())?;
+    let whole_word = rest.chars().next().is_none_or(char::is_whitespace);
+    (prefix.eq_ignore_ascii_case(PREFIX) && whole_word).then_some(rest)
+}
+
+/// The body without the quotation that older clients put in front of a reply.
+///
+/// Its first line names the sender, `> <@user:server> text` or `> * <@user:server> text`; a quotation
+/// that somebody typed does not, and stays.
+fn without_quoted_reply(body: &str) -> &str {
+    if !(body.starts_with("> <@") || body.starts_with("> * <@")) {
+        return body;
+    }
+    let mut rest = body;
+    while rest.starts_with('>') {
+        rest = rest.split_once('\n').map_or("", |(_, after)| after);
+    }
+    rest
+}
+
+/// Reads what follows the prefix.
+fn read(arguments: &str) -> Result<Command, CommandError> {
+    let words = words::split(arguments).map_err(|problem| CommandError {
+        problem,
+        topic: None,
+    })?;
+    if words.is_empty() {
+        return Ok(Command::Help(None));
+    }
+    let (topic, words) = grammar::with_verb(words);
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        return Ok(Command::Help(topic));
+    }
+    grammar::parse(&words)
+        .and_then(command)
+        // Who fails to ask for help is better sent to the list.
+        .map_err(|problem| CommandError {
+            problem,
+            topic: topic.filter(|topic| topic.as_str() != grammar::HELP_VERB),
+        })
+}
+
+/// Gives the words of a command their meaning.
+fn command(verb: Verb) -> Result<Command, Problem> {
+    Ok(match verb {
+        Verb::Upgrade { upgrade, yes: true } => upgrade_command(upgrade, Confirmation::Given)?,
+        Verb::Upgrade {
+            upgrade,
+            yes: false,
+        } => upgrade_command(upgrade, Confirmation::Ask)?,
+        Verb::Plan(upgrade) => upgrade_command(upgrade, Confirmation::PlanOnly)?,
+        Verb::Confirm { id } => Command::Confirm(reference::job(&id)?),
+        Verb::Cancel { id } => Command::Cancel(reference::job(&id)?),
+        Verb::Status { job } => {
+            Command::Status(job.as_deref().map(reference::job_or_room).transpose()?)
+        }
+        Verb::List { all: true } => Command::List(ListScope::All),
+        Verb::List { all: false } => Command::List(ListScope::Recent),
+        Verb::Retry { id } => Command::Retry(reference::job(&id)?),
+        Verb::Verify { id } => Command::Verify(reference::job(&id)?),
+        Verb::Help { command } => {
+            Command::Help(command.as_deref().map(grammar::topic).transpose()?)
+        }
+    })
+}
+
+fn upgrade_command(words: UpgradeWords, confirmation: Confirmation) -> Result<Command, Problem> {
+    let room = reference::room(&words.room)?;
+    let options = UpgradeOptions {
+        version: version(words.version.iter().chain(&words.version_option))?,
+        method: words.method.map(Into::into),
+        creators: creators(&words.creator)?,
+        reason: reason(words.reason)?,
+    };
+    Ok(Command::Upgrade(UpgradeCommand {
+        room,
+        options,
+        confirmation,
+    }))
+}
+
+/// The version, which may be given by position and by option as long as both say the same.
+fn version<'a>(given: impl Iterator<Item = &'a String>) -> Result<Option<RoomVersionId>, Problem> {
+    let mut version: Option<RoomVersionId> = None;
+    for word in given {
+        // ruma also takes upper case, which the grammar of the specification does not
+        // (https://spec.matrix.org/v1.16/rooms/#room-version-grammar).
+        let next = RoomVersionId::try_from(word.as_str())
+            .ok()
+            .filter(|id| !id.as_str().contains(|c: char| c.is_ascii_uppercase()))
+            .ok_or_else(|| Problem::BadVersion { word: word.into() })?;
+        match &version {
+            Some(first) if *first != next => {
+                return Err(Problem::TwoVersions {
+                    first: first.as_str().into(),
+                    second: next.as_str().into(),
+                });
+            }
+            _ => version = Some(next),
+        }
+    }
+    Ok(version)
+}
+
+fn creators(words: &[String]) -> Result<Vec<OwnedUserId>, Problem> {
+    if words.len() > MAX_CREATORS {
+        return Err(Problem::TooManyCreators { given: words.len() });
+    }
+    let mut creators = Vec::new();
+    for word in words {
+        let user = reference::user(word)?;
+        if !creators.contains(&user) {
+            creators.push(user);
+        }
+    }
+    Ok(creators)
+}
+
+fn reason(text: Option<String>) -> Result<Option<String>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let text = text.trim();
+    let chars = text.chars().count();
+    if chars > MAX_REASON_CHARS {
+        return Err(Problem::ReasonTooLong { chars });
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

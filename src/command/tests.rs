@@ -1,0 +1,505 @@
+//! Tests of the parser as a whole: tables of commands and answers, and properties.
+//!
+//! Single parts are tested where they are.
+
+use proptest::prelude::*;
+use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
+
+use super::*;
+use crate::model::{Method, RoomName};
+
+fn read_body(body: &str) -> Option<Result<Command, CommandError>> {
+    parse(&Incoming {
+        body,
+        formatted_body: None,
+    })
+}
+
+fn accepted(body: &str) -> Command {
+    read_body(body)
+        .expect(body)
+        .unwrap_or_else(|error| panic!("{body}: {error}"))
+}
+
+fn answer(body: &str) -> String {
+    read_body(body).expect(body).expect_err(body).to_string()
+}
+
+fn alias() -> RoomRef {
+    RoomRef {
+        name: RoomName::Alias(owned_room_alias_id!("#a:b.org")),
+        via: Vec::new(),
+    }
+}
+
+fn upgrade(options: UpgradeOptions, confirmation: Confirmation) -> Command {
+    Command::Upgrade(UpgradeCommand {
+        room: alias(),
+        options,
+        confirmation,
+    })
+}
+
+fn to_12() -> UpgradeOptions {
+    UpgradeOptions {
+        version: Some(RoomVersionId::V12),
+        ..UpgradeOptions::default()
+    }
+}
+
+#[test]
+fn which_messages_are_ours() {
+    let cases = [
+        ("!upgrade", true),
+        ("  \n!upgrade help", true),
+        ("!Upgrade\u{a0}help", true),
+        ("!upgrade\n#a:b", true),
+        ("!upgrades", false),
+        ("!upgrade#a:b", false),
+        ("upgrade", false),
+        ("please !upgrade", false),
+        ("> <@a:b> !upgrade", false),
+        ("> <@a:b> hello\n> more\n\n!upgrade list", true),
+        ("> * <@a:b> waves\n\n!upgrade list", true),
+        ("> quoted by hand\n\n!upgrade list", false),
+        ("!upgradé", false),
+        ("", false),
+    ];
+    for (body, ours) in cases {
+        assert_eq!(concerns_us(body), ours, "{body:?}");
+        assert_eq!(read_body(body).is_some(), ours, "{body:?}");
+    }
+}
+
+#[test]
+fn commands() {
+    let job = JobId(7);
+    let all_options = UpgradeOptions {
+        version: Some(RoomVersionId::V11),
+        method: Some(Method::Server),
+        creators: vec![owned_user_id!("@c:d"), owned_user_id!("@e:f")],
+        reason: Some("it's time".to_owned()),
+    };
+    let none = UpgradeOptions::default;
+    let cases = [
+        ("!upgrade", Command::Help(None)),
+        ("!upgrade help", Command::Help(None)),
+        (
+            "!upgrade help Confirm",
+            Command::Help(Some(grammar::topic("confirm").unwrap())),
+        ),
+        (
+            "!upgrade --help",
+            Command::Help(Some(grammar::topic("upgrade").unwrap())),
+        ),
+        ("!upgrade #a:b.org", upgrade(none(), Confirmation::Ask)),
+        (
+            "!upgrade upgrade #a:b.org",
+            upgrade(none(), Confirmation::Ask),
+        ),
+        ("!upgrade #a:b.org 12", upgrade(to_12(), Confirmation::Ask)),
+        (
+            "!upgrade\n#a:b.org\n12",
+            upgrade(to_12(), Confirmation::Ask),
+        ),
+        (
+            "!upgrade --yes #a:b.org 12",
+            upgrade(to_12(), Confirmation::Given),
+        ),
+        (
+            "!Upgrade —yes —version 12 #a:b.org",
+            upgrade(to_12(), Confirmation::Given),
+        ),
+        (
+            "!upgrade --version=12 #a:b.org 12",
+            upgrade(to_12(), Confirmation::Ask),
+        ),
+        (
+            "!upgrade plan #a:b.org --version 12",
+            upgrade(to_12(), Confirmation::PlanOnly),
+        ),
+        (
+            "!upgrade Plan matrix:r/a:b.org 12",
+            upgrade(to_12(), Confirmation::PlanOnly),
+        ),
+        (
+            "!upgrade --reason “it's time” --creator @c:d #a:b.org --method server \
+             --creator @e:f 11 --creator @c:d",
+            upgrade(all_options, Confirmation::Ask),
+        ),
+        (
+            "!upgrade #a:b.org --reason ''",
+            upgrade(none(), Confirmation::Ask),
+        ),
+        ("!upgrade confirm 7", Command::Confirm(job)),
+        ("!upgrade confirm #7", Command::Confirm(job)),
+        ("!upgrade cancel 7", Command::Cancel(job)),
+        ("!upgrade status", Command::Status(None)),
+        ("!upgrade status #7", Command::Status(Some(JobRef::Id(job)))),
+        (
+            "!upgrade status #a:b.org",
+            Command::Status(Some(JobRef::Room(alias()))),
+        ),
+        ("!upgrade list", Command::List(ListScope::Recent)),
+        ("!upgrade list --all", Command::List(ListScope::All)),
+        ("!upgrade retry 7", Command::Retry(job)),
+        ("!upgrade verify 7", Command::Verify(job)),
+        (
+            "> <@a:b> plan 7\n\n!upgrade confirm 7",
+            Command::Confirm(job),
+        ),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(accepted(body), expected, "{body}");
+    }
+}
+
+#[test]
+fn pills() {
+    let formatted = r#"<mx-reply>!upgrade x</mx-reply>!upgrade plan
+        <a href="https://matrix.to/#/!r:b.org?via=b.org&amp;via=c.org">Our room</a> 12
+        --creator <a href="https://matrix.to/#/@c:d">Carol C</a>"#;
+    let message = Incoming {
+        body: "> <@a:b> x\n\n!upgrade plan Our room 12 --creator Carol C",
+        formatted_body: Some(formatted),
+    };
+    let expected = UpgradeCommand {
+        room: RoomRef {
+            name: RoomName::Id(owned_room_id!("!r:b.org")),
+            via: vec![owned_server_name!("b.org"), owned_server_name!("c.org")],
+        },
+        options: UpgradeOptions {
+            creators: vec![owned_user_id!("@c:d")],
+            ..to_12()
+        },
+        confirmation: Confirmation::PlanOnly,
+    };
+    assert_eq!(parse(&message), Some(Ok(Command::Upgrade(expected))));
+}
+
+#[test]
+fn html_that_is_no_command_does_not_hide_the_body() {
+    let link = r#"<a href="matrix:r/a:b">A</a>"#;
+    let cases = [
+        (
+            "!upgrade list",
+            Some(link),
+            Some(Ok(Command::List(ListScope::Recent))),
+        ),
+        // Markdown took the underscores.
+        (
+            "!upgrade list",
+            Some("!upgrade <em>x</em>"),
+            Some(Ok(Command::List(ListScope::Recent))),
+        ),
+        ("hello", Some("!upgrade list"), None),
+    ];
+    for (body, formatted_body, expected) in cases {
+        assert_eq!(
+            parse(&Incoming {
+                body,
+                formatted_body
+            }),
+            expected,
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn answers() {
+    let bodies = [
+        "!upgrade statsu",
+        "!upgrade xyzzy",
+        "!upgrade help stauts",
+        "!upgrade help xyzzy",
+        "!upgrade --yes",
+        "!upgrade confirm",
+        "!upgrade confirm seven",
+        "!upgrade confirm #a:b",
+        "!upgrade #room",
+        "!upgrade @user:b",
+        "!upgrade --yes plan #a:b",
+        "!upgrade https://matrix.to/#/!a:b/$c",
+        "!upgrade a:b",
+        "!upgrade #a:b 12 now",
+        "!upgrade #a:b --reason in three words",
+        "!upgrade #a:b --vresion 12",
+        "!upgrade plan #a:b --yes",
+        "!upgrade #a:b --yes=no",
+        "!upgrade #a:b --reason",
+        "!upgrade #a:b --reason a --reason b",
+        "!upgrade #a:b 12 --version 11",
+        "!upgrade #a:b V12!",
+        "!upgrade #a:b --method magic",
+        "!upgrade #a:b --creator user",
+        "!upgrade #a:b --reason \"not closed",
+        "!upgrade status x`y",
+    ];
+    let answers: Vec<String> = bodies
+        .iter()
+        .map(|body| format!("{body}\n    {}", answer(body)))
+        .collect();
+    insta::assert_snapshot!(answers.join("\n"), @r#"
+    !upgrade statsu
+        I do not know `statsu`. Did you mean `status`? Type `!upgrade help` to see all commands.
+    !upgrade xyzzy
+        I do not know `xyzzy`. Type `!upgrade help` to see all commands.
+    !upgrade help stauts
+        I do not know `stauts`. Did you mean `status`? Type `!upgrade help` to see all commands.
+    !upgrade help xyzzy
+        I do not know `xyzzy`. Type `!upgrade help` to see all commands.
+    !upgrade --yes
+        Something is missing: `<room>`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade confirm
+        Something is missing: `<id>`. Type `!upgrade help confirm` to see how it is used.
+    !upgrade confirm seven
+        `seven` does not fit here. I expected the number of a job, such as `7`. Type `!upgrade help confirm` to see how it is used.
+    !upgrade confirm #a:b
+        `#a:b` is a room. I expected the number of a job, such as `7`. Type `!upgrade help confirm` to see how it is used.
+    !upgrade #room
+        `#room` lacks the server. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade @user:b
+        `@user:b` is a user. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade --yes plan #a:b
+        `plan` is a command, and a command comes first. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade https://matrix.to/#/!a:b/$c
+        `https://matrix.to/#/!a:b/$c` is a link to a message. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade a:b
+        `a:b` does not fit here. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b 12 now
+        I do not know what to do with `now`. Text with spaces needs quotation marks. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --reason in three words
+        I do not know what to do with `words`. Text with spaces needs quotation marks. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --vresion 12
+        I do not know the option `--vresion` here. Did you mean `--version`? Type `!upgrade help upgrade` to see how it is used.
+    !upgrade plan #a:b --yes
+        I do not know the option `--yes` here. Type `!upgrade help plan` to see how it is used.
+    !upgrade #a:b --yes=no
+        `--yes` takes nothing after it. Please leave out what follows the `=`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --reason
+        `--reason` needs something after it. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --reason a --reason b
+        `--reason` is there more than once. Please give it only once. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b 12 --version 11
+        You gave two versions, `12` and `11`. Please give one. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b V12!
+        `V12!` is not a room version. Write for example `12`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --method magic
+        `--method` cannot be `magic`. It can be: `server`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --creator user
+        `user` does not fit here. I expected a user with server, such as `@name:server`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --reason "not closed
+        A quotation mark is not closed: `"not closed`. Please put one more at the end of the text. Type `!upgrade help` to see all commands.
+    !upgrade status x`y
+        `x'y` does not fit here. I expected the number of a job, such as `7`, or a room, such as `#name:server`. Type `!upgrade help status` to see how it is used.
+    "#);
+}
+
+#[test]
+fn limits() {
+    let reason = |chars| format!("!upgrade #a:b --reason '{}'", "ä".repeat(chars));
+    accepted(&reason(MAX_REASON_CHARS));
+    insta::assert_snapshot!(answer(&reason(MAX_REASON_CHARS + 1)), @r#"The reason has 501 characters. At most 500 are possible; please shorten it. Type `!upgrade help upgrade` to see how it is used."#);
+
+    let creators = |number| format!("!upgrade #a:b{}", " --creator @c:d".repeat(number));
+    accepted(&creators(MAX_CREATORS));
+    insta::assert_snapshot!(answer(&creators(MAX_CREATORS + 1)), @r#"You gave 21 creators. At most 20 are possible. Type `!upgrade help upgrade` to see how it is used."#);
+
+    let version = |chars| format!("!upgrade #a:b {}", "x".repeat(chars));
+    accepted(&version(32));
+    answer(&version(33));
+
+    let long = "!upgrade ".to_owned() + &"x".repeat(100_000);
+    insta::assert_snapshot!(answer(&long), @r#"This command is too long: 100009 bytes, and I read at most 4000. Please shorten it. Type `!upgrade help` to see all commands."#);
+    let quoted = format!("> <@a:b> {}\n\n!upgrade list", "x".repeat(50_000));
+    assert_eq!(accepted(&quoted), Command::List(ListScope::Recent));
+}
+
+#[test]
+fn needs() {
+    let cases = [
+        ("!upgrade #a:b", Need::Change),
+        ("!upgrade #a:b --yes", Need::Change),
+        ("!upgrade plan #a:b", Need::Ask),
+        ("!upgrade confirm 7", Need::Change),
+        ("!upgrade cancel 7", Need::Change),
+        ("!upgrade retry 7", Need::Change),
+        ("!upgrade status", Need::Ask),
+        ("!upgrade list", Need::Ask),
+        ("!upgrade verify 7", Need::Ask),
+        ("!upgrade help", Need::Ask),
+    ];
+    for (body, need) in cases {
+        assert_eq!(accepted(body).needs(), need, "{body}");
+    }
+}
+
+/// Writes a command the way a person would who likes options in this order.
+fn render(command: &Command) -> String {
+    let arguments = match command {
+        Command::Upgrade(upgrade) => {
+            let options = &upgrade.options;
+            let mut words: Vec<String> = match upgrade.confirmation {
+                Confirmation::Ask => vec![],
+                Confirmation::Given => vec!["--yes".to_owned()],
+                Confirmation::PlanOnly => vec!["plan".to_owned()],
+            };
+            words.extend(
+                options
+                    .creators
+                    .iter()
+                    .map(|creator| format!("--creator {creator}")),
+            );
+            words.extend(
+                options
+                    .reason
+                    .iter()
+                    .map(|reason| format!("--reason='{}'", reason.replace('\'', r"'\''"))),
+            );
+            words.extend(options.method.map(|method| format!("--method {method}")));
+            words.push(if upgrade.room.via.is_empty() {
+                upgrade.room.name.to_string()
+            } else {
+                let via: Vec<_> = upgrade
+                    .room
+                    .via
+                    .iter()
+                    .map(|s| format!("via={s}"))
+                    .collect();
+                format!(
+                    "https://matrix.to/#/{}?{}",
+                    upgrade.room.name,
+                    via.join("&")
+                )
+            });
+            words.extend(options.version.iter().map(ToString::to_string));
+            words.join(" ")
+        }
+        Command::Confirm(id) => format!("confirm {id}"),
+        Command::Cancel(id) => format!("cancel #{id}"),
+        Command::Status(None) => "status".to_owned(),
+        Command::Status(Some(JobRef::Id(id))) => format!("status {id}"),
+        Command::Status(Some(JobRef::Room(room))) => format!("status {}", room.name),
+        Command::List(ListScope::Recent) => "list".to_owned(),
+        Command::List(ListScope::All) => "list --all".to_owned(),
+        Command::Retry(id) => format!("retry {id}"),
+        Command::Verify(id) => format!("verify {id}"),
+        Command::Help(None) => "help".to_owned(),
+        Command::Help(Some(topic)) => format!("help {topic}"),
+    };
+    format!("!upgrade {arguments}")
+}
+
+fn any_room() -> impl Strategy<Value = RoomRef> {
+    let alias = "#[a-z0-9_.ä-]{1,12}:[a-z]{1,8}\\.org"
+        .prop_map(|name| RoomName::Alias(name.try_into().expect("an alias")));
+    let id = "![A-Za-z0-9_-]{1,43}(:[a-z]{1,8}(:80)?)?"
+        .prop_map(|name| RoomName::Id(name.try_into().expect("a room id")));
+    let via = proptest::collection::hash_set("[a-z]{1,8}\\.[a-z]{2}", 0..4);
+    (prop_oneof![alias, id], via).prop_map(|(name, via)| RoomRef {
+        name,
+        via: via
+            .into_iter()
+            .map(|server| server.try_into().expect("a server"))
+            .collect(),
+    })
+}
+
+fn any_upgrade() -> impl Strategy<Value = Command> {
+    let version = "[a-z0-9.][a-z0-9.-]{0,31}"
+        .prop_map(|version| RoomVersionId::try_from(version.as_str()).expect("a version"));
+    let creators = proptest::collection::hash_set("@[a-z]{1,8}:[a-z]{1,8}", 0..4).prop_map(|ids| {
+        ids.into_iter()
+            .map(|id| id.try_into().expect("a user id"))
+            .collect::<Vec<OwnedUserId>>()
+    });
+    let options = (
+        proptest::option::of(version),
+        proptest::option::of(Just(Method::Server)),
+        creators,
+        proptest::option::of("[^\\s\\p{Cc}]([^\0]{0,60}[^\\s\\p{Cc}])?"),
+    )
+        .prop_map(|(version, method, creators, reason)| UpgradeOptions {
+            version,
+            method,
+            creators,
+            reason,
+        });
+    let confirmation = prop_oneof![
+        Just(Confirmation::Ask),
+        Just(Confirmation::Given),
+        Just(Confirmation::PlanOnly)
+    ];
+    (any_room(), options, confirmation).prop_map(|(room, options, confirmation)| {
+        Command::Upgrade(UpgradeCommand {
+            room,
+            options,
+            confirmation,
+        })
+    })
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let id = || (1..=i64::MAX).prop_map(JobId);
+    prop_oneof![
+        10 => any_upgrade(),
+        1 => id().prop_map(Command::Confirm),
+        1 => id().prop_map(Command::Cancel),
+        1 => id().prop_map(Command::Retry),
+        1 => id().prop_map(Command::Verify),
+        1 => id().prop_map(|id| Command::Status(Some(JobRef::Id(id)))),
+        1 => any_room().prop_map(|room| {
+            Command::Status(Some(JobRef::Room(RoomRef { via: Vec::new(), ..room })))
+        }),
+        1 => Just(Command::Status(None)),
+        1 => Just(Command::List(ListScope::All)),
+        1 => Just(Command::List(ListScope::Recent)),
+        1 => Just(Command::Help(None)),
+        1 => Just(Command::Help(Some(grammar::topic("plan").expect("a topic")))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn rendered_commands_are_read_back(command in any_command()) {
+        let body = render(&command);
+        prop_assert_eq!(read_body(&body), Some(Ok(command)), "{}", body);
+    }
+
+    #[test]
+    fn no_text_panics(body in ".*", html in ".*") {
+        let message = Incoming { body: &body, formatted_body: Some(&html) };
+        prop_assert_eq!(parse(&message).is_some(), concerns_us(&body));
+    }
+
+    #[test]
+    fn no_arguments_panic(
+        words in proptest::collection::vec(
+            "plan|status|list|help|confirm|--?[a-z=-]{0,9}|--(version|reason|method|creator|yes)=?\
+             |[\"'“”‘’\\\\—–]|[#!@$][a-z:.]{0,9}|https://matrix.to/#/[%!#@/?a-f:]{0,9}|[0-9]{1,20}|.{0,9}",
+            0..8,
+        ),
+        separator in "[ \n=]|",
+    ) {
+        let body = format!("!upgrade {}", words.join(&separator));
+        if let Some(Err(error)) = read_body(&body) {
+            let text = error.to_string();
+            prop_assert!(!text.contains('\n'), "{}", text);
+            prop_assert_eq!(text.matches('`').count() % 2, 0, "{}", text);
+            prop_assert!(text.contains("Type `!upgrade help"), "{}", text);
+            prop_assert_ne!(error.problem, Problem::Other, "{}", body);
+        }
+    }
+
+    #[test]
+    fn no_html_panics(
+        parts in proptest::collection::vec(
+            "</?(a|b|p|br|table|td|mx-reply|svg|template|select|!--|x)( href='(matrix:|https://matrix.to/#/)[^>]{0,9}')?>?|.{0,9}",
+            0..30,
+        ),
+    ) {
+        let html = format!("!upgrade {}", parts.concat());
+        let _ = parse(&Incoming { body: "!upgrade x", formatted_body: Some(&html) });
+    }
+}

@@ -1,0 +1,24 @@
+//! The testbed of Roomlift's integration tests: a real Synapse ([`synapse`]), users of it
+//! ([`user`]), a proxy that breaks requests on purpose ([`proxy`]) and the bot as a process of its
+//! own ([`bot`]).
+//!
+//! Everything fails by panicking with what was being done and what the other side said: this is
+//! test code, and the panic is its report. Nothing here knows what the bot does; that is left to
+//! the tests.
+
+pub mod bot;
+pub mod eventually;
+pub mod process;
+pub mod proxy;
+pub mod request;
+pub mod synapse;
+pub mod user;
+
+mod venv;
+
+pub use bot::Bot;
+pub use eventually::eventually;
+pub use proxy::{Fault, Proxy, Rule};
+pub use request::{Kind, Seen};
+pub use synapse::{Synapse, SynapseOptions};
+pub use user::{ApiError, Timeline, User, seg};

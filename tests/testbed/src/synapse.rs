@@ -1,0 +1,412 @@
+//! A real Synapse on the loopback interface, with a directory and a database of its own.
+//!
+//! The first use installs Synapse into the target directory. A server is dead and its directory
+//! gone once its [`Synapse`] is dropped or the test process has ended, whatever ended it.
+//!
+//! Leaves out TLS, so servers cannot federate with each other; workers; and Postgres.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::eventually::eventually_blocking;
+use crate::process::{Guarded, Launch, tail};
+use crate::user::User;
+use crate::venv;
+
+/// How long a server may take until it answers.
+pub const START_DEADLINE: Duration = Duration::from_mins(1);
+
+/// How long the question whether the server answers may wait for the answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a start is tried anew, on another port, when another process took the port.
+const PORT_ATTEMPTS: usize = 5;
+
+/// The ports servers get. Below those the system gives to outgoing connections, so that a server
+/// that is down finds its port free when it comes back.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How many lines of its logs a panic about the server shows.
+const LOG_TAIL_LINES: usize = 40;
+
+/// What a rate limit is set to where it shall not limit.
+const NO_LIMIT: u32 = 100_000;
+
+/// The password of every user registered here.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// The configuration's name in the server's directory.
+const CONFIG_FILE: &str = "homeserver.yaml";
+/// The log Synapse writes.
+const LOG_FILE: &str = "homeserver.log";
+/// What Synapse prints, which is next to nothing unless it fails early.
+const OUTPUT_FILE: &str = "output.log";
+
+/// How a server differs from the default one.
+#[derive(Debug, Clone, Default)]
+pub struct SynapseOptions {
+    /// Top-level keys of `homeserver.yaml` to replace.
+    pub overrides: Vec<(String, Value)>,
+}
+
+impl SynapseOptions {
+    /// With that top-level key replaced.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        self.overrides.push((key.into(), value));
+        self
+    }
+
+    /// With a limit on that `rc_*` key, of the plain kind.
+    #[must_use]
+    pub fn with_limit(self, key: &str, per_second: f64, burst: u32) -> Self {
+        self.with(
+            key,
+            json!({ "per_second": per_second, "burst_count": burst }),
+        )
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Synapse {
+    /// Dropped first: the server ends before its directory goes.
+    process: Mutex<Guarded>,
+    dir: TempDir,
+    python: PathBuf,
+    port: u16,
+}
+
+impl Synapse {
+    /// Starts a server and waits until it answers.
+    pub async fn start(options: SynapseOptions) -> Self {
+        blocking(move || Self::start_blocking(&options)).await
+    }
+
+    /// The server all tests of this process share, started by the first that asks.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceLock<Synapse> = OnceLock::new();
+        blocking(|| SHARED.get_or_init(|| Self::start_blocking(&SynapseOptions::default()))).await
+    }
+
+    /// [`Synapse::start`] for code outside a runtime.
+    #[must_use]
+    pub fn start_blocking(options: &SynapseOptions) -> Self {
+        let python = venv::python();
+        for _ in 0..PORT_ATTEMPTS {
+            let dir = tempfile::Builder::new()
+                .prefix("roomlift-synapse-")
+                .tempdir()
+                .expect("create the server's directory");
+            let port = free_port();
+            write_config(&dir, port, options);
+            let process = Mutex::new(launch(&python, &dir));
+            let synapse = Self {
+                process,
+                dir,
+                python: python.clone(),
+                port,
+            };
+            match synapse.until_it_answers() {
+                Ok(()) => return synapse,
+                Err(why) if why.contains("CannotListenError") => {}
+                Err(why) => panic!("{why}"),
+            }
+        }
+        panic!("Synapse found its port taken {PORT_ATTEMPTS} times in a row");
+    }
+
+    /// The address clients use, without a slash at its end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The part of ids after the colon.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// The end of what the server logged and printed.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let part = |file| tail(&self.dir.path().join(file), LOG_TAIL_LINES);
+        format!("{}\n{}", part(LOG_FILE), part(OUTPUT_FILE))
+    }
+
+    /// SIGKILL; returns once the server is gone. Its data stay.
+    pub fn kill(&self) {
+        self.process().kill();
+    }
+
+    /// Starts the server again, on the same port and with the same data, and waits until it
+    /// answers.
+    pub async fn start_again(&self) {
+        let (python, port) = (&self.python, self.port);
+        {
+            let mut process = self.process();
+            assert!(
+                process.ended().is_some(),
+                "the server on port {port} still runs"
+            );
+            *process = launch(python, &self.dir);
+        }
+        let start = async || match self.probe_once().await {
+            Probe::Answers => Some(Ok(())),
+            Probe::Ended => Some(Err(())),
+            Probe::NotYet => None,
+        };
+        let what = "Synapse to answer again";
+        if crate::eventually(what, START_DEADLINE, start)
+            .await
+            .is_err()
+        {
+            panic!(
+                "Synapse did not come back; its log ends\n{}",
+                self.log_tail()
+            );
+        }
+    }
+
+    /// [`Synapse::kill`], then [`Synapse::start_again`].
+    pub async fn restart(&self) {
+        self.kill();
+        self.start_again().await;
+    }
+
+    /// Registers a user whose name begins with `localpart`, and is new.
+    pub async fn register(&self, localpart: &str) -> User {
+        self.register_exact(&unique(localpart)).await
+    }
+
+    /// Registers a user of exactly that name.
+    pub async fn register_exact(&self, localpart: &str) -> User {
+        User::register(&self.base_url(), localpart, PASSWORD).await
+    }
+
+    /// Registers a server administrator whose name begins with `localpart`, and is new.
+    pub async fn register_admin(&self, localpart: &str) -> User {
+        let name = unique(localpart);
+        let mut command = Command::new(&self.python);
+        command
+            .args(["-m", "synapse._scripts.register_new_matrix_user", "--admin"])
+            .args(["--user", &name, "--password", PASSWORD, "--config"])
+            .arg(self.dir.path().join(CONFIG_FILE))
+            .arg(self.base_url());
+        let output = blocking(move || command.output().expect("run Synapse's script")).await;
+        assert!(
+            output.status.success(),
+            "cannot register the administrator {name}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        User::login(&self.base_url(), &name, PASSWORD).await
+    }
+
+    /// Waits for the server's first answer; says why where there is none.
+    fn until_it_answers(&self) -> Result<(), String> {
+        let probe = || {
+            if probe(self.port) {
+                Some(true)
+            } else {
+                self.process().ended().map(|_| false)
+            }
+        };
+        match eventually_blocking(START_DEADLINE, probe) {
+            Some(true) => Ok(()),
+            Some(false) => Err(format!("Synapse ended at its start:\n{}", self.log_tail())),
+            None => Err(format!(
+                "Synapse did not answer within {START_DEADLINE:?}:\n{}",
+                self.log_tail()
+            )),
+        }
+    }
+
+    /// Where the start stands.
+    async fn probe_once(&self) -> Probe {
+        let port = self.port;
+        if blocking(move || probe(port)).await {
+            Probe::Answers
+        } else if self.process().ended().is_some() {
+            Probe::Ended
+        } else {
+            Probe::NotYet
+        }
+    }
+
+    /// The process, also after a panic elsewhere while it was held: its state is the system's.
+    fn process(&self) -> MutexGuard<'_, Guarded> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a start stands.
+enum Probe {
+    Answers,
+    NotYet,
+    Ended,
+}
+
+/// Whether a homeserver answers on that port. By hand, as it serves code without a runtime.
+fn probe(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut stream = TcpStream::connect_timeout(&address, PROBE_TIMEOUT)?;
+        stream.set_read_timeout(Some(PROBE_TIMEOUT))?;
+        stream.write_all(
+            b"GET /_matrix/client/versions HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| {
+        answer
+            .lines()
+            .next()
+            .is_some_and(|status| status.contains(" 200 "))
+            && answer.contains("\"versions\"")
+    })
+}
+
+/// Starts the server's process.
+fn launch(python: &std::path::Path, dir: &TempDir) -> Guarded {
+    let config = dir.path().join(CONFIG_FILE);
+    Guarded::start(&Launch {
+        command: vec![
+            python.into(),
+            "-m".into(),
+            "synapse.app.homeserver".into(),
+            "--config-path".into(),
+            config.into(),
+        ],
+        dir: dir.path(),
+        output: &dir.path().join(OUTPUT_FILE),
+        without_env: Some("SYNAPSE_"),
+        with_env: &[],
+        remove: Some(dir.path()),
+    })
+}
+
+/// A port of [`PORTS`] nothing listens on. Processes begin at different places of the range.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let size = PORTS.end - PORTS.start;
+    // Spreads neighbouring process ids over the range; the remainder fits.
+    let begin = u16::try_from(std::process::id().wrapping_mul(37) % u32::from(size))
+        .expect("a remainder is smaller than the divisor");
+    for _ in 0..size {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % size;
+        let port = PORTS.start + (begin + step) % size;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}
+
+/// Writes all files the server needs. JSON is YAML.
+fn write_config(dir: &TempDir, port: u16, options: &SynapseOptions) {
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let write = |name: &str, text: String| {
+        std::fs::write(dir.path().join(name), text).expect("write the server's configuration");
+    };
+    let limit = json!({ "per_second": NO_LIMIT, "burst_count": NO_LIMIT });
+    let mut config = json!({
+        "server_name": format!("localhost:{port}"),
+        "public_baseurl": format!("http://127.0.0.1:{port}/"),
+        "listeners": [{
+            "type": "http",
+            "port": port,
+            "bind_addresses": ["127.0.0.1"],
+            "tls": false,
+            "resources": [{ "names": ["client", "federation"], "compress": false }],
+        }],
+        "database": { "name": "sqlite3", "args": { "database": path("homeserver.db") } },
+        "log_config": path("log.yaml"),
+        "media_store_path": path("media"),
+        "signing_key_path": path("signing.key"),
+        "registration_shared_secret": "registration",
+        "macaroon_secret_key": "macaroons",
+        "form_secret": "forms",
+        "trusted_key_servers": [],
+        "suppress_key_server_warning": true,
+        "federation_verify_certificates": false,
+        "ip_range_blacklist": [],
+        "enable_registration": true,
+        "enable_registration_without_verification": true,
+        "bcrypt_rounds": 4,
+        "report_stats": false,
+        "url_preview_enabled": false,
+        "presence": { "enabled": false },
+        "room_list_publication_rules": [{ "action": "allow" }],
+        // Timelines shall not have gaps.
+        "filter_timeline_limit": -1,
+        "rc_login": { "address": limit, "account": limit, "failed_attempts": limit },
+        "rc_joins": { "local": limit, "remote": limit },
+        "rc_invites": { "per_room": limit, "per_user": limit, "per_issuer": limit },
+        "rc_3pid_validation": limit,
+    });
+    for key in [
+        "rc_admin_redaction",
+        "rc_delayed_event_mgmt",
+        "rc_joins_per_room",
+        "rc_key_requests",
+        "rc_media_create",
+        "rc_message",
+        "rc_registration",
+        "rc_registration_token_validity",
+        "rc_reports",
+        "rc_room_creation",
+        "rc_third_party_invite",
+        "rc_user_directory",
+    ] {
+        config[key] = limit.clone();
+    }
+    for (key, value) in &options.overrides {
+        config[key] = value.clone();
+    }
+    write(CONFIG_FILE, format!("{config:#}"));
+    let log = json!({
+        "version": 1,
+        "formatters": { "line": {
+            "format": "%(asctime)s %(levelname)s %(name)s %(request)s: %(message)s",
+        } },
+        "handlers": { "file": {
+            "class": "logging.FileHandler",
+            "filename": path(LOG_FILE),
+            "formatter": "line",
+        } },
+        "root": { "level": "INFO", "handlers": ["file"] },
+        "disable_existing_loggers": false,
+    });
+    write("log.yaml", format!("{log:#}"));
+    // 32 bytes of nothing: what it signs is thrown away with the server.
+    write(
+        "signing.key",
+        format!("ed25519 a_test {}\n", "A".repeat(43)),
+    );
+}
+
+/// The name with a number of its own in this process.
+fn unique(localpart: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{localpart}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs blocking work off the test's thread, and passes its panic on.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+    }
+}
