@@ -1,1 +1,23 @@
+//! Roomlift: a Matrix bot that upgrades rooms on command.
+//!
+//! Arrows between modules point down this list, never up; a test reads the `use` lines.
+//! `ARCHITECTURE.md` has the map and a walk through one upgrade.
 
+pub mod announce;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod handlers;
+pub mod homeserver;
+pub mod job;
+pub mod matrix;
+pub mod message;
+pub mod model;
+pub mod permissions;
+pub mod room;
+pub mod store;
+pub mod survey;
+pub mod telemetry;
+pub mod worker;

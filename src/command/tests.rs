@@ -310,7 +310,7 @@ fn limits() {
     accepted(&version(32));
     answer(&version(33));
 
-    let long = "!upgrade ".to_owned() + &"x".repeat(100_000);
+    let long = "!upgrade ".to_owned() + &*"x".repeat(100_000);
     insta::assert_snapshot!(answer(&long), @r#"This command is too long: 100009 bytes, and I read at most 4000. Please shorten it. Type `!upgrade help` to see all commands."#);
     let quoted = format!("> <@a:b> {}\n\n!upgrade list", "x".repeat(50_000));
     assert_eq!(accepted(&quoted), Command::List(ListScope::Recent));

@@ -69,7 +69,10 @@ impl From<StoredState> for RoomState {
 
 impl From<RoomState> for StoredState {
     fn from(state: RoomState) -> Self {
-        Self { room_id: state.room_id, events: state.events.into_values().collect() }
+        Self {
+            room_id: state.room_id,
+            events: state.events.into_values().collect(),
+        }
     }
 }
 
@@ -187,7 +190,11 @@ impl RoomState {
             .into_iter()
             .flatten()
             .filter_map(|alias| alias.as_str()?.parse().ok());
-        let mut aliases: Vec<_> = self.canonical_alias().into_iter().chain(alternatives).collect();
+        let mut aliases: Vec<_> = self
+            .canonical_alias()
+            .into_iter()
+            .chain(alternatives)
+            .collect();
         let mut seen = BTreeSet::new();
         aliases.retain(|alias| seen.insert(alias.clone()));
         aliases
@@ -206,7 +213,11 @@ impl RoomState {
     pub fn create(&self) -> Create {
         let event = self.event("m.room.create", "");
         let content = event.map(|event| &event.content);
-        let text = |key: &str| content.and_then(|content| content.get(key)).and_then(Value::as_str);
+        let text = |key: &str| {
+            content
+                .and_then(|content| content.get(key))
+                .and_then(Value::as_str)
+        };
         let version = text("room_version")
             .and_then(|version| RoomVersionId::try_from(version).ok())
             .unwrap_or(RoomVersionId::V1);
@@ -379,7 +390,12 @@ pub(crate) mod tests {
                     json!({"room_version": version, "additional_creators": ["@b:y", 7, "nobody"]}),
                 )],
             );
-            let creators: Vec<_> = room.create().creators.iter().map(ToString::to_string).collect();
+            let creators: Vec<_> = room
+                .create()
+                .creators
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             assert_eq!(creators, expected, "version {version}");
         }
     }
@@ -387,9 +403,13 @@ pub(crate) mod tests {
     #[test]
     fn via_is_own_server_then_the_largest() {
         let joined = json!({"membership": "join"});
-        let members = ["@a:small", "@b:big", "@c:big", "@d:mid", "@e:mid", "@f:own", "@g:big"];
-        let events: Vec<_> =
-            members.iter().map(|m| ("m.room.member", *m, *m, joined.clone())).collect();
+        let members = [
+            "@a:small", "@b:big", "@c:big", "@d:mid", "@e:mid", "@f:own", "@g:big",
+        ];
+        let events: Vec<_> = members
+            .iter()
+            .map(|m| ("m.room.member", *m, *m, joined.clone()))
+            .collect();
         let via = room("!r:x", &events).via(<&ServerName>::try_from("own").unwrap());
         assert_eq!(via, ["own", "big", "mid"]);
     }
@@ -398,9 +418,15 @@ pub(crate) mod tests {
     fn a_tombstone_taken_back_is_none_and_one_without_target_names_no_room() {
         let of = |value| room("!r:x", &[("m.room.tombstone", "", "@a:x", value)]).tombstone();
         assert_eq!(of(json!({})), None);
-        assert_eq!(of(json!({"replacement_room": ""})).unwrap().replacement, None);
         assert_eq!(
-            of(json!({"replacement_room": "!n:x"})).unwrap().replacement.unwrap(),
+            of(json!({"replacement_room": ""})).unwrap().replacement,
+            None
+        );
+        assert_eq!(
+            of(json!({"replacement_room": "!n:x"}))
+                .unwrap()
+                .replacement
+                .unwrap(),
             "!n:x"
         );
     }

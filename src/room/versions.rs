@@ -47,7 +47,13 @@ pub fn properties(version: &RoomVersionId) -> Option<Properties> {
         "12" => 12,
         _ => return None,
     };
-    let since = |first: u8| if number >= first { Feature::Present } else { Feature::Absent };
+    let since = |first: u8| {
+        if number >= first {
+            Feature::Present
+        } else {
+            Feature::Absent
+        }
+    };
     Some(Properties {
         creators: since(12),
         knock: since(7),
@@ -71,10 +77,22 @@ mod tests {
     fn the_table_follows_the_specification() {
         let row = |version: &str| {
             let p = properties(&version.try_into().unwrap()).unwrap();
-            [p.canonical_json, p.knock, p.restricted, p.knock_restricted, p.creators]
-                .map(|feature| if feature == Feature::Present { 'x' } else { '-' })
-                .iter()
-                .collect::<String>()
+            [
+                p.canonical_json,
+                p.knock,
+                p.restricted,
+                p.knock_restricted,
+                p.creators,
+            ]
+            .map(|feature| {
+                if feature == Feature::Present {
+                    'x'
+                } else {
+                    '-'
+                }
+            })
+            .iter()
+            .collect::<String>()
         };
         for (version, expected) in [
             ("1", "-----"),

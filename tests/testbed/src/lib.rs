@@ -7,6 +7,8 @@
 //! the tests.
 
 pub mod bot;
+pub mod checks;
+pub mod community;
 pub mod eventually;
 pub mod process;
 pub mod proxy;
@@ -17,6 +19,8 @@ pub mod user;
 mod venv;
 
 pub use bot::Bot;
+pub use checks::{Check, Outcome};
+pub use community::{Community, Wanted};
 pub use eventually::eventually;
 pub use proxy::{Fault, Proxy, Rule};
 pub use request::{Kind, Seen};

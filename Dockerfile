@@ -1,0 +1,20 @@
+# The builder and the image that runs are the same Debian, so that the C library fits.
+FROM rust:1.95-trixie AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --bin roomlift
+
+FROM debian:trixie-slim
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --no-create-home roomlift \
+    && install --directory --owner=roomlift --group=roomlift --mode=0700 /data
+COPY --from=build /src/target/release/roomlift /usr/local/bin/roomlift
+USER roomlift
+WORKDIR /data
+# config.toml goes in here; the database and the encryption keys are made beside it, in data/.
+# Files with secrets must belong to user 10001 and be readable by nobody else.
+VOLUME /data
+ENTRYPOINT ["roomlift"]
+CMD ["run", "--config", "/data/config.toml"]

@@ -1,0 +1,112 @@
+//! What a job's change of state has to say in its admin room, as writes for the store.
+//!
+//! Handlers and the worker both move jobs on, and know each other only through the store; this is
+//! what they share. Pure. Left out: plans, which the worker posts as it makes them.
+
+use jiff::Timestamp;
+
+use crate::job::{Entry, Job, Phase, State, Step, StepEvent};
+use crate::message::{emoji, progress, report};
+use crate::model::Text;
+use crate::store::{Outgoing, Post, StoreError, Target, Write};
+
+/// The key of a plan's message; a reaction to it is bound to this plan.
+#[must_use]
+pub fn plan_key(job: &Job, hash: &str) -> String {
+    format!("plan:{}:{hash}", job.request.command_event)
+}
+
+/// Adds entries to a job's log, with everything that people are to see of it.
+///
+/// # Errors
+/// When the entries cannot follow.
+pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Write>, StoreError> {
+    let illegal = |source| StoreError::Illegal {
+        job: job.id,
+        source,
+    };
+    let before = job.state().map_err(illegal)?;
+    let expected = job.log.len();
+    let mut job = job.clone();
+    job.log
+        .extend(entries.iter().map(|entry| (now, entry.clone())));
+    let after = job.state().map_err(illegal)?;
+    let mut writes = vec![Write::Append {
+        job: job.id,
+        expected,
+        entries,
+    }];
+    writes.extend(told(&job, &before, &after, now));
+    Ok(writes)
+}
+
+/// Messages and reactions that a change of state calls for.
+fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
+    let room_id = job.request.admin_room.clone();
+    let command = &job.request.command_event;
+    let message = |key: String, text: Text| Outgoing {
+        key,
+        room_id: room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: Some(command.clone()),
+        },
+    };
+    let mut writes = Vec::new();
+    let progress_key = format!("progress:{command}");
+    let at_work = |state: &State| matches!(state.phase, Phase::Running | Phase::Stuck);
+    if at_work(after) || at_work(before) {
+        writes.push(Write::Revise(message(
+            progress_key,
+            progress::progress(job, after, now),
+        )));
+    }
+    let ended =
+        before.phase != after.phase && (after.phase.is_end() || after.phase == Phase::Stuck);
+    let verified = matches!(
+        job.log.last(),
+        Some((
+            _,
+            Entry::Step {
+                step: Step::Verify,
+                event: StepEvent::Succeeded { .. }
+            }
+        ))
+    );
+    // A plan that something stands in the way of, or that was only asked for, says so itself:
+    // there is no report for it.
+    if (ended || verified)
+        && let Some(text) = report::report(job, after)
+    {
+        // Stuck twice is said twice, and who asks for another look gets an answer of their own;
+        // otherwise a report whose to-dos tick themselves off is edited.
+        let asked = job
+            .log
+            .iter()
+            .filter(|(_, entry)| matches!(entry, Entry::Retried { .. } | Entry::Rechecked { .. }));
+        let key = format!("{}:{command}:{}", after.phase.name(), asked.count());
+        writes.push(Write::Revise(message(key, text)));
+    }
+    if ended && after.phase.is_end() {
+        let done = after.phase == Phase::Done
+            || (after.phase == Phase::Closed
+                && after.plan.as_ref().is_some_and(|plan| !plan.is_blocked()));
+        let emoji = if done { emoji::YES } else { emoji::NO };
+        writes.push(Write::Enqueue(Outgoing {
+            key: format!("unack:{command}"),
+            room_id: room_id.clone(),
+            post: Post::Redaction {
+                of: Target::Post(format!("ack:{command}")),
+            },
+        }));
+        writes.push(Write::Enqueue(Outgoing {
+            key: format!("end:{command}"),
+            room_id: room_id.clone(),
+            post: Post::Reaction {
+                to: Target::Event(command.clone()),
+                emoji: emoji.to_owned(),
+            },
+        }));
+    }
+    writes
+}

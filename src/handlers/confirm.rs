@@ -1,0 +1,60 @@
+//! `!upgrade confirm <id>`, and ✅ on a plan: yes to the plan that was shown, and to no other (P4).
+
+use super::{Call, Desk, HandleError};
+use crate::command::Need;
+use crate::job::{Entry, Phase};
+use crate::message::{answer, emoji};
+use crate::model::{Confirmation, JobId};
+use crate::store::Write;
+
+/// Which plan somebody says yes to.
+pub(super) enum Plan {
+    /// The one in force; it is the last that was shown.
+    Current,
+    /// The one that they reacted to.
+    Shown(String),
+}
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    id: JobId,
+    plan: Plan,
+) -> Result<Vec<Write>, HandleError> {
+    let Some((job, state)) = desk.job(call, id)? else {
+        return Ok(call.refuse(answer::no_such_job(id)));
+    };
+    if let Some(denial) = desk
+        .denial(call, Need::Change, &job.request.old_room)
+        .await?
+    {
+        return Ok(call.refuse(answer::denied(denial)));
+    }
+    let current = match &state.plan {
+        Some(current) if state.phase == Phase::Planned => current,
+        _ => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),
+    };
+    let is_shown = match &plan {
+        Plan::Current => true,
+        Plan::Shown(hash) => *hash == current.hash,
+    };
+    if !is_shown || current.expires_at <= desk.clock.now() {
+        return Ok(call.refuse(answer::wrong_moment(id, Phase::Expired)));
+    }
+    if job.request.confirmation == Confirmation::PlanOnly {
+        return Ok(call.refuse(answer::wrong_moment(id, Phase::Closed)));
+    }
+    let by = call.sender().to_owned();
+    let mut writes = desk.advance(
+        &job,
+        Entry::Confirmed {
+            by,
+            hash: current.hash.clone(),
+        },
+    )?;
+    // A reaction needs no reaction.
+    if matches!(plan, Plan::Current) {
+        writes.push(call.react(emoji::YES));
+    }
+    Ok(writes)
+}

@@ -1,0 +1,378 @@
+//! The handle loop: what came in, who sent it, may they, and what is to be true then.
+//!
+//! One file per command. A handler reads and decides; what it decides is a list of writes that the
+//! loop commits together with the mark that the event was handled, so that an event is handled
+//! once, whatever happens in between (P1). Left out: doing upgrades (`worker`).
+
+mod cancel;
+mod confirm;
+mod help;
+mod list;
+mod reaction;
+mod retry;
+mod status;
+mod upgrade;
+mod verify;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ruma::{OwnedRoomId, RoomId, UserId};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::announce;
+use crate::clock::Clock;
+use crate::command::{self, Command, Incoming, Need};
+use crate::config::TargetPower;
+use crate::homeserver::{Homeserver, HomeserverError};
+use crate::job::{Entry, Job, State};
+use crate::message::{answer, emoji};
+use crate::model::{JobId, Text};
+use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
+use crate::room::power::PowerLevels;
+use crate::room::state::RoomState;
+use crate::store::{Outgoing, Post, Received, ReceivedKind, Store, StoreError, Target, Write};
+use crate::survey;
+
+/// How often an event is tried at which the homeserver fails, before the sender is told so. A
+/// server that does not answer at all is waited for without end.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// Longest pause between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// How often the loop looks for events when nothing wakes it.
+const POLL: Duration = Duration::from_secs(30);
+
+/// Why an event could not be handled now.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// The homeserver could not be asked.
+    #[error("cannot read what a command is about")]
+    Homeserver(#[from] HomeserverError),
+    /// The database failed.
+    #[error("cannot store what a command asks for")]
+    Store(#[from] StoreError),
+}
+
+/// What handlers work with.
+pub struct Desk {
+    /// The database.
+    pub store: Arc<Store>,
+    /// The homeserver, for reading.
+    pub port: Arc<dyn Homeserver>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Admin rooms.
+    pub offices: Vec<Office>,
+    /// How old a command may be when the bot gets to read it.
+    pub max_command_age: Duration,
+}
+
+/// A command or reaction, where it came from and what its sender can do there.
+struct Call<'a> {
+    received: &'a Received,
+    office: &'a Office,
+    power: PowerLevels,
+}
+
+impl Call<'_> {
+    fn sender(&self) -> &UserId {
+        &self.received.sender
+    }
+
+    fn reply(&self, text: Text) -> Write {
+        Write::Enqueue(Outgoing {
+            key: format!("reply:{}", self.received.event_id),
+            room_id: self.received.room_id.clone(),
+            post: Post::Message {
+                text,
+                reply_to: Some(self.received.event_id.clone()),
+            },
+        })
+    }
+
+    fn react(&self, emoji: &str) -> Write {
+        let event = &self.received.event_id;
+        let name = if emoji == emoji::WORKING {
+            "ack"
+        } else {
+            "end"
+        };
+        Write::Enqueue(Outgoing {
+            key: format!("{name}:{event}"),
+            room_id: self.received.room_id.clone(),
+            post: Post::Reaction {
+                to: Target::Event(event.clone()),
+                emoji: emoji.to_owned(),
+            },
+        })
+    }
+
+    fn unack(&self) -> Write {
+        let event = &self.received.event_id;
+        Write::Enqueue(Outgoing {
+            key: format!("unack:{event}"),
+            room_id: self.received.room_id.clone(),
+            post: Post::Redaction {
+                of: Target::Post(format!("ack:{event}")),
+            },
+        })
+    }
+
+    /// No, and why.
+    fn refuse(&self, text: Text) -> Vec<Write> {
+        match self.received.kind {
+            // A reaction needs no reaction.
+            ReceivedKind::Reaction { .. } => vec![self.reply(text)],
+            ReceivedKind::Message { .. } => vec![self.reply(text), self.react(emoji::NO)],
+        }
+    }
+
+    /// An answer that is all there is to it.
+    fn answer(&self, text: Text) -> Vec<Write> {
+        vec![self.reply(text), self.react(emoji::YES)]
+    }
+}
+
+impl Desk {
+    /// Handles events until told to stop.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut attempts = 0_u32;
+        loop {
+            let woken = self.store.wakes.inbox.notified();
+            let pause = match self.store.next_received()? {
+                None => POLL,
+                Some(received) => match self.handle_one(&received, attempts).await {
+                    Ok(()) => {
+                        attempts = 0;
+                        continue;
+                    }
+                    Err(HandleError::Store(StoreError::Conflict(_))) => continue,
+                    Err(HandleError::Store(error)) => return Err(error),
+                    Err(HandleError::Homeserver(error)) => {
+                        attempts += 1;
+                        warn!(
+                            event_id = %received.event_id,
+                            attempts,
+                            error = &error as &dyn std::error::Error,
+                            "cannot handle an event yet"
+                        );
+                        match error {
+                            HomeserverError::RateLimited { retry_after, .. } => retry_after,
+                            _ => Duration::from_secs(1)
+                                .saturating_mul(2_u32.saturating_pow(attempts.min(8)))
+                                .min(BACKOFF_MAX),
+                        }
+                    }
+                },
+            };
+            tokio::select! {
+                () = woken, if attempts == 0 => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    async fn handle_one(&self, received: &Received, attempts: u32) -> Result<(), HandleError> {
+        let mut writes = match self.handle(received).await {
+            Ok(writes) => writes,
+            Err(HandleError::Homeserver(error)) if is_final(&error, attempts) => {
+                error!(
+                    event_id = %received.event_id,
+                    error = &error as &dyn std::error::Error,
+                    "gave up handling an event"
+                );
+                vec![Write::Enqueue(Outgoing {
+                    key: format!("reply:{}", received.event_id),
+                    room_id: received.room_id.clone(),
+                    post: Post::Message {
+                        text: answer::unexpected(),
+                        reply_to: Some(received.event_id.clone()),
+                    },
+                })]
+            }
+            Err(error) => return Err(error),
+        };
+        writes.push(Write::Handled(received.event_id.clone()));
+        match self.store.commit(self.clock.now(), &writes) {
+            Err(StoreError::ActiveJob) => {
+                let busy = [
+                    Write::Enqueue(Outgoing {
+                        key: format!("reply:{}", received.event_id),
+                        room_id: received.room_id.clone(),
+                        post: Post::Message {
+                            text: answer::room_is_busy(),
+                            reply_to: Some(received.event_id.clone()),
+                        },
+                    }),
+                    Write::Handled(received.event_id.clone()),
+                ];
+                Ok(self.store.commit(self.clock.now(), &busy)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    async fn handle(&self, received: &Received) -> Result<Vec<Write>, HandleError> {
+        let Some(office) = permissions::office(&self.offices, &received.room_id) else {
+            debug!(room_id = %received.room_id, "not an admin room");
+            return Ok(vec![]);
+        };
+        if let ReceivedKind::Reaction { to, key } = &received.kind {
+            // Most reactions are none of the bot's business: no request for those.
+            return match reaction::meaning(self, to, key)? {
+                Some(meaning) => {
+                    let call = self.call(received, office).await?;
+                    reaction::run(self, &call, meaning).await
+                }
+                None => Ok(vec![]),
+            };
+        }
+        let ReceivedKind::Message {
+            body,
+            formatted_body,
+        } = &received.kind
+        else {
+            return Ok(vec![]);
+        };
+        let incoming = Incoming {
+            body,
+            formatted_body: formatted_body.as_deref(),
+        };
+        let Some(parsed) = command::parse(&incoming) else {
+            return Ok(vec![]);
+        };
+        let age = self.clock.now().duration_since(received.sent_at);
+        let acceptable = jiff::SignedDuration::try_from(self.max_command_age)
+            .is_ok_and(|longest| age <= longest);
+        let unread = Call {
+            received,
+            office,
+            power: PowerLevels::of(&RoomState::new(office.room_id.clone(), [])),
+        };
+        if !acceptable {
+            let age = crate::message::duration(age.as_secs().unsigned_abs());
+            return Ok(unread.refuse(answer::too_old(&age)));
+        }
+        if matches!(parsed, Ok(Command::Upgrade(_))) {
+            // At once: the reads below may take a while.
+            self.store
+                .commit(self.clock.now(), &[unread.react(emoji::WORKING)])?;
+        }
+        let call = self.call(received, office).await?;
+        let need = parsed.as_ref().map_or(Need::Ask, Command::needs);
+        let facts = Facts {
+            power: call.power.power(call.sender()),
+            within: Within::NoRoom,
+            target: None,
+        };
+        if let Decision::Deny(denial) = permissions::decide(&office.rules, need, &facts) {
+            info!(sender = %received.sender, ?denial, "command denied");
+            let mut writes = call.refuse(answer::denied(denial));
+            writes.push(call.unack());
+            return Ok(writes);
+        }
+        match parsed {
+            Err(error) => Ok(call.refuse(answer::lines(&error.to_string()))),
+            Ok(Command::Upgrade(wanted)) => upgrade::run(self, &call, wanted).await,
+            Ok(Command::Confirm(id)) => confirm::run(self, &call, id, confirm::Plan::Current).await,
+            Ok(Command::Cancel(id)) => cancel::run(self, &call, id),
+            Ok(Command::Status(of)) => status::run(self, &call, of).await,
+            Ok(Command::List(scope)) => list::run(self, &call, scope),
+            Ok(Command::Retry(id)) => retry::run(self, &call, id).await,
+            Ok(Command::Verify(id)) => verify::run(self, &call, id),
+            Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
+        }
+    }
+
+    async fn call<'a>(
+        &self,
+        received: &'a Received,
+        office: &'a Office,
+    ) -> Result<Call<'a>, HandleError> {
+        let power = survey::power_in(&*self.port, &office.room_id).await?;
+        Ok(Call {
+            received,
+            office,
+            power,
+        })
+    }
+
+    /// Whether the caller may do something to a room; `Some` says why not.
+    async fn denial(
+        &self,
+        call: &Call<'_>,
+        need: Need,
+        room: &RoomId,
+    ) -> Result<Option<Denial>, HandleError> {
+        let rules = &call.office.rules;
+        let within = survey::within(&*self.port, &rules.scope, room).await?;
+        let target = match rules.target_power {
+            TargetPower::Needed if need == Need::Change => {
+                Some(survey::target_power(&*self.port, room, call.sender()).await?)
+            }
+            _ => None,
+        };
+        let facts = Facts {
+            power: call.power.power(call.sender()),
+            within,
+            target,
+        };
+        Ok(match permissions::decide(rules, need, &facts) {
+            Decision::Allow => None,
+            Decision::Deny(denial) => Some(denial),
+        })
+    }
+
+    /// A job of the caller's admin room; jobs of other admin rooms are none of theirs.
+    fn job(&self, call: &Call<'_>, id: JobId) -> Result<Option<(Job, State)>, StoreError> {
+        let job = self
+            .store
+            .job(id)?
+            .filter(|job| job.request.admin_room == call.office.room_id);
+        job.map(folded).transpose()
+    }
+
+    /// The writes that move a job on.
+    fn advance(&self, job: &Job, entry: Entry) -> Result<Vec<Write>, StoreError> {
+        announce::advance(job, vec![entry], self.clock.now())
+    }
+
+    /// Takes back plans for a room that wait for a yes.
+    fn supersede(&self, room: &OwnedRoomId) -> Result<Vec<Write>, StoreError> {
+        let mut writes = Vec::new();
+        for plan in self.store.open_plans(room)? {
+            writes.extend(self.advance(&plan, Entry::Superseded)?);
+        }
+        Ok(writes)
+    }
+}
+
+fn folded(job: Job) -> Result<(Job, State), StoreError> {
+    match job.state() {
+        Ok(state) => Ok((job, state)),
+        Err(source) => Err(StoreError::Illegal {
+            job: job.id,
+            source,
+        }),
+    }
+}
+
+/// Whether trying an event again makes no sense any more.
+fn is_final(error: &HomeserverError, attempts: u32) -> bool {
+    match error {
+        HomeserverError::RateLimited { .. } | HomeserverError::Uncertain { status: None, .. } => {
+            false
+        }
+        HomeserverError::Refused { .. } => true,
+        HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. } => {
+            attempts + 1 >= ATTEMPTS_MAX
+        }
+    }
+}

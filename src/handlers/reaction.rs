@@ -1,0 +1,76 @@
+//! ✅ and ❌ on a plan. Any other reaction, or one on anything else, means nothing.
+
+use ruma::EventId;
+
+use super::{Call, Desk, HandleError, cancel, confirm};
+use crate::job::Job;
+use crate::message::emoji;
+use crate::store::{StoreError, Write};
+
+/// Picks the emoji out of the forms that clients send it in.
+const VARIATION_SELECTOR: char = '\u{fe0f}';
+
+/// What a reaction asks for.
+pub(super) enum Meaning {
+    /// Yes to the plan with this hash.
+    Yes(Box<Job>, String),
+    /// No.
+    No(Box<Job>),
+}
+
+/// What a reaction means; `None`: nothing.
+pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Meaning>, StoreError> {
+    let key = key.trim_end_matches(VARIATION_SELECTOR);
+    if key != emoji::YES && key != emoji::NO {
+        return Ok(None);
+    }
+    let Some(post) = desk.store.post_of_event(to)? else {
+        return Ok(None);
+    };
+    let Some((command, hash)) = post
+        .strip_prefix("plan:")
+        .and_then(|rest| rest.rsplit_once(':'))
+    else {
+        return Ok(None);
+    };
+    let Ok(command) = <&EventId>::try_from(command) else {
+        return Ok(None);
+    };
+    let Some(job) = desk.store.job_of_command(command)? else {
+        return Ok(None);
+    };
+    let job = Box::new(job);
+    Ok(Some(if key == emoji::YES {
+        Meaning::Yes(job, hash.to_owned())
+    } else {
+        Meaning::No(job)
+    }))
+}
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    meaning: Meaning,
+) -> Result<Vec<Write>, HandleError> {
+    let (Meaning::Yes(job, _) | Meaning::No(job)) = &meaning;
+    // A person without the power to decide may still like a plan: no answer to a reaction is
+    // needed where there is nothing to decide any more.
+    let open = matches!(
+        job.state().map(|state| state.phase),
+        Ok(crate::job::Phase::Planned | crate::job::Phase::Planning)
+    );
+    if !open {
+        return Ok(vec![]);
+    }
+    let id = job.id;
+    match meaning {
+        Meaning::Yes(_, hash) => confirm::run(desk, call, id, confirm::Plan::Shown(hash)).await,
+        Meaning::No(job) => {
+            let denied = desk.denial(call, crate::command::Need::Change, &job.request.old_room);
+            if let Some(denial) = denied.await? {
+                return Ok(vec![call.reply(crate::message::answer::denied(denial))]);
+            }
+            cancel::run(desk, call, id)
+        }
+    }
+}

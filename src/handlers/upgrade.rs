@@ -1,0 +1,46 @@
+//! `!upgrade <room>` and `!upgrade plan <room>`: makes a job, whose first step is the plan.
+
+use super::{Call, Desk, HandleError};
+use crate::command::{Need, UpgradeCommand};
+use crate::job::Request;
+use crate::message::answer;
+use crate::model::Confirmation;
+use crate::store::Write;
+use crate::survey;
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    wanted: UpgradeCommand,
+) -> Result<Vec<Write>, HandleError> {
+    let refuse = |text| {
+        let mut writes = call.refuse(text);
+        writes.push(call.unack());
+        writes
+    };
+    let Some(old_room) = survey::find(&*desk.port, &wanted.room).await? else {
+        return Ok(refuse(answer::no_such_room(&wanted.room.name)));
+    };
+    let need = match wanted.confirmation {
+        Confirmation::PlanOnly => Need::Ask,
+        Confirmation::Ask | Confirmation::Given => Need::Change,
+    };
+    if let Some(denial) = desk.denial(call, need, &old_room).await? {
+        return Ok(refuse(answer::denied(denial)));
+    }
+    // A plan that is only looked at takes no other plan's place.
+    let mut writes = match wanted.confirmation {
+        Confirmation::PlanOnly => vec![],
+        Confirmation::Ask | Confirmation::Given => desk.supersede(&old_room)?,
+    };
+    writes.push(Write::CreateJob(Box::new(Request {
+        named: wanted.room,
+        old_room,
+        options: wanted.options,
+        confirmation: wanted.confirmation,
+        sender: call.sender().to_owned(),
+        admin_room: call.office.room_id.clone(),
+        command_event: call.received.event_id.clone(),
+    })));
+    Ok(writes)
+}

@@ -1,0 +1,218 @@
+//! The port: what steps, plans and commands may ask of a homeserver, and how it can fail.
+//!
+//! One trait, implemented by `matrix` for real servers. It is narrow on purpose: each method is
+//! one request, none retries by itself, so that whoever asks sees every refusal and every rate
+//! limit and can store the wait. Left out: sync and messages into admin rooms (inbox and outbox).
+
+pub mod gate;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ruma::{
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId,
+    RoomVersionId, ServerName, UserId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::model::RoomRef;
+use crate::room::state::{Content, Listing, RoomState};
+
+/// Longest wait for an ordinary answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest wait for the answer to `/upgrade`. Synapse needs a minute for 2,000 bans.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Rate limits that homeservers count apart from one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bucket {
+    /// `/createRoom` and `/upgrade`.
+    RoomCreation,
+    /// Joins by the bot itself.
+    Joins,
+    /// Messages, state events, bans and the rest.
+    Everything,
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RoomCreation => "creating rooms",
+            Self::Joins => "joining rooms",
+            Self::Everything => "sending",
+        })
+    }
+}
+
+/// Why a request to the homeserver did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeserverError {
+    /// Too many requests; asking again after the wait is expected to work.
+    #[error("{request}: rate limited for {} ms", retry_after.as_millis())]
+    RateLimited {
+        /// What was asked.
+        request: String,
+        /// Which limit it ran into.
+        bucket: Bucket,
+        /// How long the server asked to wait.
+        retry_after: Duration,
+    },
+    /// The server understood and said no (a 4xx answer).
+    #[error("{request}: refused with {status} {code}: {message}")]
+    Refused {
+        /// What was asked.
+        request: String,
+        /// HTTP status.
+        status: u16,
+        /// Matrix error code, such as `M_FORBIDDEN`.
+        code: String,
+        /// The server's own words.
+        message: String,
+    },
+    /// No answer, or one that leaves open whether the work was done (5xx, cut, timed out).
+    #[error("{request}: no certain answer")]
+    Uncertain {
+        /// What was asked.
+        request: String,
+        /// HTTP status, where there was an answer at all.
+        status: Option<u16>,
+        /// What the client library saw.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The answer makes no sense, or the request could not be built.
+    #[error("{request}: unusable")]
+    Unusable {
+        /// What was asked.
+        request: String,
+        /// What the client library saw.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl HomeserverError {
+    /// Whether the server said that the thing does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+}
+
+/// Result of a request.
+pub type Result<T, E = HomeserverError> = std::result::Result<T, E>;
+
+/// Room versions as the homeserver offers them.
+/// Source: `GET /capabilities`, `m.room_versions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomVersions {
+    /// The one used for new rooms.
+    pub default: RoomVersionId,
+    /// All that it can make, stable or not.
+    pub available: BTreeSet<RoomVersionId>,
+}
+
+/// A room found by alias or id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// Servers to join it by.
+    pub via: Vec<OwnedServerName>,
+}
+
+/// What may be asked of a homeserver.
+#[async_trait]
+pub trait Homeserver: Send + Sync {
+    /// The bot's own account.
+    fn account(&self) -> &UserId;
+
+    /// The server of the account.
+    fn server_name(&self) -> &ServerName {
+        self.account().server_name()
+    }
+
+    /// Which room versions the server offers.
+    async fn room_versions(&self) -> Result<RoomVersions>;
+
+    /// Whether a user exists, as far as their server says. `None`: their server did not answer.
+    async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>>;
+
+    /// The whole state of a room the account is in.
+    async fn state(&self, room: &RoomId) -> Result<RoomState>;
+
+    /// Content of one state event; `None` where there is none.
+    async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>>;
+
+    /// Sends a state event. Sending what is there already is harmless.
+    async fn put_state(
+        &self,
+        room: &RoomId,
+        kind: &str,
+        key: &str,
+        content: &Content,
+    ) -> Result<OwnedEventId>;
+
+    /// Sends a message; the same transaction id sends it once. Encrypted where the room is.
+    async fn send_message(
+        &self,
+        room: &RoomId,
+        transaction: &str,
+        content: &Content,
+    ) -> Result<OwnedEventId>;
+
+    /// Bans a user.
+    async fn ban(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()>;
+
+    /// Joins a room.
+    async fn join(&self, room: &RoomRef) -> Result<OwnedRoomId>;
+
+    /// Rooms the account is in, asked of the server.
+    async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>>;
+
+    /// Where an alias leads; `None` where it leads nowhere.
+    async fn resolve(&self, alias: &RoomAliasId) -> Result<Option<Resolved>>;
+
+    /// Aliases on the account's own server that lead to a room.
+    async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>>;
+
+    /// Creates an alias on the account's own server.
+    async fn create_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<()>;
+
+    /// Removes an alias from the account's own server.
+    async fn delete_alias(&self, alias: &RoomAliasId) -> Result<()>;
+
+    /// Whether the server's directory lists a room.
+    async fn listing(&self, room: &RoomId) -> Result<Listing>;
+
+    /// Lists a room in the server's directory, or takes it out.
+    async fn set_listing(&self, room: &RoomId, listing: Listing) -> Result<()>;
+
+    /// The server's own upgrade. Not repeatable: see the step `switch`.
+    async fn upgrade(
+        &self,
+        room: &RoomId,
+        version: &RoomVersionId,
+        additional_creators: &BTreeSet<OwnedUserId>,
+    ) -> Result<OwnedRoomId>;
+
+    /// Rooms the account is in that name `room` as a child or in their join rules, as sync last
+    /// told. Each holds only its create event, names, power levels and what names the room.
+    async fn referrers(&self, room: &RoomId) -> Result<Vec<RoomState>>;
+
+    /// Children of a space the account is in, as sync last told.
+    async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>>;
+}
+
+/// Whether somebody's server knows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existence {
+    /// It does.
+    Known,
+    /// It does not.
+    Unknown,
+}

@@ -1,0 +1,180 @@
+//! What a job is: a fixed list of steps, an append-only log, and the one decision what comes next.
+//!
+//! The state of a job is a fold over its log ([`State::fold`]); [`State::next_action`] is the only
+//! thing that decides, on the first run and after a crash alike. Pure: no clock, no database. Left
+//! out: doing the steps (`worker`) and telling about them (`message`).
+
+pub mod log;
+pub mod plan;
+
+pub use log::{Action, Entry, IllegalEntry, Phase, State, StepEvent, WaitReason};
+pub use plan::{Counts, Plan};
+
+use std::fmt;
+
+use jiff::Timestamp;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Confirmation, JobId, RoomRef, UpgradeOptions};
+use crate::room::diff::{Change, Obstacle};
+
+/// What was asked for, and where. Stored with the job, never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The room as it was named.
+    pub named: RoomRef,
+    /// The room to be upgraded.
+    pub old_room: OwnedRoomId,
+    /// Version, creators and so on.
+    pub options: UpgradeOptions,
+    /// Whether a yes is needed.
+    pub confirmation: Confirmation,
+    /// Who asked.
+    pub sender: OwnedUserId,
+    /// Where they asked; the only room that is told about the job.
+    pub admin_room: OwnedRoomId,
+    /// The command.
+    pub command_event: OwnedEventId,
+}
+
+/// A job as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// What was asked for.
+    pub request: Request,
+    /// When.
+    pub created_at: Timestamp,
+    /// What happened so far, oldest first.
+    pub log: Vec<(Timestamp, Entry)>,
+}
+
+impl Job {
+    /// The state that the log amounts to.
+    ///
+    /// # Errors
+    /// When the log holds something that cannot follow what stands before it.
+    pub fn state(&self) -> Result<State, IllegalEntry> {
+        State::fold(self.log.iter().map(|(_, entry)| entry))
+    }
+}
+
+/// A step of an upgrade, in the order in which they are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Reads the room and says what would happen. Before any confirmation.
+    Plan,
+    /// Reads the old room again, whole, and stores it.
+    Snapshot,
+    /// The point of no return.
+    Switch,
+    /// Mends what the server left out of the new room.
+    Complete,
+    /// Addresses.
+    Aliases,
+    /// The published listing.
+    Directory,
+    /// Links of spaces, and join rules of other rooms that named the old one.
+    Spaces,
+    /// Closes the old room.
+    Lock,
+    /// The linked message in the old room.
+    Notice,
+    /// Compares everything once more.
+    Verify,
+}
+
+impl Step {
+    /// Steps after the confirmation, in order.
+    pub const UPGRADE: [Self; 9] = [
+        Self::Snapshot,
+        Self::Switch,
+        Self::Complete,
+        Self::Aliases,
+        Self::Directory,
+        Self::Spaces,
+        Self::Lock,
+        Self::Notice,
+        Self::Verify,
+    ];
+
+    /// The name as it stands in the log and in texts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Snapshot => "snapshot",
+            Self::Switch => "switch",
+            Self::Complete => "complete",
+            Self::Aliases => "aliases",
+            Self::Directory => "directory",
+            Self::Spaces => "spaces",
+            Self::Lock => "lock",
+            Self::Notice => "notice",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a finished step leaves for later ones and for a re-run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "output", rename_all = "snake_case")]
+pub enum Output {
+    /// Snapshot: stored beside the log.
+    Stored,
+    /// Switch: the room that replaces the old one.
+    Switched {
+        /// Its id.
+        new_room: OwnedRoomId,
+    },
+    /// A part of the difference was closed.
+    Closed {
+        /// Changes made by this run.
+        made: usize,
+        /// Changes the server refused.
+        refused: Vec<Refusal>,
+    },
+    /// The message in the old room.
+    Noticed {
+        /// Its event; absent where it could not be sent.
+        event: Option<OwnedEventId>,
+        /// What the server refused.
+        refused: Vec<Refusal>,
+    },
+    /// Both rooms were compared.
+    Verified {
+        /// What is left to do, and cannot be done by the bot.
+        todos: Vec<Todo>,
+        /// When to look again whether people have done it.
+        recheck_at: Option<Timestamp>,
+    },
+}
+
+/// A change that the homeserver refused, in its words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What was tried.
+    pub change: Change,
+    /// Matrix error code.
+    pub code: String,
+    /// The server's message.
+    pub message: String,
+}
+
+/// Something that is left to do by people (P7).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Todo {
+    /// What is missing.
+    pub change: Change,
+    /// What hinders the bot.
+    pub obstacle: Obstacle,
+}

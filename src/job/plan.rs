@@ -1,0 +1,68 @@
+//! The plan: what is shown before anybody says yes, and what the yes is bound to.
+//!
+//! Pure data. It is made from a snapshot by `survey` and the rules in `room`; how it reads is for
+//! `message`.
+
+use jiff::Timestamp;
+use ruma::{OwnedRoomId, RoomVersionId};
+use serde::{Deserialize, Serialize};
+
+use crate::room::finding::{Finding, Weight};
+use crate::room::target::Intent;
+
+/// What would happen to one room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The room to be upgraded.
+    pub old_room: OwnedRoomId,
+    /// What people call it.
+    pub label: String,
+    /// Its version now. Absent where the room could not be read.
+    pub from: Option<RoomVersionId>,
+    /// What is wanted.
+    pub intent: Intent,
+    /// What stands in the way, gets lost, or should be known.
+    pub findings: Vec<Finding>,
+    /// How much there is.
+    pub counts: Counts,
+    /// Requests the upgrade will take.
+    pub requests: usize,
+    /// How long that will take at the pace seen while planning, in seconds.
+    pub seconds: u64,
+    /// Fingerprint of all that a yes is given to. Members coming and going do not change it.
+    pub hash: String,
+    /// Until when it can be confirmed.
+    pub expires_at: Timestamp,
+}
+
+impl Plan {
+    /// Findings of a weight, in their order.
+    pub fn of_weight(&self, weight: Weight) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(move |finding| finding.weight() == weight)
+    }
+
+    /// Whether something forbids the upgrade.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.of_weight(Weight::Blocker).next().is_some()
+    }
+}
+
+/// How much there is in a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// People (and bots) in the room.
+    pub members: usize,
+    /// Their servers.
+    pub servers: usize,
+    /// Banned users.
+    pub bans: usize,
+    /// Settings and other state that is carried over.
+    pub state: usize,
+    /// Addresses on the bot's server.
+    pub aliases: usize,
+    /// Spaces with the room in it.
+    pub spaces: usize,
+}

@@ -1,0 +1,521 @@
+//! Sync into the inbox: what was said in the admin rooms, also while nobody listened.
+//!
+//! The SDK keeps its own place in the sync before we see an answer, so that place is not trusted:
+//! each admin room has a marker in our store, and on start, after a gap and after every failure the
+//! room is read back to it. Left out: what the events mean, and events of all other rooms.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use matrix_sdk::config::SyncSettings;
+use matrix_sdk::deserialized_responses::{TimelineEvent, TimelineEventKind};
+use matrix_sdk::room::MessagesOptions;
+use matrix_sdk::store::StateStoreDataKey;
+use matrix_sdk::sync::{JoinedRoomUpdate, SyncResponse};
+use matrix_sdk::{Room, RoomState};
+use ruma::api::client::filter::{Filter as EventFilter, FilterDefinition, RoomEventFilter};
+use ruma::api::client::sync::sync_events::v3::Filter;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, RoomId, UInt, UserId};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::MatrixError;
+use super::session::{Session, is_unknown_token};
+use super::wire::sdk_failed;
+use crate::clock::Clock;
+use crate::homeserver::{Bucket, Homeserver, HomeserverError};
+use crate::model::{RoomName, RoomRef};
+use crate::store::{Received, ReceivedKind, Store};
+
+/// How long the homeserver may hold a sync that has nothing to tell.
+const LONG_POLL: Duration = Duration::from_secs(30);
+
+/// How much longer the first sync of a new device may take: it tells all rooms.
+const INITIAL_SYNC: Duration = Duration::from_mins(5);
+
+/// Events per room in one sync answer; with more, the rest is read back.
+const TIMELINE_LIMIT: u32 = 50;
+
+/// Events on one page when reading back.
+const CATCH_UP_PAGE: u32 = 100;
+
+/// Pages read back in one room; what is older is not looked for.
+const CATCH_UP_PAGES_MAX: usize = 50;
+
+/// First wait after a failed request; doubles.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest wait after a failed request.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Longest message body that is kept whole; an event cannot hold a longer one.
+const LONGEST_BODY_BYTES: usize = 64 * 1024;
+
+/// What is kept of a longer one.
+const MAX_STORED_BODY_BYTES: usize = 16 * 1024;
+
+/// Longest key of a reaction; emoji are far shorter.
+const LONGEST_KEY_BYTES: usize = 256;
+
+/// Whether the bot hears what is said to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: it has not synced, or still reads what it missed.
+    Starting,
+    /// It has read everything up to now.
+    Ready,
+}
+
+/// Finds the admin rooms, and joins those the bot is not in. A homeserver that gives no certain
+/// answer is asked again, without end: drop the future to stop.
+///
+/// # Errors
+/// [`MatrixError::EnterRoom`] for the first room that cannot be entered.
+pub async fn enter(
+    session: &Session,
+    port: &dyn Homeserver,
+    configured: &[OwnedRoomOrAliasId],
+) -> Result<Vec<OwnedRoomId>, MatrixError> {
+    let mut rooms = Vec::with_capacity(configured.len());
+    for room in configured {
+        let refused = |source| MatrixError::EnterRoom {
+            room: room.clone(),
+            user: session.user().to_owned(),
+            source,
+        };
+        let mut trouble = Trouble::new("entering an admin room");
+        let id = loop {
+            match enter_one(port, room).await {
+                Ok(Some(id)) => break id,
+                Ok(None) => return Err(refused(None)),
+                Err(
+                    error @ (HomeserverError::RateLimited { .. }
+                    | HomeserverError::Uncertain { .. }),
+                ) => tokio::time::sleep(trouble.with(&error)).await,
+                Err(error) => return Err(refused(Some(error))),
+            }
+        };
+        trouble.over();
+        if !rooms.contains(&id) {
+            rooms.push(id);
+        }
+    }
+    Ok(rooms)
+}
+
+async fn enter_one(
+    port: &dyn Homeserver,
+    room: &OwnedRoomOrAliasId,
+) -> Result<Option<OwnedRoomId>, HomeserverError> {
+    let (id, via) = match <&RoomId>::try_from(&**room) {
+        Ok(id) => (id.to_owned(), Vec::new()),
+        Err(alias) => match port.resolve(alias).await? {
+            Some(found) => (found.room_id, found.via),
+            None => return Ok(None),
+        },
+    };
+    if port.joined_rooms().await?.contains(&id) {
+        return Ok(Some(id));
+    }
+    port.join(&RoomRef {
+        name: RoomName::Id(id),
+        via,
+    })
+    .await
+    .map(Some)
+}
+
+/// Everything it takes to receive.
+pub struct Receiver {
+    /// The account's session.
+    pub session: Session,
+    /// Where events go.
+    pub store: Arc<Store>,
+    /// The rooms that are listened to.
+    pub admin_rooms: Arc<Vec<OwnedRoomId>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How far back in time missed events are looked for.
+    pub max_age: Duration,
+    /// Whether a message body may be meant for the bot.
+    pub concerns_us: fn(&str) -> bool,
+    /// Told when everything up to now was read.
+    pub ready: watch::Sender<Readiness>,
+}
+
+impl Receiver {
+    /// Receives until `stop`.
+    ///
+    /// # Errors
+    /// When the session was ended from outside, or the inbox cannot be used. Nothing is lost: the
+    /// next start reads back to what was stored.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), MatrixError> {
+        tokio::select! {
+            // At any await: what is not stored is read again.
+            () = stop.cancelled() => Ok(()),
+            ended = self.receive() => ended,
+        }
+    }
+
+    async fn receive(&self) -> Result<(), MatrixError> {
+        let started = self.clock.now();
+        let mut behind: BTreeSet<OwnedRoomId> = self.admin_rooms.iter().cloned().collect();
+        let mut trouble = Trouble::new("sync");
+        let mut poll = self.first_poll().await;
+        loop {
+            match self.session.client().sync_once(settings(poll)).await {
+                Ok(answer) => {
+                    trouble.over();
+                    self.take(answer, &mut behind, started).await?;
+                    self.ready.send_replace(Readiness::Ready);
+                    poll = LONG_POLL;
+                }
+                Err(error) => {
+                    let error = self.fault("sync", error);
+                    self.still_signed_in(&error)?;
+                    // The SDK may have taken the answer in before it failed.
+                    behind.extend(self.admin_rooms.iter().cloned());
+                    tokio::time::sleep(trouble.with(&error)).await;
+                }
+            }
+        }
+    }
+
+    /// How long the first sync may be held: not at all, so that its answer comes at once. A new
+    /// device gets an answer at once in any case, and it takes the homeserver its time.
+    async fn first_poll(&self) -> Duration {
+        let store = self.session.client().state_store();
+        match store.get_kv_data(StateStoreDataKey::SyncToken).await {
+            Ok(Some(_)) => Duration::ZERO,
+            _ => INITIAL_SYNC,
+        }
+    }
+
+    fn fault(&self, what: &str, error: matrix_sdk::Error) -> HomeserverError {
+        sdk_failed(what.to_owned(), Bucket::Everything, self.clock.now(), error)
+    }
+
+    fn still_signed_in(&self, error: &HomeserverError) -> Result<(), MatrixError> {
+        if is_unknown_token(error) {
+            return Err(MatrixError::SignedOut {
+                user: self.session.user().to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Stores what one sync told, after what was missed before it.
+    async fn take(
+        &self,
+        answer: SyncResponse,
+        behind: &mut BTreeSet<OwnedRoomId>,
+        started: Timestamp,
+    ) -> Result<(), MatrixError> {
+        for room in answer
+            .rooms
+            .left
+            .keys()
+            .filter(|room| self.admin_rooms.contains(room))
+        {
+            tracing::warn!(%room, "the bot is not in this admin room any more; invite it again");
+        }
+        for room in answer
+            .rooms
+            .invited
+            .keys()
+            .filter(|room| self.admin_rooms.contains(room))
+        {
+            self.accept(room).await;
+        }
+        let mut events = Vec::new();
+        let mut markers = Vec::new();
+        for room in self.admin_rooms.iter() {
+            let update = answer.rooms.joined.get(room);
+            if update.is_some_and(|update| update.timeline.limited) {
+                behind.insert(room.clone());
+            }
+            let marker = self.store.marker(room).map_err(MatrixError::Inbox)?;
+            let mut news = News::default();
+            if behind.contains(room)
+                && self
+                    .catch_up(room, update, marker.as_ref(), &mut news)
+                    .await?
+            {
+                behind.remove(room);
+            }
+            if let Some(update) = update {
+                for event in &update.timeline.events {
+                    self.read(room, event, &mut news.events);
+                }
+                let newest = update
+                    .timeline
+                    .events
+                    .iter()
+                    .rev()
+                    .find_map(TimelineEvent::event_id);
+                news.newest = newest.or(news.newest);
+            }
+            if marker.is_none() {
+                // Never listened here: what was said before is not for us.
+                news.events.retain(|event| event.sent_at >= started);
+            }
+            events.append(&mut news.events);
+            // A room that could not be read back keeps its place.
+            if !behind.contains(room) {
+                markers.extend(news.newest.map(|newest| (room.clone(), newest)));
+            }
+        }
+        if events.is_empty() && markers.is_empty() {
+            return Ok(());
+        }
+        self.store
+            .receive(&events, &markers)
+            .map_err(MatrixError::Inbox)
+    }
+
+    async fn accept(&self, room: &RoomId) {
+        let joined = self.session.client().join_room_by_id(room).await;
+        if let Err(error) = joined {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(%room, error, "cannot accept the invitation to an admin room");
+        }
+    }
+
+    /// Reads back to the marker, oldest event first into `news`. `false`: not possible now.
+    async fn catch_up(
+        &self,
+        id: &RoomId,
+        update: Option<&JoinedRoomUpdate>,
+        marker: Option<&OwnedEventId>,
+        news: &mut News,
+    ) -> Result<bool, MatrixError> {
+        let joined = |room: &Room| room.state() == RoomState::Joined;
+        let Some(room) = self.session.client().get_room(id).filter(joined) else {
+            return Ok(false);
+        };
+        let oldest = before(self.clock.now(), self.max_age);
+        // Without a gap in this answer, what was missed may lie before the end of the room.
+        let gap = update.filter(|update| update.timeline.limited);
+        let mut from = gap.and_then(|update| update.timeline.prev_batch.clone());
+        let pages = if marker.is_some() {
+            CATCH_UP_PAGES_MAX
+        } else {
+            1
+        };
+        let mut trouble = Trouble::new("reading back");
+        let mut missed = Vec::new();
+        let mut page = 0;
+        loop {
+            let mut options = MessagesOptions::backward().from(from.as_deref());
+            options.limit = UInt::from(CATCH_UP_PAGE);
+            let answer = match room.messages(options).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let error = self.fault("read back", error);
+                    self.still_signed_in(&error)?;
+                    if let HomeserverError::Refused { .. } = error {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(room = %id, error, "cannot read what was missed here");
+                        break;
+                    }
+                    tokio::time::sleep(trouble.with(&error)).await;
+                    continue;
+                }
+            };
+            trouble.over();
+            page += 1;
+            if news.newest.is_none() {
+                news.newest = answer.chunk.iter().find_map(TimelineEvent::event_id);
+            }
+            let end = answer
+                .chunk
+                .iter()
+                .position(|event| event.event_id().as_ref() == marker);
+            let end = end.filter(|_| marker.is_some());
+            for event in answer.chunk.iter().take(end.unwrap_or(usize::MAX)) {
+                self.read(id, event, &mut missed);
+            }
+            // A single event may lie about its age; a page of them hardly.
+            let all_old = !answer.chunk.is_empty()
+                && answer
+                    .chunk
+                    .iter()
+                    .all(|event| sent_at(event).is_some_and(|at| at < oldest));
+            if end.is_some() || all_old || answer.end.is_none() {
+                break;
+            }
+            if page == pages {
+                if marker.is_some() {
+                    tracing::warn!(room = %id, pages, "too much was missed here to read it all");
+                }
+                break;
+            }
+            from = answer.end;
+        }
+        missed.reverse();
+        news.events = missed;
+        Ok(true)
+    }
+
+    fn read(&self, room: &RoomId, event: &TimelineEvent, into: &mut Vec<Received>) {
+        if let TimelineEventKind::UnableToDecrypt { .. } = event.kind {
+            let event = event.event_id().map(|id| id.to_string());
+            tracing::warn!(%room, event, "cannot decrypt a message; a command in it is not heard");
+            return;
+        }
+        let Ok(json) = serde_json::from_str::<Value>(event.raw().json().get()) else {
+            return;
+        };
+        into.extend(received(&json, room, self.session.user(), self.concerns_us));
+    }
+}
+
+/// What is new in a room.
+#[derive(Default)]
+struct News {
+    events: Vec<Received>,
+    newest: Option<OwnedEventId>,
+}
+
+fn settings(poll: Duration) -> SyncSettings {
+    let mut filter = FilterDefinition::with_lazy_loading();
+    filter.room.timeline = RoomEventFilter::with_lazy_loading();
+    filter.room.timeline.limit = Some(UInt::from(TIMELINE_LIMIT));
+    filter.room.ephemeral = RoomEventFilter::ignore_all();
+    filter.presence = EventFilter::ignore_all();
+    SyncSettings::default()
+        .timeout(poll)
+        .filter(Filter::FilterDefinition(filter))
+}
+
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(age)
+        .ok()
+        .and_then(|age| now.checked_sub(age).ok())
+        .unwrap_or(Timestamp::MIN)
+}
+
+fn sent_at(event: &TimelineEvent) -> Option<Timestamp> {
+    let millis = event.raw().get_field::<i64>("origin_server_ts").ok()??;
+    Timestamp::from_millisecond(millis).ok()
+}
+
+/// Failures in a row: how long to wait, and what to log.
+struct Trouble {
+    what: &'static str,
+    wait: Duration,
+    since: Option<Instant>,
+}
+
+impl Trouble {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            wait: RETRY_FIRST,
+            since: None,
+        }
+    }
+
+    /// Notes a failure; returns how long to wait.
+    fn with(&mut self, error: &HomeserverError) -> Duration {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(what = self.what, error, "failing; trying on");
+        }
+        let wait = self.wait;
+        self.wait = (wait * 2).min(RETRY_MAX);
+        match error {
+            HomeserverError::RateLimited { retry_after, .. } => wait.max(*retry_after),
+            _ => wait,
+        }
+    }
+
+    /// Notes a success.
+    fn over(&mut self) {
+        self.wait = RETRY_FIRST;
+        if let Some(since) = self.since.take() {
+            tracing::info!(
+                what = self.what,
+                seconds = since.elapsed().as_secs(),
+                "works again"
+            );
+        }
+    }
+}
+
+/// What an event may ask of the bot; `None` for all that is not for it. The JSON may be anything.
+#[must_use]
+pub fn received(
+    event: &Value,
+    room: &RoomId,
+    own: &UserId,
+    concerns_us: fn(&str) -> bool,
+) -> Option<Received> {
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    let sender = text("sender")?;
+    let redacted = event
+        .pointer("/unsigned/redacted_because")
+        .is_some_and(|why| !why.is_null());
+    if sender == own.as_str() || redacted || event.get("state_key").is_some() {
+        return None;
+    }
+    let content = event.get("content")?;
+    let kind = match text("type")? {
+        "m.room.message" => message(content, concerns_us)?,
+        "m.reaction" => reaction(content)?,
+        _ => return None,
+    };
+    Some(Received {
+        event_id: text("event_id")?.parse().ok()?,
+        room_id: room.to_owned(),
+        sender: sender.parse().ok()?,
+        sent_at: Timestamp::from_millisecond(event.get("origin_server_ts")?.as_i64()?).ok()?,
+        kind,
+    })
+}
+
+fn message(content: &Value, concerns_us: fn(&str) -> bool) -> Option<ReceivedKind> {
+    let relation = content
+        .pointer("/m.relates_to/rel_type")
+        .and_then(Value::as_str);
+    let is_edit = relation == Some("m.replace") || content.get("m.new_content").is_some();
+    let body = content.get("body")?.as_str()?;
+    if is_edit || content.get("msgtype")?.as_str()? != "m.text" || !concerns_us(body) {
+        return None;
+    }
+    let is_html = content.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html");
+    let html = content
+        .get("formatted_body")
+        .and_then(Value::as_str)
+        .filter(|_| is_html);
+    let html = html.filter(|html| html.len() <= LONGEST_BODY_BYTES);
+    if body.len() <= LONGEST_BODY_BYTES {
+        return Some(ReceivedKind::Message {
+            body: body.to_owned(),
+            formatted_body: html.map(ToOwned::to_owned),
+        });
+    }
+    let end = body.floor_char_boundary(MAX_STORED_BODY_BYTES);
+    Some(ReceivedKind::Message {
+        body: body[..end].to_owned(),
+        formatted_body: None,
+    })
+}
+
+fn reaction(content: &Value) -> Option<ReceivedKind> {
+    let relation = content.get("m.relates_to")?;
+    let text = |key: &str| relation.get(key).and_then(Value::as_str);
+    let key = text("key").filter(|key| key.len() <= LONGEST_KEY_BYTES)?;
+    if text("rel_type")? != "m.annotation" {
+        return None;
+    }
+    Some(ReceivedKind::Reaction {
+        to: text("event_id")?.parse().ok()?,
+        key: key.to_owned(),
+    })
+}

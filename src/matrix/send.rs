@@ -1,0 +1,457 @@
+//! The outbox into the rooms: what is wanted there is made true, once, whatever happens between.
+//!
+//! Each room has its own order and its own pace; a post that fails holds up those behind it in its
+//! room and nobody else. Transaction ids come from the store, so that a try after a kill is the same
+//! message to the homeserver. Left out: what is said, and how often a text is revised.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use matrix_sdk::Client;
+use ruma::api::client::redact::redact_event;
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId};
+use serde_json::{Value, json};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::MatrixError;
+use super::session::{Session, is_unknown_token};
+use super::wire::{after, failed, once, send_event};
+use crate::clock::Clock;
+use crate::homeserver::gate::Gate;
+use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+use crate::model::Text;
+use crate::room::state::Content;
+use crate::store::{Due, Post, Sent, Store, StoreError, Target};
+
+/// At most one edit of a post in this time.
+const EDIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// First wait after an uncertain answer; doubles.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest wait after an uncertain answer.
+const RETRY_MAX: Duration = Duration::from_mins(1);
+
+/// Looking again while something waits for something else.
+const POLL_WAITING: Duration = Duration::from_secs(1);
+
+/// Looking again without having been woken.
+const POLL_IDLE: Duration = Duration::from_secs(30);
+
+/// Posts looked at together. More than that only wait when as many are stuck.
+const LOOKED_AT_MAX: u32 = 1000;
+
+/// Posts sent by one room before the outbox is read again.
+const POSTS_PER_ROOM: usize = 20;
+
+/// Rooms that are sent to at the same time.
+const ROOMS_AT_ONCE: usize = 8;
+
+/// How long requests under way may take to end after `stop`; repeating them is harmless.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Sends what the outbox holds until `stop`.
+///
+/// # Errors
+/// When the session was ended from outside, or the outbox cannot be used.
+pub async fn run(
+    session: Session,
+    store: Arc<Store>,
+    gate: Arc<Gate>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<(), MatrixError> {
+    let edited = Mutex::default();
+    let sender = Arc::new(Sender {
+        session,
+        store,
+        gate,
+        clock,
+        edited,
+    });
+    let mut rooms = Rooms::default();
+    loop {
+        // Before reading, so that nothing stored meanwhile is missed.
+        let wakes = Arc::clone(&sender.store);
+        let woken = wakes.wakes.outbox.notified();
+        let pause = rooms.start(&sender).map_err(MatrixError::Outbox)?;
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = woken => {}
+            Some(ended) = rooms.tasks.join_next(), if !rooms.tasks.is_empty() => {
+                rooms.ended(ended)?;
+            }
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    // What takes longer is aborted, and repeated on the next start.
+    let rest = async { while rooms.tasks.join_next().await.is_some() {} };
+    let _ended = tokio::time::timeout(STOP_GRACE, rest).await;
+    Ok(())
+}
+
+/// The rooms that are being sent to.
+#[derive(Default)]
+struct Rooms {
+    tasks: JoinSet<(OwnedRoomId, Result<(), MatrixError>)>,
+    busy: HashSet<OwnedRoomId>,
+}
+
+impl Rooms {
+    /// Begins what can be begun; returns when to look again.
+    fn start(&mut self, sender: &Arc<Sender>) -> Result<Duration, StoreError> {
+        let now = sender.clock.now();
+        if let Some(until) = sender.gate.closed_until(Bucket::Everything, now) {
+            return Ok(until.duration_since(now).unsigned_abs());
+        }
+        let due = sender.store.due_posts(now, LOOKED_AT_MAX)?;
+        let mut pause = POLL_IDLE;
+        if !due.is_empty() {
+            let due: HashSet<i64> = due.into_iter().map(|post| post.id).collect();
+            let waiting = sender.store.due_posts(Timestamp::MAX, LOOKED_AT_MAX)?;
+            let ready = sender.ready(waiting, &due, now);
+            for (room, posts) in ready {
+                if self.busy.len() < ROOMS_AT_ONCE && self.busy.insert(room.clone()) {
+                    let sender = Arc::clone(sender);
+                    self.tasks.spawn(async move {
+                        let ended = sender.send_all(&posts).await;
+                        (room, ended)
+                    });
+                }
+            }
+            pause = POLL_WAITING;
+        }
+        if let Some(next) = sender.store.next_post_due()?.filter(|next| *next > now) {
+            pause = pause.min(next.duration_since(now).unsigned_abs());
+        }
+        Ok(pause)
+    }
+
+    fn ended(
+        &mut self,
+        ended: Result<(OwnedRoomId, Result<(), MatrixError>), JoinError>,
+    ) -> Result<(), MatrixError> {
+        match ended {
+            Ok((room, result)) => {
+                self.busy.remove(&room);
+                result
+            }
+            // Nobody aborts a task here: it panicked, and so do we.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Ok(()),
+            },
+        }
+    }
+}
+
+struct Sender {
+    session: Session,
+    store: Arc<Store>,
+    gate: Arc<Gate>,
+    clock: Arc<dyn Clock>,
+    /// When posts were last edited.
+    edited: Mutex<HashMap<i64, Timestamp>>,
+}
+
+/// A request that makes a post true.
+enum Request {
+    /// An event.
+    Event {
+        kind: &'static str,
+        transaction: String,
+        content: Content,
+    },
+    /// A redaction.
+    Redact {
+        event: OwnedEventId,
+        transaction: String,
+    },
+}
+
+/// What is to be done for a post.
+enum Task {
+    Ask(Request),
+    /// It is there already, or never can be.
+    Record(Sent),
+}
+
+/// What became of a post.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// Those behind it may go.
+    Settled,
+    /// Those behind it wait as well.
+    Waits,
+}
+
+impl Sender {
+    /// The posts that may go now, by room, in their order.
+    fn ready(
+        &self,
+        waiting: Vec<Due>,
+        due: &HashSet<i64>,
+        now: Timestamp,
+    ) -> Vec<(OwnedRoomId, Vec<Due>)> {
+        let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
+        edited.retain(|_, at| after(*at, EDIT_INTERVAL) > now);
+        let mut held_up: HashSet<OwnedRoomId> = HashSet::new();
+        let mut ready: Vec<(OwnedRoomId, Vec<Due>)> = Vec::new();
+        for post in waiting {
+            if held_up.contains(&post.room_id) {
+                continue;
+            }
+            if !due.contains(&post.id) {
+                // A new post keeps its place before others; an edit has none.
+                if post.event_id.is_none() {
+                    held_up.insert(post.room_id);
+                }
+                continue;
+            }
+            if post.event_id.is_some() && edited.contains_key(&post.id) {
+                continue;
+            }
+            match ready.iter_mut().find(|(room, _)| *room == post.room_id) {
+                Some((_, posts)) if posts.len() < POSTS_PER_ROOM => posts.push(post),
+                Some(_) => {}
+                None => ready.push((post.room_id.clone(), vec![post])),
+            }
+        }
+        ready
+    }
+
+    async fn send_all(&self, posts: &[Due]) -> Result<(), MatrixError> {
+        for post in posts {
+            if self.send(post).await? == Outcome::Waits {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, post: &Due) -> Result<Outcome, MatrixError> {
+        if self
+            .gate
+            .closed_until(Bucket::Everything, self.clock.now())
+            .is_some()
+        {
+            return Ok(Outcome::Waits);
+        }
+        let sent = match self.task(post).map_err(MatrixError::Outbox)? {
+            Task::Record(sent) => sent,
+            Task::Ask(request) => {
+                // Before the request leaves: a later try must know that this one was.
+                self.store
+                    .post_tried(post.id)
+                    .map_err(MatrixError::Outbox)?;
+                if post.event_id.is_some() {
+                    let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
+                    edited.insert(post.id, self.clock.now());
+                }
+                match self.ask(&post.room_id, request).await {
+                    Ok(event) if may_be_older(post) => Sent::PostedBefore(event),
+                    Ok(event) => Sent::Posted(event),
+                    Err(error) if is_unknown_token(&error) => {
+                        let user = self.session.user().to_owned();
+                        return Err(MatrixError::SignedOut { user });
+                    }
+                    Err(error) => self.after_failure(post, &error),
+                }
+            }
+        };
+        self.store
+            .post_sent(post.id, post.revision, &sent)
+            .map_err(MatrixError::Outbox)?;
+        Ok(if matches!(sent, Sent::Later(_)) {
+            Outcome::Waits
+        } else {
+            Outcome::Settled
+        })
+    }
+
+    async fn ask(&self, room: &RoomId, request: Request) -> Result<OwnedEventId, HomeserverError> {
+        let client = self.session.client();
+        let now = self.clock.now();
+        match request {
+            Request::Event {
+                kind,
+                transaction,
+                content,
+            } => send_event(client, room, kind, &transaction, &content, now).await,
+            Request::Redact { event, transaction } => {
+                redact(client, room, &event, &transaction, now).await
+            }
+        }
+    }
+
+    /// What is to be done for a post.
+    fn task(&self, post: &Due) -> Result<Task, StoreError> {
+        let transaction = post.txn.clone();
+        Ok(match (&post.post, &post.event_id) {
+            (Post::Message { text, reply_to }, None) => Task::Ask(Request::Event {
+                kind: "m.room.message",
+                transaction,
+                content: original(text, reply_to.as_deref()),
+            }),
+            (Post::Message { text, .. }, Some(original)) => Task::Ask(Request::Event {
+                kind: "m.room.message",
+                transaction: format!("{transaction}.{}", post.revision),
+                content: edit(text, original),
+            }),
+            // Neither can be revised: what is there is right.
+            (_, Some(event)) => Task::Record(Sent::Posted(event.clone())),
+            (Post::Reaction { to, emoji }, None) => self.about(to, |event| Request::Event {
+                kind: "m.reaction",
+                transaction,
+                content: reaction(&event, emoji),
+            })?,
+            (Post::Redaction { of }, None) => {
+                self.about(of, |event| Request::Redact { event, transaction })?
+            }
+        })
+    }
+
+    /// A request about another event, if that is there.
+    fn about(
+        &self,
+        target: &Target,
+        request: impl FnOnce(OwnedEventId) -> Request,
+    ) -> Result<Task, StoreError> {
+        let key = match target {
+            Target::Event(event) => return Ok(Task::Ask(request(event.clone()))),
+            Target::Post(key) => key,
+        };
+        Ok(match self.store.posted_event(key)? {
+            Some(event) => Task::Ask(request(event)),
+            None if self.is_waiting(key)? => {
+                Task::Record(Sent::Later(after(self.clock.now(), POLL_WAITING)))
+            }
+            None => Task::Record(Sent::GivenUp),
+        })
+    }
+
+    /// Whether the post with a key is still to be sent.
+    fn is_waiting(&self, key: &str) -> Result<bool, StoreError> {
+        let waiting = self.store.due_posts(Timestamp::MAX, u32::MAX)?;
+        Ok(waiting.iter().any(|post| key_of(&post.txn) == Some(key)))
+    }
+
+    /// What a failure means for a post; logs it.
+    fn after_failure(&self, post: &Due, error: &HomeserverError) -> Sent {
+        let now = self.clock.now();
+        let room = &post.room_id;
+        let shown = error as &dyn std::error::Error;
+        match error {
+            HomeserverError::RateLimited {
+                bucket,
+                retry_after,
+                ..
+            } => {
+                let until = after(now, *retry_after);
+                self.gate.close(*bucket, until);
+                tracing::info!(%room, seconds = retry_after.as_secs(), "sending is rate limited");
+                Sent::Later(until)
+            }
+            // The bot's own reaction is there, from a try whose answer got lost.
+            HomeserverError::Refused { code, .. } if code == "M_DUPLICATE_ANNOTATION" => {
+                Sent::GivenUp
+            }
+            HomeserverError::Refused { code, .. } if !code.is_empty() => {
+                tracing::error!(%room, post = post.txn, error = shown, "cannot be posted; given up");
+                Sent::GivenUp
+            }
+            // Also a refusal without a Matrix error code: it comes from a proxy.
+            _ => {
+                if post.attempts == 0 {
+                    tracing::warn!(%room, post = post.txn, error = shown, "not posted; trying on");
+                }
+                let doublings = post.attempts.min(RETRY_MAX.as_secs().ilog2() + 1);
+                Sent::Later(after(
+                    now,
+                    (RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX),
+                ))
+            }
+        }
+    }
+}
+
+/// Whether an earlier try may have put an earlier revision into the room.
+fn may_be_older(post: &Due) -> bool {
+    post.event_id.is_none() && post.attempts > 0 && post.revision > 0
+}
+
+/// The key within a transaction id: what follows the id of the database.
+fn key_of(transaction: &str) -> Option<&str> {
+    transaction.split_once('.').map(|(_, key)| key)
+}
+
+async fn redact(
+    client: &Client,
+    room: &RoomId,
+    event: &EventId,
+    transaction: &str,
+    now: Timestamp,
+) -> Result<OwnedEventId, HomeserverError> {
+    let transaction = OwnedTransactionId::from(transaction);
+    let request = redact_event::v3::Request::new(room.to_owned(), event.to_owned(), transaction);
+    let answer = client
+        .send(request)
+        .with_request_config(once(REQUEST_TIMEOUT))
+        .await;
+    answer.map(|redaction| redaction.event_id).map_err(|error| {
+        failed(
+            format!("redact {event} in {room}"),
+            Bucket::Everything,
+            now,
+            error,
+        )
+    })
+}
+
+/// A notice that mentions nobody.
+fn notice(plain: &str, html: &str) -> Value {
+    json!({
+        "msgtype": "m.notice",
+        "body": plain,
+        "format": "org.matrix.custom.html",
+        "formatted_body": html,
+        "m.mentions": {},
+    })
+}
+
+fn original(text: &Text, reply_to: Option<&EventId>) -> Content {
+    let mut content = object(notice(&text.plain, &text.html));
+    if let Some(event) = reply_to {
+        let relation = json!({ "m.in_reply_to": { "event_id": event } });
+        content.insert("m.relates_to".to_owned(), relation);
+    }
+    content
+}
+
+/// The asterisk is for clients that show an edit as a message of its own.
+fn edit(text: &Text, original: &EventId) -> Content {
+    let mut content = object(notice(
+        &format!("* {}", text.plain),
+        &format!("* {}", text.html),
+    ));
+    content.insert("m.new_content".to_owned(), notice(&text.plain, &text.html));
+    let relation = json!({ "rel_type": "m.replace", "event_id": original });
+    content.insert("m.relates_to".to_owned(), relation);
+    content
+}
+
+fn reaction(event: &EventId, emoji: &str) -> Content {
+    object(json!({
+        "m.relates_to": { "rel_type": "m.annotation", "event_id": event, "key": emoji },
+    }))
+}
+
+fn object(value: Value) -> Content {
+    match value {
+        Value::Object(content) => content,
+        _ => Content::new(),
+    }
+}

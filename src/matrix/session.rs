@@ -1,0 +1,423 @@
+//! The account's session: logging in once, staying the same device across restarts.
+//!
+//! The session file is written before the SDK's store is opened for its device, so that a kill in
+//! between leaves a file that the next start goes on with. Left out: sync, and refresh tokens (none
+//! is ever asked for).
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use matrix_sdk::authentication::matrix::MatrixSession;
+use matrix_sdk::store::RoomLoadSettings;
+use matrix_sdk::{Client, ClientBuilder, HttpError, SessionMeta, SessionTokens};
+use ruma::api::client::session::login;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::MatrixError;
+use super::wire::{WhoAmI, failed, once};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Account, Credentials};
+use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+
+/// Folder of the SDK's store, in the data folder.
+const SDK_STORE: &str = "matrix";
+
+/// The session file, in the data folder.
+const SESSION_FILE: &str = "session.json";
+
+/// What the session is called in the account's list of devices.
+const DEVICE_NAME: &str = "Roomlift";
+
+/// First wait for a homeserver that cannot be reached; doubles.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest wait for a homeserver that cannot be reached.
+const RETRY_MAX: Duration = Duration::from_mins(1);
+
+/// How often it is logged that the homeserver cannot be reached.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Longest wait for the SDK's own requests; a sync may take that long on top of being held.
+const SDK_REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Only the owner reads the session file: it holds the access token.
+#[cfg(unix)]
+const SESSION_FILE_MODE: u32 = 0o600;
+
+/// A session of the account, ready to be used. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Session {
+    client: Client,
+    user: OwnedUserId,
+    device: OwnedDeviceId,
+}
+
+impl Session {
+    /// The bot's own account.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The device of this session.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        self.device.as_str()
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// What the session file holds. No `Debug`: the token is a secret.
+#[derive(Clone, Serialize, Deserialize)]
+struct Saved {
+    user_id: OwnedUserId,
+    device_id: OwnedDeviceId,
+    access_token: String,
+    homeserver: String,
+}
+
+/// Goes on with the session in `data_dir`, or logs in. Waits for a homeserver that cannot be
+/// reached, until `stop`.
+///
+/// # Errors
+/// When the account is not let in, or the files in `data_dir` do not fit it; each says what to do.
+/// [`MatrixError::Stopped`] after `stop`.
+pub async fn connect(
+    account: &Account,
+    data_dir: &Path,
+    stop: &CancellationToken,
+) -> Result<Session, MatrixError> {
+    std::fs::create_dir_all(data_dir).map_err(|source| MatrixError::DataDir {
+        path: data_dir.to_owned(),
+        source,
+    })?;
+    let file = data_dir.join(SESSION_FILE);
+    let sdk_store = data_dir.join(SDK_STORE);
+    // Asks before there is a session: with a store of its own, in memory.
+    let asking = Asking {
+        client: build(account, client(account)).await?,
+        account,
+        stop,
+    };
+    let saved = if let Some(saved) = read(&file, account)? {
+        asking.verified(saved, &file, &sdk_store).await?
+    } else {
+        let saved = match &account.credentials {
+            Credentials::Password(_) => asking.log_in(None).await?,
+            Credentials::AccessToken(token) => asking.adopt(token.expose()).await?,
+        };
+        write(&file, &saved)?;
+        saved
+    };
+    restore(account, saved, sdk_store).await
+}
+
+fn client(account: &Account) -> ClientBuilder {
+    Client::builder()
+        .homeserver_url(&account.homeserver)
+        // The configured address counts, also where the server advertises another one.
+        .respect_login_well_known(false)
+        .request_config(once(SDK_REQUEST_TIMEOUT))
+}
+
+async fn build(account: &Account, builder: ClientBuilder) -> Result<Client, MatrixError> {
+    builder.build().await.map_err(|source| MatrixError::Client {
+        homeserver: account.homeserver.clone(),
+        source: source.into(),
+    })
+}
+
+async fn restore(
+    account: &Account,
+    saved: Saved,
+    sdk_store: PathBuf,
+) -> Result<Session, MatrixError> {
+    let unusable = |source: super::Source| MatrixError::SdkStore {
+        path: sdk_store.clone(),
+        source,
+    };
+    let client = client(account).sqlite_store(&sdk_store, None).build().await;
+    let client = client.map_err(|source| match source {
+        source @ matrix_sdk::ClientBuildError::SqliteStore(_) => unusable(source.into()),
+        source => MatrixError::Client {
+            homeserver: account.homeserver.clone(),
+            source: source.into(),
+        },
+    })?;
+    let session = MatrixSession {
+        meta: SessionMeta {
+            user_id: saved.user_id.clone(),
+            device_id: saved.device_id.clone(),
+        },
+        tokens: SessionTokens {
+            access_token: saved.access_token,
+            refresh_token: None,
+        },
+    };
+    client
+        .matrix_auth()
+        .restore_session(session, RoomLoadSettings::default())
+        .await
+        .map_err(|source| unusable(source.into()))?;
+    Ok(Session {
+        client,
+        user: saved.user_id,
+        device: saved.device_id,
+    })
+}
+
+/// Asks the homeserver who the account is, before there is a session.
+struct Asking<'a> {
+    client: Client,
+    account: &'a Account,
+    stop: &'a CancellationToken,
+}
+
+impl Asking<'_> {
+    /// The saved session if it is still good, or a new one of the same device.
+    async fn verified(
+        &self,
+        saved: Saved,
+        file: &Path,
+        sdk_store: &Path,
+    ) -> Result<Saved, MatrixError> {
+        let refusal = match self.who_am_i(&saved.access_token).await? {
+            Ok((user, _)) => {
+                self.expect_account(user)?;
+                return Ok(saved);
+            }
+            Err(refusal) => refusal,
+        };
+        let renewed = match &self.account.credentials {
+            Credentials::Password(_) => self.log_in(Some(saved.device_id)).await?,
+            Credentials::AccessToken(token) if token.expose() == saved.access_token => {
+                let user = self.account.user_id.clone();
+                return Err(MatrixError::TokenRevoked {
+                    user,
+                    source: refusal,
+                });
+            }
+            Credentials::AccessToken(token) => {
+                let renewed = self.adopt(token.expose()).await?;
+                if renewed.device_id != saved.device_id {
+                    return Err(MatrixError::WrongDevice {
+                        path: sdk_store.to_owned(),
+                        found: renewed.device_id.to_string(),
+                        expected: saved.device_id.to_string(),
+                    });
+                }
+                renewed
+            }
+        };
+        tracing::warn!(user = %renewed.user_id, "the old session had ended; went on with a new token");
+        write(file, &renewed)?;
+        Ok(renewed)
+    }
+
+    /// A session by the configured password.
+    async fn log_in(&self, device: Option<OwnedDeviceId>) -> Result<Saved, MatrixError> {
+        let user = &self.account.user_id;
+        let Credentials::Password(password) = &self.account.credentials else {
+            return Err(MatrixError::NoDevice { user: user.clone() });
+        };
+        let request = || {
+            let info = login::v3::Password::new(user.into(), password.expose().to_owned());
+            let mut request = login::v3::Request::new(login::v3::LoginInfo::Password(info));
+            request.device_id.clone_from(&device);
+            request.initial_device_display_name = Some(DEVICE_NAME.to_owned());
+            request
+        };
+        let answer = self
+            .until_reached("log in", async || {
+                self.client
+                    .send(request())
+                    .with_request_config(once(REQUEST_TIMEOUT))
+                    .await
+            })
+            .await?;
+        let answer = answer.map_err(|source| match &source {
+            HomeserverError::Refused { code, .. } if code == "M_FORBIDDEN" => {
+                MatrixError::WrongPassword {
+                    user: user.clone(),
+                    source,
+                }
+            }
+            _ => MatrixError::LoginRefused {
+                user: user.clone(),
+                source,
+            },
+        })?;
+        self.expect_account(answer.user_id.clone())?;
+        Ok(Saved {
+            user_id: answer.user_id,
+            device_id: answer.device_id,
+            access_token: answer.access_token,
+            homeserver: self.account.homeserver.clone(),
+        })
+    }
+
+    /// The session that a configured token belongs to.
+    async fn adopt(&self, token: &str) -> Result<Saved, MatrixError> {
+        let expected = &self.account.user_id;
+        let (user_id, device_id) =
+            self.who_am_i(token)
+                .await?
+                .map_err(|source| MatrixError::TokenRevoked {
+                    user: expected.clone(),
+                    source,
+                })?;
+        self.expect_account(user_id.clone())?;
+        Ok(Saved {
+            user_id,
+            device_id: device_id.ok_or(MatrixError::NoDevice {
+                user: expected.clone(),
+            })?,
+            access_token: token.to_owned(),
+            homeserver: self.account.homeserver.clone(),
+        })
+    }
+
+    /// Whose token this is. The inner error says that it is no good any more.
+    async fn who_am_i(
+        &self,
+        token: &str,
+    ) -> Result<Result<(OwnedUserId, Option<OwnedDeviceId>), HomeserverError>, MatrixError> {
+        let answer = self
+            .until_reached("ask whose session this is", async || {
+                let request = self.client.send(WhoAmI::new(token));
+                request.with_request_config(once(REQUEST_TIMEOUT)).await
+            })
+            .await?;
+        match answer {
+            Ok(answer) => Ok(Ok((answer.user_id, answer.device_id))),
+            Err(refusal) if is_unknown_token(&refusal) => Ok(Err(refusal)),
+            Err(source) => Err(MatrixError::LoginRefused {
+                user: self.account.user_id.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn expect_account(&self, found: OwnedUserId) -> Result<(), MatrixError> {
+        let expected = &self.account.user_id;
+        if found == *expected {
+            return Ok(());
+        }
+        Err(MatrixError::WrongAccount {
+            found,
+            expected: expected.clone(),
+        })
+    }
+
+    /// Asks until there is an answer: an acceptance or a refusal.
+    async fn until_reached<T>(
+        &self,
+        what: &str,
+        ask: impl AsyncFn() -> Result<T, HttpError>,
+    ) -> Result<Result<T, HomeserverError>, MatrixError> {
+        let mut wait = RETRY_FIRST;
+        let mut logged: Option<Instant> = None;
+        loop {
+            let answer = tokio::select! {
+                () = self.stop.cancelled() => return Err(MatrixError::Stopped),
+                answer = ask() => answer,
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(error) => failed(
+                    what.to_owned(),
+                    Bucket::Everything,
+                    SystemClock.now(),
+                    error,
+                ),
+            };
+            let pause = match &error {
+                HomeserverError::RateLimited { retry_after, .. } => wait.max(*retry_after),
+                HomeserverError::Uncertain { .. } => wait,
+                // An address that answers with something else than Matrix is a refusal, too.
+                _ => return Ok(Err(error)),
+            };
+            if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                logged = Some(Instant::now());
+                tracing::warn!(
+                    homeserver = self.account.homeserver,
+                    error = &error as &dyn std::error::Error,
+                    "cannot reach the homeserver; trying on",
+                );
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(MatrixError::Stopped),
+                () = tokio::time::sleep(pause) => {}
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+}
+
+/// Whether an answer says that the session is over.
+pub(super) fn is_unknown_token(error: &HomeserverError) -> bool {
+    matches!(error, HomeserverError::Refused { code, .. }
+        if code == "M_UNKNOWN_TOKEN" || code == "M_MISSING_TOKEN")
+}
+
+fn read(file: &Path, account: &Account) -> Result<Option<Saved>, MatrixError> {
+    let text = match std::fs::read(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(MatrixError::SessionFile {
+                path: file.to_owned(),
+                source,
+            });
+        }
+    };
+    let saved: Saved =
+        serde_json::from_slice(&text).map_err(|source| MatrixError::SessionDamaged {
+            path: file.to_owned(),
+            source,
+        })?;
+    if saved.user_id != account.user_id {
+        return Err(MatrixError::ForeignSession {
+            path: file.to_owned(),
+            found: saved.user_id,
+            expected: account.user_id.clone(),
+        });
+    }
+    Ok(Some(saved))
+}
+
+/// Writes beside the file and renames: a kill leaves the old session or the new one.
+fn write(file: &Path, saved: &Saved) -> Result<(), MatrixError> {
+    let replace = || -> io::Result<()> {
+        let beside = file.with_extension("json.new");
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, SESSION_FILE_MODE);
+        // One of a start that was killed here would keep its own mode.
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut new = options.open(&beside)?;
+        new.write_all(&serde_json::to_vec_pretty(saved)?)?;
+        new.sync_all()?;
+        std::fs::rename(&beside, file)?;
+        #[cfg(unix)]
+        if let Some(folder) = file.parent() {
+            std::fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    };
+    replace().map_err(|source| MatrixError::SessionFile {
+        path: file.to_owned(),
+        source,
+    })
+}

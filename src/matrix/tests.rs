@@ -1,0 +1,308 @@
+//! What can be told without a homeserver: which events are for the bot, how failures are told
+//! apart, what is read of state, what posts look like. The rest is tried on a real Synapse.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use matrix_sdk::HttpError;
+use ruma::api::EndpointError as _;
+use ruma::api::error::FromHttpResponseError;
+use ruma::exports::http;
+use ruma::{RoomId, UserId, room_id, user_id};
+use serde_json::{Value, json};
+
+use super::port::lenient;
+use super::receive::received;
+use super::wire::{after, failed, found};
+use crate::homeserver::{Bucket, HomeserverError};
+use crate::store::{Received, ReceivedKind};
+
+fn room() -> &'static RoomId {
+    room_id!("!admin:example.org")
+}
+
+fn own() -> &'static UserId {
+    user_id!("@roomlift:example.org")
+}
+
+fn read(event: &Value) -> Option<Received> {
+    received(event, room(), own(), |body| body.starts_with("!upgrade"))
+}
+
+/// An event with some fields replaced; `null` removes one.
+fn event(changes: &Value) -> Value {
+    let mut event = json!({
+        "event_id": "$event:example.org",
+        "sender": "@alice:example.org",
+        "type": "m.room.message",
+        "origin_server_ts": 1_700_000_000_000_i64,
+        "content": { "msgtype": "m.text", "body": "!upgrade help" },
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            event.as_object_mut().unwrap().remove(key);
+        } else {
+            event[key] = value.clone();
+        }
+    }
+    event
+}
+
+#[test]
+fn a_command_is_received_as_it_is() {
+    let html = json!({ "content": {
+        "msgtype": "m.text", "body": "!upgrade a", "format": "org.matrix.custom.html",
+        "formatted_body": "<b>!upgrade</b> a",
+        "m.relates_to": { "m.in_reply_to": { "event_id": "$other" } },
+    } });
+    let received = read(&event(&html)).unwrap();
+    assert_eq!(received.event_id, "$event:example.org");
+    assert_eq!(received.room_id, room());
+    assert_eq!(received.sender, "@alice:example.org");
+    assert_eq!(received.sent_at.as_millisecond(), 1_700_000_000_000);
+    let kind = ReceivedKind::Message {
+        body: "!upgrade a".to_owned(),
+        formatted_body: Some("<b>!upgrade</b> a".to_owned()),
+    };
+    assert_eq!(received.kind, kind);
+}
+
+#[test]
+fn a_reaction_is_received() {
+    let relation = json!({ "rel_type": "m.annotation", "event_id": "$plan", "key": "✅" });
+    let reaction = json!({ "type": "m.reaction", "content": { "m.relates_to": relation } });
+    let kind = ReceivedKind::Reaction {
+        to: "$plan".parse().unwrap(),
+        key: "✅".to_owned(),
+    };
+    assert_eq!(read(&event(&reaction)).unwrap().kind, kind);
+}
+
+#[test]
+fn everything_else_is_left_alone() {
+    let cases = [
+        ("own message", json!({ "sender": own() })),
+        (
+            "own reaction",
+            json!({ "sender": own(), "type": "m.reaction" }),
+        ),
+        (
+            "not for us",
+            json!({ "content": { "msgtype": "m.text", "body": "hello" } }),
+        ),
+        (
+            "notice",
+            json!({ "content": { "msgtype": "m.notice", "body": "!upgrade a" } }),
+        ),
+        (
+            "emote",
+            json!({ "content": { "msgtype": "m.emote", "body": "!upgrade a" } }),
+        ),
+        (
+            "edit",
+            json!({ "content": {
+                "msgtype": "m.text", "body": "!upgrade a",
+                "m.relates_to": { "rel_type": "m.replace", "event_id": "$x" },
+            } }),
+        ),
+        (
+            "edit without relation",
+            json!({ "content": { "msgtype": "m.text", "body": "!upgrade a", "m.new_content": {} } }),
+        ),
+        ("redacted", json!({ "content": {} })),
+        (
+            "redacted, content left",
+            json!({ "unsigned": { "redacted_because": {} } }),
+        ),
+        ("state", json!({ "state_key": "" })),
+        ("other type", json!({ "type": "m.room.encrypted" })),
+        (
+            "reaction without key",
+            json!({ "type": "m.reaction", "content": { "m.relates_to": {
+            "rel_type": "m.annotation", "event_id": "$x" } } }),
+        ),
+        (
+            "reaction with a long key",
+            json!({ "type": "m.reaction", "content": { "m.relates_to": {
+            "rel_type": "m.annotation", "event_id": "$x", "key": "x".repeat(1000) } } }),
+        ),
+        (
+            "reaction to nothing",
+            json!({ "type": "m.reaction", "content": { "m.relates_to": {
+            "rel_type": "m.annotation", "event_id": "x", "key": "✅" } } }),
+        ),
+        (
+            "thread, not annotation",
+            json!({ "type": "m.reaction", "content": { "m.relates_to": {
+            "rel_type": "m.thread", "event_id": "$x", "key": "✅" } } }),
+        ),
+        ("no id", json!({ "event_id": null })),
+        ("odd id", json!({ "event_id": "event" })),
+        ("no sender", json!({ "sender": null })),
+        ("odd sender", json!({ "sender": "alice" })),
+        ("sender is a number", json!({ "sender": 1 })),
+        ("no time", json!({ "origin_server_ts": null })),
+        ("odd time", json!({ "origin_server_ts": u64::MAX })),
+        ("impossible time", json!({ "origin_server_ts": i64::MAX })),
+        ("fractional time", json!({ "origin_server_ts": 0.5 })),
+        ("no content", json!({ "content": null })),
+        ("content is a list", json!({ "content": ["m.text"] })),
+        (
+            "body is a number",
+            json!({ "content": { "msgtype": "m.text", "body": 1 } }),
+        ),
+    ];
+    for (case, changes) in cases {
+        assert_eq!(read(&event(&changes)), None, "{case}");
+    }
+    for odd in [json!(null), json!([]), json!("x"), json!(1.5), json!({})] {
+        assert_eq!(read(&odd), None, "{odd}");
+    }
+}
+
+#[test]
+fn a_giant_body_is_cut_between_characters() {
+    let body = format!("!upgrade {}", "ä".repeat(40_000));
+    let content = json!({ "msgtype": "m.text", "body": body, "formatted_body": "x" });
+    let ReceivedKind::Message {
+        body: cut,
+        formatted_body: None,
+    } = read(&event(&json!({ "content": content }))).unwrap().kind
+    else {
+        panic!("not a plain message");
+    };
+    assert!(
+        body.starts_with(&cut) && (16_000..=16_384).contains(&cut.len()),
+        "{}",
+        cut.len()
+    );
+}
+
+fn answer(status: u16, retry_after: Option<&str>, body: &str) -> HomeserverError {
+    let mut response = http::Response::builder().status(status);
+    if let Some(retry_after) = retry_after {
+        response = response.header("Retry-After", retry_after);
+    }
+    let response = response.body(body.as_bytes().to_vec()).unwrap();
+    let error = ruma::api::client::uiaa::UiaaResponse::from_http_response(response);
+    let error = HttpError::Api(Box::new(FromHttpResponseError::Server(error)));
+    failed(
+        "try".to_owned(),
+        Bucket::Joins,
+        Timestamp::UNIX_EPOCH,
+        error,
+    )
+}
+
+#[test]
+fn refusals_limits_and_doubt_are_told_apart() {
+    let limited = |error: &HomeserverError| match error {
+        HomeserverError::RateLimited {
+            retry_after,
+            bucket: Bucket::Joins,
+            ..
+        } => Some(retry_after.as_millis()),
+        _ => None,
+    };
+    let limit = r#"{"errcode":"M_LIMIT_EXCEEDED","error":"Too many","retry_after_ms":1234}"#;
+    assert_eq!(limited(&answer(429, None, limit)), Some(1234));
+    assert_eq!(limited(&answer(429, Some("7"), limit)), Some(7000));
+    assert_eq!(
+        limited(&answer(429, Some("Thu, 01 Jan 1970 00:00:09 GMT"), limit)),
+        Some(9000)
+    );
+    assert_eq!(
+        limited(&answer(429, Some("99999999"), limit)),
+        Some(3_600_000)
+    );
+    let bare = r#"{"errcode":"M_LIMIT_EXCEEDED","error":"Too many"}"#;
+    assert_eq!(limited(&answer(429, None, bare)), Some(5000));
+    assert_eq!(limited(&answer(429, None, "<html>")), Some(5000));
+
+    let refused = |error: &HomeserverError| match error {
+        HomeserverError::Refused { status, code, .. } => Some((*status, code.clone())),
+        _ => None,
+    };
+    let unknown = r#"{"errcode":"M_UNKNOWN","error":"This room has been tombstoned"}"#;
+    assert_eq!(
+        refused(&answer(400, None, unknown)),
+        Some((400, "M_UNKNOWN".to_owned()))
+    );
+    assert_eq!(
+        refused(&answer(403, None, "<html>")),
+        Some((403, String::new()))
+    );
+    let token = r#"{"errcode":"M_UNKNOWN_TOKEN","error":"Invalid","soft_logout":false}"#;
+    assert_eq!(
+        refused(&answer(401, None, token)),
+        Some((401, "M_UNKNOWN_TOKEN".to_owned()))
+    );
+    let uia = r#"{"flows":[{"stages":["m.login.password"]}],"params":{},"session":"x"}"#;
+    assert_eq!(refused(&answer(401, None, uia)), Some((401, String::new())));
+
+    for (status, body) in [
+        (500, unknown),
+        (502, "<html>"),
+        (504, ""),
+        (408, ""),
+        (520, "{}"),
+    ] {
+        let error = answer(status, None, body);
+        let doubt =
+            matches!(error, HomeserverError::Uncertain { status: Some(of), .. } if of == status);
+        assert!(doubt, "{status}: {error}");
+    }
+}
+
+#[test]
+fn only_a_homeserver_can_say_that_something_is_not_there() {
+    let missing = r#"{"errcode":"M_NOT_FOUND","error":"Room alias not found"}"#;
+    assert!(
+        found::<()>(Err(answer(404, None, missing)))
+            .unwrap()
+            .is_none()
+    );
+    for body in [
+        "<html>",
+        "{}",
+        r#"{"errcode":"M_UNRECOGNIZED","error":"?"}"#,
+    ] {
+        assert!(found::<()>(Err(answer(404, None, body))).is_err(), "{body}");
+    }
+    assert!(found::<()>(Err(answer(403, None, missing))).is_err());
+}
+
+#[test]
+fn state_keeps_what_no_type_knows() {
+    let json = r#"{"type":"org.example.x","state_key":"k","sender":"@a:example.org",
+        "content":{"float":1.5,"deep":[{"a":null}],"big":9007199254740993},
+        "event_id":"$e","origin_server_ts":5,"unsigned":{"age":1}}"#;
+    let event = lenient(json).unwrap();
+    assert_eq!(event.content["float"], json!(1.5));
+    assert_eq!(event.content["big"], json!(9_007_199_254_740_993_u64));
+    assert_eq!(
+        (event.kind.as_str(), event.state_key.as_str()),
+        ("org.example.x", "k")
+    );
+    assert_eq!(event.origin_server_ts, 5);
+
+    let odd = [
+        r#"{"type":"x","state_key":"","sender":"@a:b","content":[]}"#,
+        r#"{"type":"x","state_key":"","sender":"a","content":{}}"#,
+        r#"{"type":"x","sender":"@a:b","content":{}}"#,
+        "[]",
+        "",
+    ];
+    for json in odd {
+        assert_eq!(lenient(json), None, "{json}");
+    }
+}
+
+#[test]
+fn a_wait_never_overflows() {
+    assert_eq!(
+        after(Timestamp::MAX, Duration::from_secs(1)),
+        Timestamp::MAX
+    );
+    assert_eq!(after(Timestamp::UNIX_EPOCH, Duration::MAX), Timestamp::MAX);
+}

@@ -1,0 +1,427 @@
+//! What the SDK leaves to us on the way to the homeserver: how answers are told apart, and three
+//! requests by hand.
+//!
+//! By hand, because ruma's types for event types rename some that clients write in their unstable
+//! or stable form (`m.call.member`), and state must arrive under the name it has; and because
+//! `whoami` is asked with a token that is not a session yet. Left out: retries and the gate.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+use matrix_sdk::config::RequestConfig;
+use matrix_sdk::{Client, HttpError, RoomState};
+use ruma::api::auth_scheme::{AccessToken, NoAuthentication, SendAccessToken};
+use ruma::api::client::message::send_message_event;
+use ruma::api::client::state::send_state_event;
+use ruma::api::error::{
+    Error, ErrorBody, ErrorKind, FromHttpResponseError, IntoHttpError, RetryAfter,
+};
+use ruma::api::{IncomingResponse, Metadata, OutgoingRequest, auth_scheme::AuthScheme, metadata};
+use ruma::exports::bytes::BufMut;
+use ruma::exports::http;
+use ruma::serde::Raw;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+use crate::room::state::Content;
+
+/// How long to wait after a 429 that does not say.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Longest wait that is believed; then the server is asked again.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+
+/// Longest text of a server that goes into an error.
+const MESSAGE_MAX_CHARS: usize = 500;
+
+const TOO_MANY_REQUESTS: u16 = 429;
+const REQUEST_TIMED_OUT: u16 = 408;
+const NOT_FOUND: u16 = 404;
+
+/// One try, with a limit on its time.
+pub(super) fn once(timeout: Duration) -> RequestConfig {
+    RequestConfig::new().disable_retry().timeout(timeout)
+}
+
+/// A moment after another; the end of time where there is none.
+pub(super) fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    SignedDuration::try_from(wait)
+        .ok()
+        .and_then(|wait| now.checked_add(wait).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// Tells the failures of a request apart.
+pub(super) fn failed(
+    request: String,
+    bucket: Bucket,
+    now: Timestamp,
+    error: HttpError,
+) -> HomeserverError {
+    // A request that had to wait for `/versions` fails with the failure of that one.
+    let answer = match &error {
+        HttpError::Cached(inner) => inner.as_client_api_error(),
+        error => error.as_client_api_error(),
+    };
+    let Some(answer) = answer else {
+        return without_error_body(request, error);
+    };
+    let status = answer.status_code.as_u16();
+    let (kind, message) = match &answer.body {
+        ErrorBody::Standard(body) => (Some(&body.kind), body.message.clone()),
+        ErrorBody::Json(json) => (None, json.to_string()),
+        ErrorBody::NotJson { bytes, .. } => (None, String::from_utf8_lossy(bytes).into_owned()),
+    };
+    match kind {
+        Some(ErrorKind::LimitExceeded(limit)) => HomeserverError::RateLimited {
+            request,
+            bucket,
+            retry_after: wait(limit.retry_after.as_ref(), now),
+        },
+        _ if status == TOO_MANY_REQUESTS => HomeserverError::RateLimited {
+            request,
+            bucket,
+            retry_after: RETRY_AFTER_DEFAULT,
+        },
+        // A server or proxy that gave up waiting may have begun the work all the same.
+        _ if status >= 500 || status == REQUEST_TIMED_OUT => HomeserverError::Uncertain {
+            request,
+            status: Some(status),
+            source: error.into(),
+        },
+        kind => HomeserverError::Refused {
+            request,
+            status,
+            code: kind
+                .map(|kind| kind.errcode().to_string())
+                .unwrap_or_default(),
+            message: message.chars().take(MESSAGE_MAX_CHARS).collect(),
+        },
+    }
+}
+
+/// The same for the SDK's own operations, of which requests are a part.
+pub(super) fn sdk_failed(
+    request: String,
+    bucket: Bucket,
+    now: Timestamp,
+    error: matrix_sdk::Error,
+) -> HomeserverError {
+    match error {
+        matrix_sdk::Error::Http(error) => failed(request, bucket, now, *error),
+        // Keys could not be exchanged, or the store is busy: trying again may help.
+        error => HomeserverError::Uncertain {
+            request,
+            status: None,
+            source: error.into(),
+        },
+    }
+}
+
+/// The failures that are no answer of a homeserver to this request.
+fn without_error_body(request: String, error: HttpError) -> HomeserverError {
+    let source = match error {
+        // Asking for credentials once more; the bot asks nothing that servers guard so.
+        HttpError::Api(api) if matches!(*api, FromHttpResponseError::Server(_)) => {
+            return HomeserverError::Refused {
+                request,
+                status: 401,
+                code: String::new(),
+                message: "the server wants more credentials".to_owned(),
+            };
+        }
+        source => source,
+    };
+    match &source {
+        HttpError::Api(_) | HttpError::IntoHttp(_) => HomeserverError::Unusable {
+            request,
+            source: source.into(),
+        },
+        _ => HomeserverError::Uncertain {
+            request,
+            status: None,
+            source: source.into(),
+        },
+    }
+}
+
+fn wait(told: Option<&RetryAfter>, now: Timestamp) -> Duration {
+    match told {
+        None => RETRY_AFTER_DEFAULT,
+        Some(RetryAfter::Delay(delay)) => *delay,
+        Some(RetryAfter::DateTime(at)) => at
+            .duration_since(SystemTime::from(now))
+            .unwrap_or(Duration::ZERO),
+    }
+    .min(RETRY_AFTER_MAX)
+}
+
+/// Nothing, where a homeserver says that the thing does not exist. A 404 without a Matrix error
+/// code comes from a proxy, and one with `M_UNRECOGNIZED` means that the endpoint does not exist.
+pub(super) fn found<T>(answer: Result<T, HomeserverError>) -> Result<Option<T>, HomeserverError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(HomeserverError::Refused {
+            status: NOT_FOUND,
+            code,
+            ..
+        }) if !code.is_empty() && code != "M_UNRECOGNIZED" => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// JSON as it is.
+pub(super) fn raw<T>(content: &Content) -> Raw<T> {
+    let json =
+        serde_json::value::to_raw_value(content).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    Raw::from_json(json)
+}
+
+/// Sends an event that is no state, encrypted where the room is.
+pub(super) async fn send_event(
+    client: &Client,
+    room: &RoomId,
+    kind: &str,
+    transaction: &str,
+    content: &Content,
+    now: Timestamp,
+) -> Result<OwnedEventId, HomeserverError> {
+    let what = format!("send {kind} to {room}");
+    let transaction = OwnedTransactionId::from(transaction);
+    let known = client
+        .get_room(room)
+        .filter(|known| known.state() == RoomState::Joined);
+    let Some(known) = known else {
+        return send_unseen(client, room, kind, transaction, content, now, what).await;
+    };
+    let sent = known
+        .send_raw(kind, Value::Object(content.clone()))
+        .with_transaction_id(&transaction)
+        .with_request_config(once(REQUEST_TIMEOUT))
+        .await;
+    sent.map(|sent| sent.response.event_id)
+        .map_err(|error| sdk_failed(what, Bucket::Everything, now, error))
+}
+
+/// Sends to a room that sync has not told of yet: only if it is not encrypted.
+async fn send_unseen(
+    client: &Client,
+    room: &RoomId,
+    kind: &str,
+    transaction: OwnedTransactionId,
+    content: &Content,
+    now: Timestamp,
+    what: String,
+) -> Result<OwnedEventId, HomeserverError> {
+    let fault = |what, error| failed(what, Bucket::Everything, now, error);
+    let encryption = client
+        .send(GetState::new(room, "m.room.encryption", ""))
+        .with_request_config(once(REQUEST_TIMEOUT))
+        .await;
+    let encryption =
+        found(encryption.map_err(|error| fault(format!("read encryption of {room}"), error)))?;
+    if encryption.is_some() && kind != "m.reaction" {
+        return Err(HomeserverError::Uncertain {
+            request: what,
+            status: None,
+            source: "the room is encrypted and sync has not told its members yet".into(),
+        });
+    }
+    let request = send_message_event::v3::Request::new_raw(
+        room.to_owned(),
+        transaction,
+        kind.into(),
+        raw(content),
+    );
+    client
+        .send(request)
+        .with_request_config(once(REQUEST_TIMEOUT))
+        .await
+        .map(|sent| sent.event_id)
+        .map_err(|error| fault(what, error))
+}
+
+/// `PUT /rooms/{room}/state/{kind}/{key}`.
+#[derive(Debug, Clone)]
+pub(super) struct PutState {
+    room: OwnedRoomId,
+    kind: String,
+    key: String,
+    content: Content,
+}
+
+impl PutState {
+    pub(super) fn new(room: &RoomId, kind: &str, key: &str, content: &Content) -> Self {
+        Self {
+            room: room.to_owned(),
+            kind: kind.to_owned(),
+            key: key.to_owned(),
+            content: content.clone(),
+        }
+    }
+}
+
+metadata! {
+    @for PutState,
+    method: PUT,
+    rate_limited: true,
+    authentication: AccessToken,
+    path: "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
+}
+
+impl OutgoingRequest for PutState {
+    type EndpointError = Error;
+    type IncomingResponse = send_state_event::v3::Response;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        token: SendAccessToken<'_>,
+        (): (),
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        let url = Self::make_endpoint_url((), base_url, &[&self.room, &self.kind, &self.key], "")?;
+        let mut body = T::default();
+        body.put_slice(&serde_json::to_vec(&self.content)?);
+        authenticated::<Self, T>(
+            http::Request::builder()
+                .method(Self::METHOD)
+                .uri(url)
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .body(body)?,
+            token,
+        )
+    }
+}
+
+/// `GET /rooms/{room}/state/{kind}/{key}`.
+#[derive(Debug, Clone)]
+pub(super) struct GetState {
+    room: OwnedRoomId,
+    kind: String,
+    key: String,
+}
+
+impl GetState {
+    pub(super) fn new(room: &RoomId, kind: &str, key: &str) -> Self {
+        Self {
+            room: room.to_owned(),
+            kind: kind.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+}
+
+metadata! {
+    @for GetState,
+    method: GET,
+    rate_limited: false,
+    authentication: AccessToken,
+    path: "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
+}
+
+/// Content of a state event.
+#[derive(Debug, Clone)]
+pub(super) struct StateContent(pub(super) Content);
+
+impl IncomingResponse for StateContent {
+    type EndpointError = Error;
+
+    fn try_from_http_response<T: AsRef<[u8]>>(
+        response: http::Response<T>,
+    ) -> Result<Self, FromHttpResponseError<Error>> {
+        checked(response).and_then(|body| Ok(Self(serde_json::from_slice(body.as_ref())?)))
+    }
+}
+
+impl OutgoingRequest for GetState {
+    type EndpointError = Error;
+    type IncomingResponse = StateContent;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        token: SendAccessToken<'_>,
+        (): (),
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        let url = Self::make_endpoint_url((), base_url, &[&self.room, &self.kind, &self.key], "")?;
+        let request = http::Request::builder()
+            .method(Self::METHOD)
+            .uri(url)
+            .body(T::default())?;
+        authenticated::<Self, T>(request, token)
+    }
+}
+
+/// `GET /account/whoami` with a token that is no session of the SDK.
+#[derive(Clone)]
+pub(super) struct WhoAmI {
+    token: String,
+}
+
+impl WhoAmI {
+    pub(super) fn new(token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+        }
+    }
+}
+
+/// Shows no token.
+impl std::fmt::Debug for WhoAmI {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WhoAmI")
+    }
+}
+
+metadata! {
+    @for WhoAmI,
+    method: GET,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/_matrix/client/v3/account/whoami",
+}
+
+impl OutgoingRequest for WhoAmI {
+    type EndpointError = Error;
+    type IncomingResponse = ruma::api::client::account::whoami::v3::Response;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        (): (),
+        (): (),
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        let url = Self::make_endpoint_url((), base_url, &[], "")?;
+        let request = http::Request::builder()
+            .method(Self::METHOD)
+            .uri(url)
+            .body(T::default())?;
+        authenticated::<PutState, T>(request, SendAccessToken::Always(&self.token))
+    }
+}
+
+fn authenticated<R, T>(
+    mut request: http::Request<T>,
+    token: SendAccessToken<'_>,
+) -> Result<http::Request<T>, IntoHttpError>
+where
+    R: Metadata<Authentication = AccessToken>,
+    T: AsRef<[u8]>,
+{
+    R::Authentication::add_authentication(&mut request, token)
+        .map_err(|error| IntoHttpError::Authentication(error.into()))?;
+    Ok(request)
+}
+
+fn checked<T: AsRef<[u8]>>(response: http::Response<T>) -> Result<T, FromHttpResponseError<Error>> {
+    use ruma::api::EndpointError as _;
+    if response.status().is_success() {
+        Ok(response.into_body())
+    } else {
+        Err(FromHttpResponseError::Server(Error::from_http_response(
+            response,
+        )))
+    }
+}

@@ -1,0 +1,173 @@
+//! Short answers to commands.
+
+use jiff::Timestamp;
+
+use super::doc::{Doc, Span, own, room};
+use super::progress::progress;
+use super::{report, until};
+use crate::job::{Job, Phase, State};
+use crate::model::{JobId, RoomName, Text};
+use crate::permissions::Denial;
+
+/// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
+#[must_use]
+pub fn lines(text: &str) -> Text {
+    let mut doc = Doc::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        doc = match line.strip_prefix("- ") {
+            Some(item) => doc.item(&own(item)),
+            None => doc.line(&own(line)),
+        };
+    }
+    doc.finish()
+}
+
+/// Somebody may not do what they asked for.
+#[must_use]
+pub fn denied(denial: Denial) -> Text {
+    lines(&match denial {
+        Denial::Level { needed } => {
+            format!("Sorry, that takes power level {needed} in this room, and yours is lower.")
+        }
+        Denial::OutOfScope => {
+            "Sorry, that room is not among those that can be upgraded from here. Whoever runs me \
+             can add it (`scope` in the configuration)."
+                .to_owned()
+        }
+        Denial::TargetPower { needed } => format!(
+            "Sorry, you also need power level {needed} in the room itself, to upgrade it from here."
+        ),
+    })
+}
+
+/// An address that leads nowhere.
+#[must_use]
+pub fn no_such_room(name: &RoomName) -> Text {
+    Doc::new()
+        .line(&[
+            Span::Text("I cannot find the room ".to_owned()),
+            Span::Code(name.to_string()),
+            Span::Text(". Please check the address, or give me the room's id.".to_owned()),
+        ])
+        .finish()
+}
+
+/// A number that no job of this room has.
+#[must_use]
+pub fn no_such_job(id: JobId) -> Text {
+    lines(&format!(
+        "There is no upgrade #{id} in this room. `!upgrade list` shows those there are."
+    ))
+}
+
+/// A room that no job of this room is about.
+#[must_use]
+pub fn no_job_for(name: &RoomName) -> Text {
+    Doc::new()
+        .line(&[
+            Span::Text("I know of no upgrade of ".to_owned()),
+            Span::Code(name.to_string()),
+            Span::Text(" from this room.".to_owned()),
+        ])
+        .finish()
+}
+
+/// A command that does not fit where the job stands.
+#[must_use]
+pub fn wrong_moment(id: JobId, phase: Phase) -> Text {
+    lines(&match phase {
+        Phase::Planning => format!("The plan of #{id} is still being made."),
+        Phase::Planned => format!("#{id} waits for a yes: `!upgrade confirm {id}`."),
+        Phase::Running => {
+            format!(
+                "#{id} is at work, and past the point where it could be taken back. See `!upgrade status {id}`."
+            )
+        }
+        Phase::Stuck => format!("#{id} is stuck; `!upgrade retry {id}` makes it go on."),
+        Phase::Done => format!("#{id} is done. An upgrade cannot be undone."),
+        Phase::Closed => {
+            format!("#{id} was only a plan, or something was in its way. Send the command again.")
+        }
+        Phase::Cancelled => {
+            format!("#{id} was cancelled. Send the command again to make a new plan.")
+        }
+        Phase::Expired => format!("The plan #{id} is no longer good. Send the command again."),
+        Phase::Failed => {
+            format!("#{id} ended without changing the old room; `!upgrade retry {id}` tries again.")
+        }
+    })
+}
+
+/// Another upgrade of the same room is at work.
+#[must_use]
+pub fn room_is_busy() -> Text {
+    lines("Another upgrade is at work on this room. See `!upgrade status`.")
+}
+
+/// A command that lay about while the bot was away.
+#[must_use]
+pub fn too_old(age: &str) -> Text {
+    lines(&format!(
+        "I was away and read this only now, {age} later. To be safe I did nothing. Please send it \
+         again if you still want it."
+    ))
+}
+
+/// Something went wrong that the log explains.
+#[must_use]
+pub fn unexpected() -> Text {
+    lines(
+        "Something unexpected went wrong, and I did nothing. Whoever runs me finds the cause in the log.",
+    )
+}
+
+/// One job.
+#[must_use]
+pub fn status(job: &Job, state: &State, now: Timestamp) -> Text {
+    report::report(job, state).unwrap_or_else(|| progress(job, state, now))
+}
+
+/// Jobs, a line each.
+#[must_use]
+pub fn list(jobs: &[(Job, State)], now: Timestamp, nothing: &str) -> Text {
+    if jobs.is_empty() {
+        return lines(nothing);
+    }
+    let mut doc = Doc::new();
+    for (job, state) in jobs {
+        let label = state.plan.as_ref().map_or_else(
+            || job.request.named.name.to_string(),
+            |plan| plan.label.clone(),
+        );
+        let mut line = vec![Span::Bold(format!("#{} {}: ", job.id, phase(state.phase)))];
+        line.extend(room(&label, &job.request.old_room, &[]));
+        let todos = report::todos(state).len();
+        if todos > 0 {
+            line.push(Span::Text(format!(
+                ", {} left for you",
+                super::count(todos, "thing", "things")
+            )));
+        }
+        line.push(Span::Text(format!(
+            ", asked for by {} {} ago",
+            job.request.sender,
+            until(now, job.created_at)
+        )));
+        doc = doc.item(&line);
+    }
+    doc.finish()
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Planning => "being planned",
+        Phase::Planned => "waits for a yes",
+        Phase::Running => "at work",
+        Phase::Stuck => "stuck",
+        Phase::Done => "done",
+        Phase::Closed => "plan only",
+        Phase::Cancelled => "cancelled",
+        Phase::Expired => "expired",
+        Phase::Failed => "not done",
+    }
+}

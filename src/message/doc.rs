@@ -1,0 +1,247 @@
+//! Text in two forms from one source: HTML and a plain body that says the same.
+//!
+//! Everything that came from outside goes in as [`Span::Text`] and is escaped; backticks in our own
+//! texts mark code, as in Markdown, and stay in the plain body.
+
+use std::fmt::Write;
+
+use ruma::{OwnedServerName, RoomId, UserId};
+
+use crate::model::Text;
+use crate::room::state::matrix_to;
+
+/// Longest label of a room in a text, in characters.
+const LABEL_CHARS_MAX: usize = 80;
+
+/// A piece of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Span {
+    /// As it is.
+    Text(String),
+    /// Stressed.
+    Bold(String),
+    /// To be typed, or an id.
+    Code(String),
+    /// A link with its text.
+    Link {
+        /// Where to.
+        url: String,
+        /// What is shown.
+        text: String,
+    },
+}
+
+/// A line from our own words: `code` between backticks.
+#[must_use]
+pub fn own(text: &str) -> Vec<Span> {
+    text.split('`')
+        .enumerate()
+        .filter(|(_, piece)| !piece.is_empty())
+        .map(|(index, piece)| {
+            if index % 2 == 1 {
+                Span::Code(piece.to_owned())
+            } else {
+                Span::Text(piece.to_owned())
+            }
+        })
+        .collect()
+}
+
+/// A room by its label, as a pill, and its id.
+#[must_use]
+pub fn room(label: &str, id: &RoomId, via: &[OwnedServerName]) -> Vec<Span> {
+    vec![
+        Span::Link {
+            url: matrix_to(id, via),
+            text: shortened(label),
+        },
+        Span::Text(" (".to_owned()),
+        Span::Code(id.to_string()),
+        Span::Text(")".to_owned()),
+    ]
+}
+
+/// A person by their id. Not a mention: only texts for members mention people.
+#[must_use]
+pub fn person(user: &UserId) -> Span {
+    Span::Code(user.to_string())
+}
+
+/// Text from outside, in one line and not too long. Control characters and characters that turn
+/// the direction of writing could make a text look like another.
+#[must_use]
+pub fn shortened(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect();
+    let clean = clean.trim();
+    if clean.chars().count() <= LABEL_CHARS_MAX {
+        return clean.to_owned();
+    }
+    let mut short: String = clean.chars().take(LABEL_CHARS_MAX).collect();
+    short.push('…');
+    short
+}
+
+/// A text in the making.
+#[derive(Debug, Default)]
+pub struct Doc {
+    plain: String,
+    html: String,
+    list: List,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum List {
+    #[default]
+    Closed,
+    Open,
+}
+
+impl Doc {
+    /// An empty text.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A paragraph.
+    #[must_use]
+    pub fn line(mut self, spans: &[Span]) -> Self {
+        self.close_list();
+        self.break_plain();
+        self.html.push_str("<p>");
+        self.spans(spans);
+        self.html.push_str("</p>");
+        self
+    }
+
+    /// A paragraph of our own words.
+    #[must_use]
+    pub fn say(self, text: &str) -> Self {
+        self.line(&own(text))
+    }
+
+    /// A heading.
+    #[must_use]
+    pub fn heading(self, text: &str) -> Self {
+        self.line(&[Span::Bold(text.to_owned())])
+    }
+
+    /// An item of a list.
+    #[must_use]
+    pub fn item(mut self, spans: &[Span]) -> Self {
+        if self.list == List::Closed {
+            self.list = List::Open;
+            self.html.push_str("<ul>");
+        }
+        self.break_plain();
+        self.plain.push_str("- ");
+        self.html.push_str("<li>");
+        self.spans(spans);
+        self.html.push_str("</li>");
+        self
+    }
+
+    /// The finished text.
+    #[must_use]
+    pub fn finish(mut self) -> Text {
+        self.close_list();
+        Text {
+            plain: self.plain,
+            html: self.html,
+        }
+    }
+
+    fn break_plain(&mut self) {
+        if !self.plain.is_empty() {
+            self.plain.push('\n');
+        }
+    }
+
+    fn close_list(&mut self) {
+        if self.list == List::Open {
+            self.list = List::Closed;
+            self.html.push_str("</ul>");
+        }
+    }
+
+    fn spans(&mut self, spans: &[Span]) {
+        for span in spans {
+            match span {
+                Span::Text(text) => {
+                    self.plain.push_str(text);
+                    self.html.push_str(&escape(text));
+                }
+                Span::Bold(text) => {
+                    self.plain.push_str(text);
+                    // Writing to a String cannot fail.
+                    let _ = write!(self.html, "<strong>{}</strong>", escape(text));
+                }
+                Span::Code(text) => {
+                    let _ = write!(self.plain, "`{text}`");
+                    let _ = write!(self.html, "<code>{}</code>", escape(text));
+                }
+                Span::Link { url, text } => {
+                    self.plain.push_str(text);
+                    let _ = write!(
+                        self.html,
+                        "<a href=\"{}\">{}</a>",
+                        escape(url),
+                        escape(text)
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Escapes text for HTML, `@room` included: some clients treat it as a mention.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' => escaped.push_str("<br>"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_say_the_same_and_nothing_from_outside_is_markup() {
+        let text = Doc::new()
+            .line(&room(
+                "<b>R</b> & \"@room\"\u{202e}",
+                ruma::room_id!("!r:x"),
+                &[],
+            ))
+            .item(&own("Type `!upgrade help`."))
+            .item(&[Span::Bold("two".to_owned())])
+            .say("End.")
+            .finish();
+        insta::assert_snapshot!(text.plain, @r#"
+        <b>R</b> & "@room" (`!r:x`)
+        - Type `!upgrade help`.
+        - two
+        End.
+        "#);
+        insta::assert_snapshot!(text.html, @r#"<p><a href="https://matrix.to/#/!r:x">&lt;b&gt;R&lt;/b&gt; &amp; &quot;@room&quot;</a> (<code>!r:x</code>)</p><ul><li>Type <code>!upgrade help</code>.</li><li><strong>two</strong></li></ul><p>End.</p>"#);
+    }
+}

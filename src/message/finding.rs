@@ -1,0 +1,249 @@
+//! What a finding says to a moderator: what it is, and what they can do about it.
+
+use ruma::UserId;
+
+use super::count;
+use super::doc::{Span, own, person, shortened};
+use crate::room::finding::{Deed, Finding, Holder, LeftBehind};
+use crate::room::power::Power;
+
+/// How many places in power levels are named.
+const PLACES_SHOWN_MAX: usize = 5;
+
+fn text(text: impl Into<String>) -> Span {
+    Span::Text(text.into())
+}
+
+fn joined(items: impl IntoIterator<Item = Span>) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for item in items {
+        if !spans.is_empty() {
+            spans.push(text(", "));
+        }
+        spans.push(item);
+    }
+    spans
+}
+
+/// Who could help, and the command that gives the bot what it lacks.
+pub(super) fn ask(holders: &[Holder], bot: &UserId, needed: i64) -> Vec<Span> {
+    if holders.is_empty() {
+        return vec![text(
+            " Nobody in that room has it, as far as I can see; a server admin may be able to help.",
+        )];
+    }
+    let mut spans = vec![text(" Ask ")];
+    spans.extend(joined(holders.iter().map(|holder| {
+        text(match holder.power {
+            Power::Creator => format!("{} (creator)", holder.user),
+            Power::Level(level) => format!("{} ({level})", holder.user),
+        })
+    })));
+    spans.push(text(" to type there: "));
+    spans.push(Span::Code(format!("/op {bot} {needed}")));
+    spans
+}
+
+fn deed(deed: &Deed) -> &'static str {
+    match deed {
+        Deed::SendTombstone => "upgrade it",
+        Deed::ChangePowerLevels => "close it to new messages",
+        Deed::EditSpace => "change its list of rooms",
+        Deed::EditJoinRules => "change who can join it",
+        Deed::ChangeAliases => "change its addresses",
+        Deed::SendState { .. } => "change its settings",
+    }
+}
+
+/// One finding as a line.
+pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
+    match finding {
+        Finding::NotJoined => vec![
+            text("I am not in this room. Please invite me there: "),
+            Span::Code(format!("/invite {bot}")),
+            text(" I join when somebody who may command me invites me."),
+        ],
+        Finding::AlreadyUpgraded { replacement, by } => {
+            let mut spans = vec![text("The room was already upgraded by "), person(by)];
+            if let Some(room) = replacement {
+                spans.push(text("; it leads to "));
+                spans.push(Span::Code(room.to_string()));
+            }
+            spans.push(text("."));
+            spans
+        }
+        Finding::UnknownVersion { version, available } => vec![text(format!(
+            "I do not know room version {}. I can do: {}.",
+            shortened(version.as_str()),
+            versions(available)
+        ))],
+        Finding::VersionNotOffered { version, available } => vec![text(format!(
+            "This server does not offer room version {}. It offers: {}.",
+            shortened(version.as_str()),
+            versions(available)
+        ))],
+        Finding::CreatorsTakeBack { from, to } => vec![text(format!(
+            "From version {from} to {to}, this server would leave everybody without power, so I \
+             will not do it."
+        ))],
+        Finding::NoPower {
+            what,
+            needed,
+            have,
+            holders,
+        } => {
+            let mut spans = vec![text(format!(
+                "I have too little power in this room to {}: {have}, and it takes {needed}.",
+                deed(what)
+            ))];
+            spans.extend(ask(holders, bot, *needed));
+            spans
+        }
+        Finding::NoPowerLevels => vec![text(
+            "The room has no permission settings, and the server's upgrade fails without them. \
+             Somebody who can should open the room's settings, set any role, and save.",
+        )],
+        Finding::BrokenPowerLevels { places } => vec![text(format!(
+            "The room's permission settings hold something that is no whole number ({}), and the \
+             server's upgrade fails at it. Somebody who can should set these anew.",
+            some(places)
+        ))],
+        Finding::UnbannableBans { users } => {
+            let mut spans = vec![text(
+                "These users are banned and have as much power as I, or I may not ban; the \
+                 server's upgrade fails at them: ",
+            )];
+            spans.extend(joined(
+                users.iter().take(PLACES_SHOWN_MAX).map(|user| person(user)),
+            ));
+            spans.push(text(
+                ". Give me more power than they have, or take theirs away.",
+            ));
+            spans
+        }
+        Finding::ActiveJob { job } => own(&format!(
+            "Upgrade #{job} is at work on this room. See `!upgrade status {job}`."
+        )),
+        Finding::OwnAdminRoom => vec![text(
+            "This is a room in which I take commands. I do not upgrade it, as I would lose you.",
+        )],
+        Finding::NoSuchUser { user } => vec![
+            text("The user "),
+            person(user),
+            text(" does not exist, and so cannot become a creator."),
+        ],
+        Finding::NotCarried {
+            kind,
+            state_key,
+            why,
+        } => {
+            let mut spans = vec![text("Not carried over: "), Span::Code(shortened(kind))];
+            if !state_key.is_empty() {
+                spans.push(text(" "));
+                spans.push(Span::Code(shortened(state_key)));
+            }
+            spans.push(text(match why {
+                LeftBehind::PersonsOwn => ", which only that person can set.".to_owned(),
+                LeftBehind::BridgeRecord => {
+                    ", a bridge's own record; the bridge writes it anew when it follows.".to_owned()
+                }
+                LeftBehind::CallOrLocation => ", a call or shared location of now.".to_owned(),
+                LeftBehind::ThirdPartyInvite => ", an invitation by e-mail.".to_owned(),
+                LeftBehind::TooLarge { bytes } => {
+                    format!(", because it is too large ({bytes} bytes).")
+                }
+                LeftBehind::Fraction => {
+                    ", because it holds a number that newer rooms refuse.".to_owned()
+                }
+            }));
+            spans
+        }
+        Finding::PinsStay { count: pins } => vec![text(format!(
+            "{} in the old room.",
+            count(*pins, "pinned message stays", "pinned messages stay")
+        ))],
+        Finding::CannotEdit {
+            label,
+            deed: what,
+            needed,
+            have,
+            holders,
+            ..
+        } => {
+            let mut spans = vec![
+                Span::Bold(shortened(label)),
+                text(format!(
+                    ": I have too little power there to {} ({have}, and it takes {needed}).",
+                    deed(what)
+                )),
+            ];
+            spans.extend(ask(holders, bot, *needed));
+            spans
+        }
+        Finding::RemoteAlias { alias } => vec![
+            text("The address "),
+            Span::Code(alias.to_string()),
+            text(" is on another server. Only somebody with an account there can move it."),
+        ],
+        Finding::InvitationsNeeded { count: people } => vec![text(format!(
+            "{} an invitation to the new room, as it is not open to members of the old one.",
+            count(*people, "person needs", "people need")
+        ))],
+        Finding::JoinRuleKept { rule } => vec![
+            text("I do not know the join rule "),
+            Span::Code(shortened(rule)),
+            text(" and keep it as it is."),
+        ],
+        Finding::TextLevels { places } => vec![text(format!(
+            "Permission levels written as text become numbers ({}).",
+            some(places)
+        ))],
+        Finding::UnknownCreator { user } => vec![
+            text("I could not find out whether "),
+            person(user),
+            text(" exists; their server does not answer."),
+        ],
+        Finding::Creators { users } => {
+            let mut spans = vec![text("For ever above everybody in the new room: ")];
+            spans.extend(joined(users.iter().map(|user| person(user))));
+            spans.push(text(". This cannot be changed later."));
+            spans
+        }
+        Finding::TombstoneLevel { level } => vec![text(format!(
+            "Upgrading the new room again will take power {level}, which nobody but its creators \
+             has."
+        ))],
+        Finding::MembersFollow { rule } => vec![
+            text("Members of the old room can join the new one without an invitation ("),
+            Span::Code(shortened(rule)),
+            text(")."),
+        ],
+        Finding::PolicyRules { count: rules } => vec![text(format!(
+            "{} along. Communities that subscribe to this list must subscribe to the new room.",
+            count(*rules, "ban-list rule comes", "ban-list rules come")
+        ))],
+        Finding::SpaceChildren { count: rooms } => vec![text(format!(
+            "This is a space; its list of {} comes along.",
+            count(*rooms, "room", "rooms")
+        ))],
+    }
+}
+
+fn versions(available: &[ruma::RoomVersionId]) -> String {
+    let mut names: Vec<_> = available.iter().map(ruma::RoomVersionId::as_str).collect();
+    // Only to read well: versions have no order.
+    names.sort_by_key(|name| (name.len(), *name));
+    names.join(", ")
+}
+
+fn some(places: &[String]) -> String {
+    let mut shown: Vec<_> = places
+        .iter()
+        .take(PLACES_SHOWN_MAX)
+        .map(|p| shortened(p))
+        .collect();
+    if places.len() > PLACES_SHOWN_MAX {
+        shown.push(format!("and {} more", places.len() - PLACES_SHOWN_MAX));
+    }
+    shown.join(", ")
+}

@@ -1,0 +1,55 @@
+//! Every text a person reads. Pure: data in, both forms of a text out.
+//!
+//! `plan`, `progress`, `report` and `answer` each hold the texts of one moment; `finding` and `todo`
+//! are sentences they share. Texts that people may change are templates (`notice`). Left out: when
+//! a text is sent, and where.
+
+pub mod answer;
+pub mod doc;
+mod finding;
+pub mod notice;
+pub mod plan;
+pub mod progress;
+pub mod report;
+mod todo;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Emoji of the reactions. They never carry a meaning alone: a text says the same.
+pub mod emoji {
+    /// A command is being worked on.
+    pub const WORKING: &str = "⏳";
+    /// It is done; on a plan: yes.
+    pub const YES: &str = "✅";
+    /// It was refused or failed; on a plan: no.
+    pub const NO: &str = "❌";
+}
+
+/// A length of time as people say it, rounded to what matters.
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    let rounded = match seconds {
+        0..=59 => seconds.max(1),
+        60..=3599 => seconds.div_ceil(60) * 60,
+        _ => seconds.div_ceil(600) * 600,
+    };
+    humantime::format_duration(Duration::from_secs(rounded)).to_string()
+}
+
+/// How long it is until a moment.
+#[must_use]
+pub fn until(then: Timestamp, now: Timestamp) -> String {
+    duration(u64::try_from(then.duration_since(now).as_secs()).unwrap_or(0))
+}
+
+/// A number with its noun.
+#[must_use]
+pub fn count(number: usize, one: &str, many: &str) -> String {
+    if number == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{number} {many}")
+    }
+}

@@ -1,0 +1,132 @@
+//! The plan as a moderator reads it before saying yes.
+
+use jiff::Timestamp;
+
+use super::doc::{Doc, Span, own, room};
+use super::{count, duration, finding, until};
+use crate::job::Plan;
+use crate::model::{Confirmation, JobId, Text};
+use crate::room::finding::Weight;
+
+/// Findings of one weight that are listed; the rest is counted.
+const FINDINGS_SHOWN_MAX: usize = 15;
+
+/// Whether the room changed since an earlier plan was confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The first plan.
+    Asked,
+    /// A confirmed plan no longer fits.
+    RoomChanged,
+}
+
+/// The plan.
+#[must_use]
+pub fn plan(
+    id: JobId,
+    plan: &Plan,
+    confirmation: Confirmation,
+    occasion: Occasion,
+    now: Timestamp,
+) -> Text {
+    let bot = &plan.intent.bot;
+    let mut doc = Doc::new();
+    if occasion == Occasion::RoomChanged {
+        doc = doc.say("The room changed after the plan was confirmed. Nothing was done. Here is the new plan:");
+    }
+    let mut title = vec![Span::Bold(format!("Plan #{id}: upgrade "))];
+    title.extend(room(&plan.label, &plan.old_room, &[]));
+    title.push(Span::Text(match &plan.from {
+        Some(from) => format!(" from version {from} to {}", plan.intent.version),
+        None => format!(" to version {}", plan.intent.version),
+    }));
+    doc = doc.line(&title);
+
+    if plan.from.is_some() && !plan.is_blocked() {
+        doc = doc.heading("What will happen");
+        for text in outline(plan) {
+            doc = doc.item(&own(&text));
+        }
+    }
+    for (weight, heading) in [
+        (Weight::Blocker, "In the way"),
+        (Weight::Loss, "What gets lost or is left for you"),
+        (Weight::Note, "Good to know"),
+    ] {
+        // What would be lost does not matter to somebody who cannot begin.
+        if plan.is_blocked() && weight != Weight::Blocker {
+            continue;
+        }
+        let findings: Vec<_> = plan.of_weight(weight).collect();
+        if findings.is_empty() {
+            continue;
+        }
+        doc = doc.heading(heading);
+        for found in findings.iter().take(FINDINGS_SHOWN_MAX) {
+            doc = doc.item(&finding::line(found, bot));
+        }
+        if findings.len() > FINDINGS_SHOWN_MAX {
+            let more = findings.len() - FINDINGS_SHOWN_MAX;
+            doc = doc.item(&own(&format!("and {more} more of this kind")));
+        }
+    }
+    if plan.is_blocked() {
+        return doc
+            .say("Nothing was changed. When this is solved, send the command again.")
+            .finish();
+    }
+    doc = doc.say(&format!(
+        "About {}, {}.",
+        duration(plan.seconds),
+        count(plan.requests, "request", "requests")
+    ));
+    match confirmation {
+        Confirmation::Given => doc.say("Confirmed with `--yes`."),
+        Confirmation::PlanOnly => {
+            doc.say("This is the plan only; nothing will happen. To upgrade, send the command without `plan`.")
+        }
+        Confirmation::Ask => doc.say(&format!(
+            "An upgrade cannot be undone. To begin, react with ✅ (yes) or type \
+             `!upgrade confirm {id}`; to drop it, ❌ (no) or `!upgrade cancel {id}`. The plan is \
+             good for {}.",
+            until(plan.expires_at, now)
+        )),
+    }
+    .finish()
+}
+
+fn outline(plan: &Plan) -> Vec<String> {
+    let counts = &plan.counts;
+    let mut lines = vec![format!(
+        "The server makes the new room and points the old one to it. {} on {} will see a link to \
+         follow; nobody is moved automatically.",
+        count(counts.members, "member", "members"),
+        count(counts.servers, "server", "servers")
+    )];
+    lines.push(format!(
+        "I complete the new room: {}{}.",
+        count(counts.state, "setting", "settings"),
+        if counts.bans > 0 {
+            format!(", {}", count(counts.bans, "ban", "bans"))
+        } else {
+            String::new()
+        }
+    ));
+    if counts.aliases > 0 {
+        lines.push(format!(
+            "{} to the new room.",
+            count(counts.aliases, "address moves", "addresses move")
+        ));
+    }
+    if counts.spaces > 0 {
+        lines.push(format!(
+            "{} the new room.",
+            count(counts.spaces, "space lists", "spaces list")
+        ));
+    }
+    lines.push(
+        "The old room is closed to new messages and gets a pinned message with the link."
+            .to_owned(),
+    );
+    lines
+}

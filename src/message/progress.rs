@@ -1,0 +1,81 @@
+//! The one notice that follows a job while it works, edited in place.
+
+use jiff::Timestamp;
+
+use super::doc::{Doc, Span, room};
+use super::until;
+use crate::job::{Job, Phase, State, Step, WaitReason};
+use crate::model::Text;
+
+/// What a step is doing, in words for people.
+#[must_use]
+pub fn doing(step: Step) -> &'static str {
+    match step {
+        Step::Plan => "making the plan",
+        Step::Snapshot => "reading the old room",
+        Step::Switch => "making the new room",
+        Step::Complete => "completing the new room",
+        Step::Aliases => "moving the addresses",
+        Step::Directory => "moving the listing in the directory",
+        Step::Spaces => "updating the spaces",
+        Step::Lock => "closing the old room",
+        Step::Notice => "leaving a message in the old room",
+        Step::Verify => "checking everything",
+    }
+}
+
+/// Where a job stands.
+#[must_use]
+pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
+    let done = Step::UPGRADE
+        .iter()
+        .filter(|step| state.outputs.contains_key(step))
+        .count();
+    let all = Step::UPGRADE.len();
+    let label = state.plan.as_ref().map_or_else(
+        || job.request.named.name.to_string(),
+        |plan| plan.label.clone(),
+    );
+    let mut title = vec![Span::Bold(format!("Upgrade #{}: ", job.id))];
+    title.extend(room(&label, &job.request.old_room, &[]));
+    let bar = format!(
+        "{}{} {done} of {all} steps",
+        "■".repeat(done),
+        "□".repeat(all - done)
+    );
+    let doc = Doc::new().line(&title).line(&[Span::Text(bar)]);
+    let words = match (state.phase, state.current()) {
+        (Phase::Running | Phase::Planning, Some(step)) => match &state.waiting {
+            Some((then, reason)) if *then > now => {
+                let wait = until(*then, now);
+                match reason {
+                    WaitReason::RateLimit { .. } => format!(
+                        "Waiting: {}. The server asked for a pause of {wait}; I go on by myself.",
+                        doing(step)
+                    ),
+                    WaitReason::Unreachable => format!(
+                        "Waiting: {}. The server does not answer; I try again in {wait}.",
+                        doing(step)
+                    ),
+                    WaitReason::Settling => format!(
+                        "Waiting: {}. The server may still be working; I look again in {wait}.",
+                        doing(step)
+                    ),
+                    WaitReason::Problem { problem } => {
+                        format!("Waiting: {}. {problem} I try again in {wait}.", doing(step))
+                    }
+                }
+            }
+            _ => format!("Now: {}.", doing(step)),
+        },
+        (Phase::Planned, _) => "The plan waits for a yes.".to_owned(),
+        (Phase::Stuck, _) => "Stuck. See the message below.".to_owned(),
+        (Phase::Done, _) => "Done.".to_owned(),
+        (Phase::Cancelled, _) => "Cancelled. Nothing was changed.".to_owned(),
+        (Phase::Expired, _) => "The plan expired. Nothing was changed.".to_owned(),
+        (Phase::Closed, _) => "The plan was shown; nothing was changed.".to_owned(),
+        (Phase::Failed, _) => "Ended. The old room is as it was.".to_owned(),
+        (Phase::Running | Phase::Planning, None) => String::new(),
+    };
+    doc.line(&[Span::Text(words)]).finish()
+}

@@ -1,0 +1,119 @@
+//! How a job ended: what was done, what is left to do, or why it did not happen.
+
+use ruma::OwnedServerName;
+
+use super::doc::{Doc, Span, own, room};
+use super::{count, todo};
+use crate::job::{Job, Output, Phase, State, Step, Todo};
+use crate::model::Text;
+
+/// To-dos that are listed; the rest is counted.
+const TODOS_SHOWN_MAX: usize = 20;
+
+/// To-dos that are left.
+#[must_use]
+pub fn todos(state: &State) -> &[Todo] {
+    match state.outputs.get(&Step::Verify) {
+        Some(Output::Verified { todos, .. }) => todos,
+        _ => &[],
+    }
+}
+
+/// The end of a job; `None` while it has not ended.
+#[must_use]
+pub fn report(job: &Job, state: &State) -> Option<Text> {
+    let id = job.id;
+    let label = state.plan.as_ref().map_or_else(
+        || job.request.named.name.to_string(),
+        |plan| plan.label.clone(),
+    );
+    let problem = state.problem.clone().unwrap_or_default();
+    let titled = |words: &str| {
+        let mut title = vec![Span::Bold(format!("{words} #{id}: "))];
+        title.extend(room(&label, &job.request.old_room, &[]));
+        Doc::new().line(&title)
+    };
+    Some(match state.phase {
+        Phase::Done => done(job, state, &label)?,
+        Phase::Stuck => titled("Stuck, upgrade")
+            .line(&[Span::Text(problem)])
+            .say(&format!(
+                "The old room already leads to the new one, so there is no way back. When the \
+                 cause is solved, type `!upgrade retry {id}`."
+            ))
+            .finish(),
+        Phase::Failed => titled("Not done, upgrade")
+            .line(&[Span::Text(problem)])
+            .say(&format!(
+                "The old room is as it was. To try again, type `!upgrade retry {id}`."
+            ))
+            .finish(),
+        Phase::Cancelled => titled("Cancelled, upgrade")
+            .say("Nothing was changed.")
+            .finish(),
+        Phase::Expired => titled("Expired, plan")
+            .say(
+                "Nobody confirmed it in time, or a newer plan took its place. Nothing was changed.",
+            )
+            .finish(),
+        Phase::Planning | Phase::Planned | Phase::Running | Phase::Closed => return None,
+    })
+}
+
+fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
+    let plan = state.plan.as_ref()?;
+    let new_room = state.new_room()?;
+    let via: Vec<OwnedServerName> = vec![plan.intent.bot.server_name().to_owned()];
+    let mut title = vec![Span::Bold(format!("Upgrade #{} is done: ", job.id))];
+    title.extend(room(label, new_room, &via));
+    title.push(Span::Text(format!(
+        " is now version {}.",
+        plan.intent.version
+    )));
+    let mut doc = Doc::new().line(&title);
+    doc = doc.line(
+        &[
+            own("The old room "),
+            vec![Span::Code(job.request.old_room.to_string())],
+            own(" leads there."),
+        ]
+        .concat(),
+    );
+    let mended: usize = state
+        .outputs
+        .values()
+        .map(|output| {
+            if let Output::Closed { made, .. } = output {
+                *made
+            } else {
+                0
+            }
+        })
+        .sum();
+    doc = doc.say(&format!(
+        "Checked on the server: settings, power levels, bans, addresses, directory, spaces. I \
+         mended {} that the server's upgrade had left out.",
+        count(mended, "thing", "things")
+    ));
+    let todos = todos(state);
+    if todos.is_empty() {
+        return Some(doc.say("Nothing is left to do.").finish());
+    }
+    doc = doc.heading(&format!(
+        "Left for you: {}",
+        count(todos.len(), "thing", "things")
+    ));
+    for todo in todos.iter().take(TODOS_SHOWN_MAX) {
+        doc = doc.item(&todo::line(todo, &plan.intent.bot, new_room));
+    }
+    if todos.len() > TODOS_SHOWN_MAX {
+        doc = doc.item(&own(&format!("and {} more", todos.len() - TODOS_SHOWN_MAX)));
+    }
+    Some(
+        doc.say(&format!(
+            "I look again by myself and shorten this list. To check now, type `!upgrade verify {}`.",
+            job.id
+        ))
+        .finish(),
+    )
+}

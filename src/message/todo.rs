@@ -1,0 +1,122 @@
+//! A to-do: what is left, in which room, who could do it, and the exact command or click (P7).
+
+use ruma::{RoomId, UserId};
+
+use super::doc::{Span, person, shortened};
+use super::finding::ask;
+use crate::job::Todo;
+use crate::room::diff::{Change, Obstacle, Side};
+
+fn text(text: impl Into<String>) -> Span {
+    Span::Text(text.into())
+}
+
+/// One to-do as a line.
+pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
+    let mut spans = what(&todo.change, new_room);
+    match &todo.obstacle {
+        Obstacle::Power {
+            label,
+            needed,
+            have,
+            holders,
+            ..
+        } => {
+            spans.push(text(format!(
+                " I have too little power in {} ({have}, and it takes {needed}).",
+                shortened(label)
+            )));
+            spans.extend(ask(holders, bot, *needed));
+        }
+        Obstacle::OtherServer => {}
+        Obstacle::Refused { message, code } => {
+            spans.push(text(format!(
+                " The server refused it: {} (",
+                shortened(message)
+            )));
+            spans.push(Span::Code(shortened(code)));
+            spans.push(text(")."));
+        }
+        Obstacle::DidNotTake => {
+            spans.push(text(
+                " The server accepted it and still shows something else.",
+            ));
+        }
+    }
+    spans
+}
+
+fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
+    match change {
+        Change::NewState { slot, .. } => {
+            let mut spans = vec![
+                text("In the new room, this is missing or differs: "),
+                Span::Code(shortened(&slot.0)),
+            ];
+            if !slot.1.is_empty() {
+                spans.push(text(" "));
+                spans.push(Span::Code(shortened(&slot.1)));
+            }
+            spans.push(text("."));
+            spans
+        }
+        Change::Ban { user, .. } => vec![
+            text("Not banned in the new room: "),
+            person(user),
+            text(". Somebody with enough power there can type "),
+            Span::Code(format!("/ban {user}")),
+            text("."),
+        ],
+        Change::MoveAlias { alias, .. } => vec![
+            text("The address "),
+            Span::Code(alias.to_string()),
+            text(
+                " does not lead to the new room. Whoever made it can move it: room settings, General, Local addresses.",
+            ),
+        ],
+        Change::RemoteAlias { alias, .. } => vec![
+            text("The address "),
+            Span::Code(alias.to_string()),
+            text(format!(
+                " still leads elsewhere. Somebody with an account on {} removes it from the old \
+                 room and adds it in the settings of the new one (",
+                alias.server_name()
+            )),
+            Span::Code(new_room.to_string()),
+            text(")."),
+        ],
+        Change::ShowAliases { side, .. } => vec![text(match side {
+            Side::Old => {
+                "The old room still shows addresses that were moved. Room settings, General: remove them."
+            }
+            Side::New => {
+                "The new room does not show its addresses. Room settings, General: choose the main address."
+            }
+        })],
+        Change::List { side, .. } => vec![text(match side {
+            Side::Old => {
+                "The old room is still in the server's directory. Room settings, General: take it out."
+            }
+            Side::New => {
+                "The new room is not in the server's directory. Room settings, General: publish it."
+            }
+        })],
+        Change::OtherState {
+            room,
+            slot,
+            content,
+        } => {
+            let mut spans = if slot.0 == "m.space.child" && content.is_empty() {
+                vec![text("The space still lists the old room: ")]
+            } else if slot.0 == "m.space.child" {
+                vec![text("The space does not list the new room: ")]
+            } else {
+                vec![text("This room does not let in members of the new room: ")]
+            };
+            spans.push(Span::Code(room.to_string()));
+            spans.push(text("."));
+            spans
+        }
+        Change::Lock { .. } => vec![text("The old room is still open to messages.")],
+    }
+}

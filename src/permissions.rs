@@ -1,0 +1,188 @@
+//! Who may do what: (sender, admin room, command, target) to allow or deny, with the reason (P5).
+//!
+//! Pure. The facts are read by `survey` at the moment of the question: when a command is read,
+//! when it is confirmed, and when the job starts.
+
+use ruma::RoomId;
+
+use crate::command::Need;
+use crate::config::{AdminRoom, TargetPower};
+use crate::room::power::{Allowance, Power};
+
+/// An admin room of the configuration under the id it has now.
+#[derive(Debug, Clone)]
+pub struct Office {
+    /// Its id.
+    pub room_id: ruma::OwnedRoomId,
+    /// What the configuration says of it.
+    pub rules: AdminRoom,
+}
+
+/// The admin room with an id.
+#[must_use]
+pub fn office<'a>(offices: &'a [Office], room: &RoomId) -> Option<&'a Office> {
+    offices.iter().find(|office| office.room_id == room)
+}
+
+/// Whether a room is one that may be touched from an admin room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Within {
+    /// It is in the scope.
+    Scope,
+    /// It is not.
+    Outside,
+    /// The command is about no room.
+    NoRoom,
+}
+
+/// What is known about a sender and what they ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Their power in the admin room.
+    pub power: Power,
+    /// Whether the room they mean is in the scope.
+    pub within: Within,
+    /// Whether they could send the tombstone themselves; read only where the rules ask for it.
+    pub target: Option<Allowance>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// They may.
+    Allow,
+    /// They may not.
+    Deny(Denial),
+}
+
+/// Why somebody may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// Too little power in the admin room.
+    Level {
+        /// What it takes.
+        needed: i64,
+    },
+    /// The room is not among those of this admin room.
+    OutOfScope,
+    /// Too little power in the room to be upgraded.
+    TargetPower {
+        /// What it takes there.
+        needed: i64,
+    },
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(rules: &AdminRoom, need: Need, facts: &Facts) -> Decision {
+    let needed = match need {
+        Need::Ask => rules.read_level,
+        Need::Change => rules.command_level,
+    };
+    if facts.power < Power::Level(needed) {
+        return Decision::Deny(Denial::Level { needed });
+    }
+    if facts.within == Within::Outside {
+        return Decision::Deny(Denial::OutOfScope);
+    }
+    if need == Need::Change
+        && rules.target_power == TargetPower::Needed
+        && let Some(Allowance::Short { needed, .. }) = facts.target
+    {
+        return Decision::Deny(Denial::TargetPower { needed });
+    }
+    Decision::Allow
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Scope;
+
+    fn rules(target_power: TargetPower) -> AdminRoom {
+        AdminRoom {
+            room: "#mods:x".try_into().unwrap(),
+            command_level: 50,
+            read_level: 10,
+            scope: Scope::Everything,
+            target_power,
+        }
+    }
+
+    #[test]
+    fn the_table_of_permissions() {
+        use Decision::{Allow, Deny};
+        let short = Some(Allowance::Short {
+            needed: 100,
+            have: 0,
+        });
+        let ok = Some(Allowance::Allowed);
+        let level = |level| Power::Level(level);
+        let (free, strict) = (TargetPower::NotNeeded, TargetPower::Needed);
+        for (power, within, target, wanted, need, expected) in [
+            (
+                level(9),
+                Within::NoRoom,
+                None,
+                free,
+                Need::Ask,
+                Deny(Denial::Level { needed: 10 }),
+            ),
+            (level(10), Within::NoRoom, None, free, Need::Ask, Allow),
+            (
+                level(10),
+                Within::Outside,
+                None,
+                free,
+                Need::Ask,
+                Deny(Denial::OutOfScope),
+            ),
+            (
+                level(49),
+                Within::Scope,
+                ok,
+                free,
+                Need::Change,
+                Deny(Denial::Level { needed: 50 }),
+            ),
+            (level(50), Within::Scope, short, free, Need::Change, Allow),
+            (
+                level(50),
+                Within::Outside,
+                ok,
+                free,
+                Need::Change,
+                Deny(Denial::OutOfScope),
+            ),
+            (
+                level(50),
+                Within::Scope,
+                short,
+                strict,
+                Need::Change,
+                Deny(Denial::TargetPower { needed: 100 }),
+            ),
+            (level(50), Within::Scope, ok, strict, Need::Change, Allow),
+            (level(50), Within::Scope, short, strict, Need::Ask, Allow),
+            (
+                Power::Creator,
+                Within::Scope,
+                ok,
+                strict,
+                Need::Change,
+                Allow,
+            ),
+        ] {
+            let facts = Facts {
+                power,
+                within,
+                target,
+            };
+            assert_eq!(
+                decide(&rules(wanted), need, &facts),
+                expected,
+                "{facts:?} {need:?}"
+            );
+        }
+    }
+}

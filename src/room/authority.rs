@@ -1,0 +1,159 @@
+//! Whether the bot may make a change, as far as power levels tell. Pure.
+//!
+//! Levels are read from the rooms themselves. What a server refuses for other reasons shows only
+//! when it is tried.
+
+use std::collections::BTreeSet;
+
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
+
+use super::diff::{Change, Observed, Obstacle, Side};
+use super::finding::{Deed, Finding};
+use super::power::Allowance;
+use super::state::{Membership, RoomState, Snapshot};
+use super::target::Intent;
+
+/// What keeps the bot from making a change; `None` where its power is enough.
+#[must_use]
+pub fn obstacle(
+    change: &Change,
+    now: &Observed,
+    referrers: &[RoomState],
+    bot: &UserId,
+) -> Option<Obstacle> {
+    let (room, kind) = match change {
+        Change::RemoteAlias { .. } => return Some(Obstacle::OtherServer),
+        Change::MoveAlias { .. } | Change::List { .. } | Change::Ban { .. } => return None,
+        Change::NewState { slot, .. } => (&now.new, slot.0.as_str()),
+        Change::ShowAliases {
+            side: Side::New, ..
+        } => (&now.new, "m.room.canonical_alias"),
+        Change::ShowAliases {
+            side: Side::Old, ..
+        } => (&now.old, "m.room.canonical_alias"),
+        Change::Lock { .. } => (&now.old, "m.room.power_levels"),
+        Change::OtherState { room, slot, .. } => (
+            referrers
+                .iter()
+                .find(|referrer| referrer.room_id == *room)?,
+            slot.0.as_str(),
+        ),
+    };
+    shortage(room, bot, kind)
+}
+
+/// What is missing for the bot to send a type of state in a room.
+#[must_use]
+pub fn shortage(room: &RoomState, bot: &UserId, kind: &str) -> Option<Obstacle> {
+    let power = room.power();
+    let Allowance::Short { needed, have } = power.can_send_state(bot, kind) else {
+        return None;
+    };
+    Some(Obstacle::Power {
+        room: room.room_id.clone(),
+        label: room.label(),
+        needed,
+        have,
+        holders: power.holders(needed, &people(room)),
+    })
+}
+
+/// Who is in a room; where members were not read, everybody whom power levels name.
+#[must_use]
+pub fn people(room: &RoomState) -> BTreeSet<OwnedUserId> {
+    let joined: BTreeSet<_> = room.members(Membership::Join).collect();
+    if joined.len() > 1 {
+        return joined;
+    }
+    let power = room.power();
+    power
+        .users
+        .into_keys()
+        .chain(room.create().creators)
+        .collect()
+}
+
+/// What the plan has to say about power: a blocker where the upgrade itself needs it, a loss where
+/// a change around it does.
+#[must_use]
+pub fn findings(
+    old: &Snapshot,
+    intent: &Intent,
+    changes: &[Change],
+    predicted: &Observed,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(Obstacle::Power {
+        needed,
+        have,
+        holders,
+        ..
+    }) = shortage(&old.room, &intent.bot, "m.room.tombstone")
+    {
+        found.push(Finding::NoPower {
+            what: Deed::SendTombstone,
+            needed,
+            have,
+            holders,
+        });
+    }
+    let mut named: BTreeSet<(OwnedRoomId, &'static str)> = BTreeSet::new();
+    for change in changes {
+        let deed = match change {
+            Change::OtherState { slot, .. } if slot.0 == "m.space.child" => Deed::EditSpace,
+            Change::OtherState { .. } => Deed::EditJoinRules,
+            Change::Lock { .. } => Deed::ChangePowerLevels,
+            Change::ShowAliases {
+                side: Side::Old, ..
+            } => Deed::ChangeAliases,
+            _ => continue,
+        };
+        let Some(Obstacle::Power {
+            room,
+            label,
+            needed,
+            have,
+            holders,
+        }) = obstacle(change, predicted, &old.referrers, &intent.bot)
+        else {
+            continue;
+        };
+        let tag = match deed {
+            Deed::EditSpace => "space",
+            Deed::EditJoinRules => "rules",
+            Deed::ChangeAliases => "aliases",
+            _ => "lock",
+        };
+        if named.insert((room.clone(), tag)) {
+            found.push(Finding::CannotEdit {
+                room,
+                label,
+                deed,
+                needed,
+                have,
+                holders,
+            });
+        }
+    }
+    // Closing the old room: the server does it if it may, and the prediction says it did.
+    if super::power::locked(&old.room).is_some()
+        && let Some(Obstacle::Power {
+            room,
+            label,
+            needed,
+            have,
+            holders,
+        }) = shortage(&old.room, &intent.bot, "m.room.power_levels")
+    {
+        let deed = Deed::ChangePowerLevels;
+        found.push(Finding::CannotEdit {
+            room,
+            label,
+            deed,
+            needed,
+            have,
+            holders,
+        });
+    }
+    found
+}

@@ -1,0 +1,320 @@
+//! What somebody should know before a room is upgraded: what forbids it, what it costs, what is
+//! worth a word.
+//!
+//! Plain data that may be stored. Left out on purpose: how a finding is looked for (the other
+//! modules of `room`) and how it is told to people (`message`).
+
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId};
+use serde::{Deserialize, Serialize};
+
+use super::power::Power;
+use crate::model::JobId;
+
+/// How many people are named who could do what the bot may not.
+pub const HOLDERS_SHOWN_MAX: usize = 5;
+
+/// How much a finding matters; the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// The upgrade is not begun.
+    Blocker,
+    /// The upgrade goes ahead, and something is lost or stays for people to do.
+    Loss,
+    /// Nothing is lost; people should know.
+    Note,
+}
+
+/// One thing that was found out about an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    // Blockers.
+    /// The bot is not in the room.
+    NotJoined,
+    /// The room has a tombstone.
+    AlreadyUpgraded {
+        /// The room it leads to, if it names one.
+        replacement: Option<OwnedRoomId>,
+        /// Who sent it.
+        by: OwnedUserId,
+    },
+    /// The wanted version is none that this program knows.
+    UnknownVersion {
+        /// The wanted version.
+        version: RoomVersionId,
+        /// What the server offers.
+        available: Vec<RoomVersionId>,
+    },
+    /// The homeserver does not offer the wanted version.
+    VersionNotOffered {
+        /// The wanted version.
+        version: RoomVersionId,
+        /// What the server offers.
+        available: Vec<RoomVersionId>,
+    },
+    /// From a version with creators to one without: the server's own upgrade would leave
+    /// everybody without power. Source: Synapse 1.163.2, measured; its issue 18810.
+    CreatorsTakeBack {
+        /// Version of the old room.
+        from: RoomVersionId,
+        /// The wanted version.
+        to: RoomVersionId,
+    },
+    /// The bot may not do in the old room what an upgrade needs.
+    NoPower {
+        /// What it may not do.
+        what: Deed,
+        /// The level it takes.
+        needed: i64,
+        /// The level the bot has.
+        have: i64,
+        /// Who could.
+        holders: Vec<Holder>,
+    },
+    /// The room has no power levels event: the server's own upgrade fails (Synapse: 500).
+    NoPowerLevels,
+    /// Junk in the power levels which the server's own upgrade fails at (Synapse: 500).
+    BrokenPowerLevels {
+        /// Where, such as `events.m.room.name`.
+        places: Vec<String>,
+    },
+    /// Banned users whom the bot could not ban anew: the server's own upgrade fails half-way.
+    UnbannableBans {
+        /// Who.
+        users: Vec<OwnedUserId>,
+    },
+    /// Another job is at work on the room.
+    ActiveJob {
+        /// Which.
+        job: JobId,
+    },
+    /// The room the bot takes its orders in.
+    OwnAdminRoom,
+    /// A creator that was asked for does not exist.
+    NoSuchUser {
+        /// Who.
+        user: OwnedUserId,
+    },
+
+    // Losses.
+    /// A state event does not come along.
+    NotCarried {
+        /// Its type.
+        kind: String,
+        /// Its state key.
+        state_key: String,
+        /// Why.
+        why: LeftBehind,
+    },
+    /// Pinned messages stay in the old room: they are not in the new one.
+    PinsStay {
+        /// How many.
+        count: usize,
+    },
+    /// The bot may not change what refers to the old room.
+    CannotEdit {
+        /// The room to be changed.
+        room: OwnedRoomId,
+        /// What people call it.
+        label: String,
+        /// What the bot may not do.
+        deed: Deed,
+        /// The level it takes.
+        needed: i64,
+        /// The level the bot has.
+        have: i64,
+        /// Who could.
+        holders: Vec<Holder>,
+    },
+    /// An address on another server, which only its own people can move.
+    RemoteAlias {
+        /// The address.
+        alias: OwnedRoomAliasId,
+    },
+    /// Members cannot enter the new room by themselves.
+    InvitationsNeeded {
+        /// How many are joined or invited, the bot among them.
+        count: usize,
+    },
+    /// A join rule this program does not know, kept as it is; whether members can enter is unknown.
+    JoinRuleKept {
+        /// The rule.
+        rule: String,
+    },
+
+    // Notes.
+    /// Power levels written as text; they become numbers.
+    TextLevels {
+        /// Where, such as `users.@a:example.org`.
+        places: Vec<String>,
+    },
+    /// A creator whose server could not be asked whether they exist.
+    UnknownCreator {
+        /// Who.
+        user: OwnedUserId,
+    },
+    /// Who stands above all power levels in the new room, for ever (MSC4289).
+    Creators {
+        /// Who.
+        users: Vec<OwnedUserId>,
+    },
+    /// The level it will take to upgrade the new room.
+    TombstoneLevel {
+        /// The level.
+        level: i64,
+    },
+    /// Members of the old room can enter the new one by themselves.
+    MembersFollow {
+        /// The join rule of the new room.
+        rule: String,
+    },
+    /// Policy rules come along, marked with who made them (MSC4321).
+    PolicyRules {
+        /// How many.
+        count: usize,
+    },
+    /// The room is a space; its rooms come along.
+    SpaceChildren {
+        /// How many.
+        count: usize,
+    },
+}
+
+impl Finding {
+    /// How much it matters.
+    #[must_use]
+    pub fn weight(&self) -> Weight {
+        match self {
+            Self::NotJoined
+            | Self::AlreadyUpgraded { .. }
+            | Self::UnknownVersion { .. }
+            | Self::VersionNotOffered { .. }
+            | Self::CreatorsTakeBack { .. }
+            | Self::NoPower { .. }
+            | Self::NoPowerLevels
+            | Self::BrokenPowerLevels { .. }
+            | Self::UnbannableBans { .. }
+            | Self::ActiveJob { .. }
+            | Self::OwnAdminRoom
+            | Self::NoSuchUser { .. } => Weight::Blocker,
+            Self::NotCarried { .. }
+            | Self::PinsStay { .. }
+            | Self::CannotEdit { .. }
+            | Self::RemoteAlias { .. }
+            | Self::InvitationsNeeded { .. }
+            | Self::JoinRuleKept { .. } => Weight::Loss,
+            Self::TextLevels { .. }
+            | Self::UnknownCreator { .. }
+            | Self::Creators { .. }
+            | Self::TombstoneLevel { .. }
+            | Self::MembersFollow { .. }
+            | Self::PolicyRules { .. }
+            | Self::SpaceChildren { .. } => Weight::Note,
+        }
+    }
+}
+
+/// Somebody who has the power that the bot lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Who.
+    pub user: OwnedUserId,
+    /// With how much power.
+    pub power: Power,
+}
+
+/// What takes power.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deed {
+    /// Close the room for good.
+    SendTombstone,
+    /// Change who may do what.
+    ChangePowerLevels,
+    /// Add rooms to a space and take them out.
+    EditSpace,
+    /// Change who may enter.
+    EditJoinRules,
+    /// Change the published addresses.
+    ChangeAliases,
+    /// Send any other state event.
+    SendState {
+        /// Its type.
+        kind: String,
+    },
+}
+
+/// Why a state event does not come along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftBehind {
+    /// Its state key is another user's id: nobody else may send it.
+    /// Source: Matrix specification, authorization rules, all versions.
+    PersonsOwn,
+    /// A bridge's own record; the bridge makes a new one.
+    BridgeRecord,
+    /// A call or a live location, which belongs to the moment.
+    CallOrLocation,
+    /// An invitation by e-mail, which only the identity server can make valid.
+    ThirdPartyInvite,
+    /// Too large for an event.
+    TooLarge {
+        /// Size of its content.
+        bytes: usize,
+    },
+    /// A number which versions since 6 refuse: no integer, or beyond 2^53-1.
+    Fraction,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_and_stored_form() {
+        let user: OwnedUserId = "@a:x".parse().unwrap();
+        let holders = vec![
+            Holder {
+                user: user.clone(),
+                power: Power::Creator,
+            },
+            Holder {
+                user: user.clone(),
+                power: Power::Level(50),
+            },
+        ];
+        for (finding, weight, stored) in [
+            (Finding::NotJoined, Weight::Blocker, r#""not_joined""#),
+            (
+                Finding::NoPower {
+                    what: Deed::SendTombstone,
+                    needed: 100,
+                    have: 50,
+                    holders,
+                },
+                Weight::Blocker,
+                r#"{"no_power":{"what":"send_tombstone","needed":100,"have":50,"holders":[{"user":"@a:x","power":"creator"},{"user":"@a:x","power":{"level":50}}]}}"#,
+            ),
+            (
+                Finding::NotCarried {
+                    kind: "k".to_owned(),
+                    state_key: String::new(),
+                    why: LeftBehind::TooLarge { bytes: 7 },
+                },
+                Weight::Loss,
+                r#"{"not_carried":{"kind":"k","state_key":"","why":{"too_large":{"bytes":7}}}}"#,
+            ),
+            (
+                Finding::Creators { users: vec![user] },
+                Weight::Note,
+                r#"{"creators":{"users":["@a:x"]}}"#,
+            ),
+        ] {
+            assert_eq!(finding.weight(), weight);
+            assert_eq!(serde_json::to_string(&finding).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<Finding>(stored).unwrap(), finding);
+        }
+        assert!(Weight::Blocker < Weight::Loss && Weight::Loss < Weight::Note);
+    }
+}

@@ -1,0 +1,289 @@
+//! What the new room and its surroundings should be, given the old room and what was asked for.
+//!
+//! Pure, and the one place where a rule about rooms is written. Whether something is there already
+//! is the question of `diff`; what cannot be carried over comes out as a finding.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{
+    OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName,
+    UserId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::finding::Finding;
+use super::power::{self, PowerRule};
+use super::state::{Content, Listing, Slot, Snapshot, content};
+use super::transfer::{self, Fate};
+use super::{join_rules, versions};
+use crate::model::Method;
+
+/// What was asked for, with everything that was left open filled in from the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Version of the new room.
+    pub version: RoomVersionId,
+    /// How it comes to be.
+    pub method: Method,
+    /// The account that does it.
+    pub bot: OwnedUserId,
+    /// Creators beside the bot; empty where the version has none.
+    pub creators: BTreeSet<OwnedUserId>,
+    /// What becomes of closed join rules.
+    pub join_rule: join_rules::Setting,
+    /// What becomes of the old room's place in its spaces.
+    pub old_child_link: OldChildLink,
+    /// Level that the new room's tombstone needs at least, in versions with creators.
+    pub tombstone_level: i64,
+    /// Why; shown to members.
+    pub reason: Option<String>,
+}
+
+impl Intent {
+    /// Everybody who stands above power levels in the new room.
+    #[must_use]
+    pub fn all_creators(&self) -> BTreeSet<OwnedUserId> {
+        self.creators
+            .iter()
+            .cloned()
+            .chain([self.bot.clone()])
+            .collect()
+    }
+
+    fn server(&self) -> &ServerName {
+        self.bot.server_name()
+    }
+}
+
+/// What becomes of the old room's place in its spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldChildLink {
+    /// The new room takes it.
+    Remove,
+    /// Both are in the space.
+    Keep,
+}
+
+/// What should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// State of the new room, apart from addresses.
+    pub new_state: BTreeMap<Slot, Content>,
+    /// Who is banned from the new room, and why.
+    pub bans: BTreeMap<OwnedUserId, Option<String>>,
+    /// Addresses on the bot's server that should lead to the new room.
+    pub aliases: BTreeSet<OwnedRoomAliasId>,
+    /// Addresses on other servers; only people there can move them.
+    pub remote_aliases: BTreeSet<OwnedRoomAliasId>,
+    /// Main address and alternatives that the new room should show, once they lead to it.
+    pub canonical: Canonical,
+    /// Whether the directory should list the new room; the old one never.
+    pub listing: Listing,
+    /// State of other rooms: spaces that name the room, join rules that let its members in.
+    pub others: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>>,
+    /// Power levels of the old room once it is closed; `None` where they are high enough.
+    pub lock: Option<Content>,
+    /// What was found on the way.
+    pub findings: Vec<Finding>,
+}
+
+/// The addresses a room shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Canonical {
+    /// Main address.
+    pub alias: Option<OwnedRoomAliasId>,
+    /// Further addresses.
+    pub alternatives: Vec<OwnedRoomAliasId>,
+}
+
+/// A name for the new room while it has no id yet. Never sent.
+#[must_use]
+pub fn room_to_be() -> OwnedRoomId {
+    ruma::owned_room_id!("!room-to-be")
+}
+
+/// What the new room and its surroundings should be.
+#[must_use]
+pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
+    let room = &old.room;
+    let mut findings = Vec::new();
+    let mut new_state = BTreeMap::new();
+
+    let mut policies = 0;
+    for (slot, event) in &room.events {
+        match transfer::fate(event, &intent.bot, &intent.version) {
+            Fate::Carry(content) => {
+                policies += usize::from(transfer::is_policy(&event.kind));
+                new_state.insert(slot.clone(), content);
+            }
+            Fate::LeaveBehind(Some(why)) => findings.push(Finding::NotCarried {
+                kind: slot.0.clone(),
+                state_key: slot.1.clone(),
+                why,
+            }),
+            Fate::OwnRule | Fate::LeaveBehind(None) => {}
+        }
+    }
+    if policies > 0 {
+        findings.push(Finding::PolicyRules { count: policies });
+    }
+
+    let rule = PowerRule {
+        to: &intent.version,
+        creators: &intent.all_creators(),
+        tombstone_level: intent.tombstone_level,
+    };
+    let (levels, found) = power::carried(room, &rule);
+    findings.extend(found);
+    new_state.insert(slot("m.room.power_levels", ""), levels);
+
+    let (rules, found) =
+        join_rules::carried(room, &intent.version, intent.join_rule, &BTreeMap::new());
+    findings.extend(found);
+    new_state.insert(slot("m.room.join_rules", ""), rules);
+    // A server's preset may open the room to guests where the old one was closed to them.
+    new_state.insert(
+        slot("m.room.guest_access", ""),
+        transfer::guest_access(room),
+    );
+    // The specification's default, said aloud: a preset may say something else.
+    new_state
+        .entry(slot("m.room.history_visibility", ""))
+        .or_insert_with(|| content(json!({"history_visibility": "shared"})));
+
+    let pins = room
+        .content("m.room.pinned_events", "")
+        .and_then(|content| content.get("pinned"))
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    if pins > 0 {
+        findings.push(Finding::PinsStay { count: pins });
+    }
+
+    let (aliases, remote_aliases) = addresses(old, intent.server());
+    findings.extend(remote_aliases.iter().map(|alias| Finding::RemoteAlias {
+        alias: alias.clone(),
+    }));
+
+    Target {
+        new_state,
+        bans: room.bans(),
+        aliases,
+        remote_aliases,
+        canonical: Canonical {
+            alias: room.canonical_alias(),
+            alternatives: room
+                .published_aliases()
+                .into_iter()
+                .skip(usize::from(room.canonical_alias().is_some()))
+                .collect(),
+        },
+        listing: old.listing,
+        others: others(old, intent, new_room),
+        lock: power::locked(room),
+        findings,
+    }
+}
+
+/// Local and remote addresses of the old room.
+fn addresses(
+    old: &Snapshot,
+    server: &ServerName,
+) -> (BTreeSet<OwnedRoomAliasId>, BTreeSet<OwnedRoomAliasId>) {
+    let remote = old
+        .room
+        .published_aliases()
+        .into_iter()
+        .filter(|alias| alias.server_name() != server)
+        .collect();
+    (old.aliases.clone(), remote)
+}
+
+/// What other rooms should say: the new room where they named the old one.
+fn others(
+    old: &Snapshot,
+    intent: &Intent,
+    new_room: &RoomId,
+) -> BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> {
+    let old_id = &old.room.room_id;
+    let mut others = BTreeMap::new();
+    for referrer in &old.referrers {
+        let mut wanted = BTreeMap::new();
+        let link = referrer.content("m.space.child", old_id.as_str());
+        if let Some(link) = link.filter(|link| is_link(link)) {
+            let mut moved = link.clone();
+            moved.insert("via".to_owned(), json!([intent.server()]));
+            wanted.insert(slot("m.space.child", new_room.as_str()), moved);
+            if intent.old_child_link == OldChildLink::Remove {
+                wanted.insert(slot("m.space.child", old_id.as_str()), Content::new());
+            }
+        }
+        let rules = referrer
+            .content("m.room.join_rules", "")
+            .and_then(|rules| join_rules::repointed(rules, old_id, new_room));
+        if let Some(rules) = rules {
+            wanted.insert(slot("m.room.join_rules", ""), rules);
+        }
+        if !wanted.is_empty() {
+            others.insert(referrer.room_id.clone(), wanted);
+        }
+    }
+    others
+}
+
+/// Whether the content of `m.space.child` or `m.space.parent` makes a link: one without servers to
+/// go by does not. Source: Matrix specification, "Spaces".
+#[must_use]
+pub fn is_link(content: &Content) -> bool {
+    content
+        .get("via")
+        .and_then(Value::as_array)
+        .is_some_and(|via| !via.is_empty())
+}
+
+/// Servers in a link's `via`.
+#[must_use]
+pub fn via_of(content: &Content) -> Vec<OwnedServerName> {
+    content
+        .get("via")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|server| server.as_str()?.parse().ok())
+        .collect()
+}
+
+/// A slot from literals.
+#[must_use]
+pub fn slot(kind: &str, key: &str) -> Slot {
+    (kind.to_owned(), key.to_owned())
+}
+
+/// Creators beside the bot: those configured, those asked for, and from a room with creators to
+/// another the old ones, who could not be made creators later.
+#[must_use]
+pub fn creators(
+    configured: &[OwnedUserId],
+    asked: &[OwnedUserId],
+    old: Option<(&RoomVersionId, &BTreeSet<OwnedUserId>)>,
+    to: &RoomVersionId,
+    bot: &UserId,
+) -> BTreeSet<OwnedUserId> {
+    if !versions::has_creators(to) {
+        return BTreeSet::new();
+    }
+    let old = old
+        .filter(|(from, _)| versions::has_creators(from))
+        .map(|(_, creators)| creators.iter().cloned())
+        .into_iter()
+        .flatten();
+    configured
+        .iter()
+        .chain(asked)
+        .cloned()
+        .chain(old)
+        .filter(|user| user != bot)
+        .collect()
+}

@@ -1,0 +1,149 @@
+//! Events that may ask something of the bot: stored before anything is done about them.
+//!
+//! The event id is the key, so that an event that is delivered again is the same row (P1).
+//! Left out: what the events mean; that is for `handlers`.
+
+use jiff::Timestamp;
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use rusqlite::{OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::{Result, Store, StoreError, column, from_millis, parsed};
+
+/// An event as it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// The room it came from.
+    pub room_id: OwnedRoomId,
+    /// Who sent it.
+    pub sender: OwnedUserId,
+    /// When, by the sender's server.
+    pub sent_at: Timestamp,
+    /// What it is.
+    pub kind: ReceivedKind,
+}
+
+/// What came in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ReceivedKind {
+    /// A message that may be a command.
+    Message {
+        /// Its plain body.
+        body: String,
+        /// Its HTML, if it has any.
+        formatted_body: Option<String>,
+    },
+    /// A reaction.
+    Reaction {
+        /// The event reacted to.
+        to: OwnedEventId,
+        /// The emoji.
+        key: String,
+    },
+}
+
+impl Store {
+    /// Stores events of one sync answer, and how far the rooms were read, in one transaction.
+    /// Events that are known already change nothing.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing is stored then.
+    pub fn receive(
+        &self,
+        events: &[Received],
+        markers: &[(OwnedRoomId, OwnedEventId)],
+    ) -> Result<()> {
+        self.write("receive events", |tx| {
+            for event in events {
+                tx.execute(
+                    "INSERT INTO inbox (event_id, seq, room_id, sender, sent_at, kind)
+                     VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM inbox), ?2, ?3, ?4, ?5)
+                     ON CONFLICT (event_id) DO NOTHING",
+                    params![
+                        event.event_id.as_str(),
+                        event.room_id.as_str(),
+                        event.sender.as_str(),
+                        event.sent_at.as_millisecond(),
+                        super::json(&event.kind)?,
+                    ],
+                )?;
+            }
+            for (room, event) in markers {
+                tx.execute(
+                    "INSERT INTO marker (room_id, event_id) VALUES (?1, ?2)
+                     ON CONFLICT (room_id) DO UPDATE SET event_id = excluded.event_id",
+                    params![room.as_str(), event.as_str()],
+                )?;
+            }
+            Ok(())
+        })?;
+        if !events.is_empty() {
+            self.wakes.inbox.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The newest event of an admin room that reached the inbox.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn marker(&self, room: &RoomId) -> Result<Option<OwnedEventId>> {
+        self.read("read a marker", |db| {
+            let id: Option<String> = db
+                .query_row(
+                    "SELECT event_id FROM marker WHERE room_id = ?1",
+                    [room.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            id.map(|id| parsed("marker.event_id", &id)).transpose()
+        })
+    }
+
+    /// The oldest event that was not handled yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn next_received(&self) -> Result<Option<Received>> {
+        self.read("read the inbox", |db| {
+            db.query_row(
+                "SELECT event_id, room_id, sender, sent_at, kind FROM inbox
+                 WHERE handled_at IS NULL ORDER BY seq LIMIT 1",
+                [],
+                |row| Ok(received(row)),
+            )
+            .optional()?
+            .transpose()
+        })
+    }
+
+    /// Whether an event was received and handled.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_handled(&self, event: &EventId) -> Result<bool> {
+        self.read("read the inbox", |db| {
+            Ok(db
+                .query_row(
+                    "SELECT 1 FROM inbox WHERE event_id = ?1 AND handled_at IS NOT NULL",
+                    [event.as_str()],
+                    |_| Ok(()),
+                )
+                .optional()?
+                .is_some())
+        })
+    }
+}
+
+fn received(row: &Row<'_>) -> Result<Received, StoreError> {
+    Ok(Received {
+        event_id: parsed("inbox.event_id", &column::<String>(row, 0)?)?,
+        room_id: parsed("inbox.room_id", &column::<String>(row, 1)?)?,
+        sender: parsed("inbox.sender", &column::<String>(row, 2)?)?,
+        sent_at: from_millis("inbox.sent_at", column(row, 3)?)?,
+        kind: super::unjson("inbox.kind", &column::<String>(row, 4)?)?,
+    })
+}

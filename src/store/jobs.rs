@@ -1,0 +1,256 @@
+//! Jobs and their logs. The `state` and `due_at` columns are an index, made from the log each time
+//! it grows; nothing decides by them alone.
+
+use jiff::Timestamp;
+use ruma::{EventId, RoomId};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
+
+use super::{Result, Store, StoreError, column, from_millis};
+use crate::job::{Action, Entry, Job, Phase, Request, State};
+use crate::model::JobId;
+use crate::room::state::Snapshot;
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// Those that may still do something.
+    Active,
+    /// All.
+    All,
+}
+
+pub(super) fn create(tx: &Transaction<'_>, now: Timestamp, request: &Request) -> Result<()> {
+    tx.execute(
+        "INSERT INTO job (command_event, admin_room, old_room, request, state, due_at, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (command_event) DO NOTHING",
+        params![
+            request.command_event.as_str(),
+            request.admin_room.as_str(),
+            request.old_room.as_str(),
+            super::json(request)?,
+            Phase::Planning.name(),
+            now.as_millisecond(),
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn append(
+    tx: &Transaction<'_>,
+    now: Timestamp,
+    id: JobId,
+    expected: usize,
+    entries: &[Entry],
+) -> Result<()> {
+    let log = log(tx, id)?;
+    if log.len() != expected {
+        return Err(StoreError::Conflict(id));
+    }
+    let state = State::fold(log.iter().map(|(_, entry)| entry).chain(entries))
+        .map_err(|source| StoreError::Illegal { job: id, source })?;
+    for (offset, entry) in entries.iter().enumerate() {
+        tx.execute(
+            "INSERT INTO job_log (job_id, seq, at, entry) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                id.0,
+                expected + offset,
+                now.as_millisecond(),
+                super::json(entry)?
+            ],
+        )?;
+    }
+    let due = match state.next_action() {
+        Action::Run(_) => Some(now),
+        Action::Wait(_, at) | Action::AwaitConfirmation(at) => Some(at),
+        Action::AwaitRetry | Action::Finished => None,
+    };
+    tx.execute(
+        "UPDATE job SET state = ?2, due_at = ?3 WHERE id = ?1",
+        params![id.0, state.phase.name(), due.map(Timestamp::as_millisecond)],
+    )
+    .map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => StoreError::ActiveJob,
+        _ => error.into(),
+    })?;
+    Ok(())
+}
+
+pub(super) fn put_snapshot(tx: &Transaction<'_>, id: JobId, snapshot: &Snapshot) -> Result<()> {
+    tx.execute(
+        "INSERT INTO snapshot (job_id, body) VALUES (?1, ?2)
+         ON CONFLICT (job_id) DO UPDATE SET body = excluded.body",
+        params![id.0, super::json(snapshot)?],
+    )?;
+    Ok(())
+}
+
+impl Store {
+    /// A job by its number.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn job(&self, id: JobId) -> Result<Option<Job>> {
+        self.read("read a job", |db| one(db, "id = ?1", params![id.0]))
+    }
+
+    /// The job that a command made.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn job_of_command(&self, event: &EventId) -> Result<Option<Job>> {
+        self.read("read a job", |db| {
+            one(db, "command_event = ?1", params![event.as_str()])
+        })
+    }
+
+    /// The job at work on a room, if there is one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn active_job(&self, old_room: &RoomId) -> Result<Option<Job>> {
+        self.read("read a job", |db| {
+            one(
+                db,
+                "old_room = ?1 AND state IN ('running', 'stuck')",
+                params![old_room.as_str()],
+            )
+        })
+    }
+
+    /// Plans for a room that wait for a yes, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn open_plans(&self, old_room: &RoomId) -> Result<Vec<Job>> {
+        self.read("read plans", |db| {
+            many(
+                db,
+                "old_room = ?1 AND state IN ('planning', 'planned') ORDER BY id DESC",
+                params![old_room.as_str()],
+            )
+        })
+    }
+
+    /// The newest job for a room.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn latest_job_for(&self, old_room: &RoomId) -> Result<Option<Job>> {
+        self.read("read a job", |db| {
+            one(
+                db,
+                "old_room = ?1 ORDER BY id DESC",
+                params![old_room.as_str()],
+            )
+        })
+    }
+
+    /// Jobs of an admin room, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn jobs(&self, admin_room: &RoomId, filter: Filter, limit: usize) -> Result<Vec<Job>> {
+        let filter = match filter {
+            Filter::Active => {
+                "admin_room = ?1 AND state IN ('planning', 'planned', 'running', 'stuck')"
+            }
+            Filter::All => "admin_room = ?1",
+        };
+        self.read("list jobs", |db| {
+            many(
+                db,
+                &format!("{filter} ORDER BY id DESC LIMIT {limit}"),
+                params![admin_room.as_str()],
+            )
+        })
+    }
+
+    /// Jobs that call for something now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn due_jobs(&self, now: Timestamp) -> Result<Vec<JobId>> {
+        self.read("read due jobs", |db| {
+            let mut query =
+                db.prepare_cached("SELECT id FROM job WHERE due_at <= ?1 ORDER BY id")?;
+            let rows = query.query_map([now.as_millisecond()], |row| row.get(0).map(JobId))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// When the next job calls for something, if any does by itself.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn next_job_due(&self) -> Result<Option<Timestamp>> {
+        self.read("read due jobs", |db| {
+            let at: Option<i64> =
+                db.query_row("SELECT min(due_at) FROM job", [], |row| row.get(0))?;
+            at.map(|at| from_millis("job.due_at", at)).transpose()
+        })
+    }
+
+    /// The old room as it was when its job began.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn snapshot(&self, id: JobId) -> Result<Option<Snapshot>> {
+        self.read("read a snapshot", |db| {
+            let body: Option<String> = db
+                .query_row(
+                    "SELECT body FROM snapshot WHERE job_id = ?1",
+                    [id.0],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            body.map(|body| super::unjson("snapshot.body", &body))
+                .transpose()
+        })
+    }
+}
+
+fn one(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Option<Job>> {
+    Ok(many(db, &format!("{filter} LIMIT 1"), values)?.pop())
+}
+
+fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Job>> {
+    let mut query = db.prepare_cached(&format!(
+        "SELECT id, request, created_at FROM job WHERE {filter}"
+    ))?;
+    let rows = query.query_map(values, |row| Ok(head(row)))?;
+    let mut jobs = Vec::new();
+    for row in rows {
+        let (id, request, created_at) = row??;
+        jobs.push(Job {
+            id,
+            request,
+            created_at,
+            log: log(db, id)?,
+        });
+    }
+    Ok(jobs)
+}
+
+fn head(row: &Row<'_>) -> Result<(JobId, Request, Timestamp)> {
+    Ok((
+        JobId(column(row, 0)?),
+        super::unjson("job.request", &column::<String>(row, 1)?)?,
+        from_millis("job.created_at", column(row, 2)?)?,
+    ))
+}
+
+fn log(db: &Connection, id: JobId) -> Result<Vec<(Timestamp, Entry)>> {
+    let mut query =
+        db.prepare_cached("SELECT at, entry FROM job_log WHERE job_id = ?1 ORDER BY seq")?;
+    let rows = query.query_map([id.0], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
+    rows.map(|row| {
+        let (at, entry) = row?;
+        Ok((
+            from_millis("job_log.at", at)?,
+            super::unjson("job_log.entry", &entry)?,
+        ))
+    })
+    .collect()
+}

@@ -1,0 +1,293 @@
+//! SQLite: everything that must survive a kill. The only user of rusqlite.
+//!
+//! One connection behind a lock; each method is one transaction, and none is held across an
+//! `await`. Handlers and the worker say what is to be true in a list of [`Write`]s; it becomes true
+//! all at once or not at all. Left out: what any of it means.
+
+mod inbox;
+mod jobs;
+mod outbox;
+
+pub use inbox::{Received, ReceivedKind};
+pub use jobs::Filter;
+pub use outbox::{Due, Outgoing, Post, Sent, Target};
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ruma::OwnedEventId;
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use crate::job::{Entry, IllegalEntry, Request};
+use crate::model::JobId;
+use crate::room::state::Snapshot;
+
+/// How long a statement waits for another process (a backup) to let go of the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const MIGRATION_STEPS: &[M<'_>] = &[M::up(include_str!("../../migrations/001_start.sql"))];
+
+const MIGRATIONS: Migrations<'_> = Migrations::from_slice(MIGRATION_STEPS);
+
+/// Why the database could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be opened.
+    #[error("cannot open the database {path}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// It cannot be brought to the form this program expects.
+    #[error("cannot migrate the database {path}; a backup is the way back")]
+    Migrate {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        #[source]
+        source: Box<rusqlite_migration::Error>,
+    },
+    /// It was written by a newer program.
+    #[error("the database {path} is from a newer version of roomlift; run that version")]
+    Newer {
+        /// The file.
+        path: String,
+    },
+    /// A read or write failed; nothing was changed.
+    #[error("cannot {operation}")]
+    Sql {
+        /// What was being done.
+        operation: &'static str,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// SQLite refused inside a transaction; names the operation only when it leaves the store.
+    #[error("statement failed")]
+    Statement(#[from] rusqlite::Error),
+    /// A stored value is not what its column holds.
+    #[error("{column} holds something else than it should")]
+    Corrupt {
+        /// Table and column.
+        column: &'static str,
+        /// What was wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A value could not be turned into JSON.
+    #[error("cannot store a value")]
+    Encode(#[source] serde_json::Error),
+    /// The job moved on since it was read.
+    #[error("job {0} changed meanwhile")]
+    Conflict(JobId),
+    /// Another job is at work on the room.
+    #[error("another job is at work on this room")]
+    ActiveJob,
+    /// The log of a job would make no sense.
+    #[error("job {job}")]
+    Illegal {
+        /// The job.
+        job: JobId,
+        /// What does not fit.
+        #[source]
+        source: IllegalEntry,
+    },
+}
+
+/// Result of a store operation.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Something that is to be true after a commit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// This event was handled and is not to be handled again.
+    Handled(OwnedEventId),
+    /// There is a job for this request. Asking twice makes one.
+    CreateJob(Box<Request>),
+    /// The log of a job is longer by these, provided it had `expected` entries until now.
+    Append {
+        /// The job.
+        job: JobId,
+        /// How many entries the writer has seen.
+        expected: usize,
+        /// What follows them.
+        entries: Vec<Entry>,
+    },
+    /// The old room was like this when the job began.
+    Snapshot {
+        /// The job.
+        job: JobId,
+        /// The room.
+        snapshot: Box<Snapshot>,
+    },
+    /// This is posted, once.
+    Enqueue(Outgoing),
+    /// This is posted, or what was posted under its key reads like this now.
+    Revise(Outgoing),
+}
+
+/// Signals that there is something new for a loop; each loop also polls.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    /// For the loop that handles events.
+    pub inbox: Notify,
+    /// For the worker.
+    pub work: Notify,
+    /// For the loop that sends.
+    pub outbox: Notify,
+}
+
+/// The database.
+#[derive(Debug)]
+pub struct Store {
+    db: Mutex<Connection>,
+    /// Signals to the loops.
+    pub wakes: Wakes,
+}
+
+impl Store {
+    /// Opens the database, creating or migrating it.
+    ///
+    /// # Errors
+    /// When the file is no database, cannot be written, or comes from a newer program.
+    pub fn open(path: &Path) -> Result<Self> {
+        let shown = || path.display().to_string();
+        let open = |source| StoreError::Open {
+            path: shown(),
+            source,
+        };
+        let mut db = Connection::open(path).map_err(open)?;
+        db.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
+        // Cannot be set inside a transaction, and so not by a migration.
+        db.pragma_update(None, "journal_mode", "WAL")
+            .map_err(open)?;
+        // A commit that was reported is on the disk: P1 and P3 rest on it.
+        db.pragma_update(None, "synchronous", "FULL")
+            .map_err(open)?;
+        db.pragma_update(None, "foreign_keys", "ON").map_err(open)?;
+        MIGRATIONS
+            .to_latest(&mut db)
+            .map_err(|source| match source {
+                rusqlite_migration::Error::MigrationDefinition(
+                    rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead,
+                ) => StoreError::Newer { path: shown() },
+                source => StoreError::Migrate {
+                    path: shown(),
+                    source: Box::new(source),
+                },
+            })?;
+        Ok(Self {
+            db: Mutex::new(db),
+            wakes: Wakes::default(),
+        })
+    }
+
+    /// Makes everything in the list true, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] and [`StoreError::ActiveJob`] are for the caller to decide again
+    /// on fresh data; all others mean that the database cannot be written.
+    pub fn commit(&self, now: Timestamp, writes: &[Write]) -> Result<()> {
+        self.write("commit", |tx| {
+            for write in writes {
+                match write {
+                    Write::Handled(event) => {
+                        tx.execute(
+                            "UPDATE inbox SET handled_at = ?2 WHERE event_id = ?1",
+                            rusqlite::params![event.as_str(), now.as_millisecond()],
+                        )?;
+                    }
+                    Write::CreateJob(request) => jobs::create(tx, now, request)?,
+                    Write::Append {
+                        job,
+                        expected,
+                        entries,
+                    } => {
+                        jobs::append(tx, now, *job, *expected, entries)?;
+                    }
+                    Write::Snapshot { job, snapshot } => jobs::put_snapshot(tx, *job, snapshot)?,
+                    Write::Enqueue(out) => outbox::enqueue(tx, now, out)?,
+                    Write::Revise(out) => outbox::revise(tx, now, out, now)?,
+                }
+            }
+            Ok(())
+        })?;
+        self.wakes.work.notify_one();
+        self.wakes.outbox.notify_one();
+        Ok(())
+    }
+
+    fn write<T>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = |db: &mut Connection| -> Result<T> {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = body(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        };
+        run(&mut db).map_err(|error| error.during(operation))
+    }
+
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        body(&db).map_err(|error| error.during(operation))
+    }
+}
+
+impl StoreError {
+    fn during(self, operation: &'static str) -> Self {
+        match self {
+            Self::Statement(source) => Self::Sql { operation, source },
+            other => other,
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(StoreError::Encode)
+}
+
+fn unjson<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|source| StoreError::Corrupt {
+        column,
+        source: Box::new(source),
+    })
+}
+
+fn parsed<T>(column: &'static str, text: &str) -> Result<T>
+where
+    T: for<'a> TryFrom<&'a str, Error = ruma::IdParseError>,
+{
+    T::try_from(text).map_err(|source| StoreError::Corrupt {
+        column,
+        source: Box::new(source),
+    })
+}
+
+fn from_millis(column: &'static str, millis: i64) -> Result<Timestamp> {
+    Timestamp::from_millisecond(millis).map_err(|source| StoreError::Corrupt {
+        column,
+        source: Box::new(source),
+    })
+}
+
+fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T> {
+    Ok(row.get(index)?)
+}

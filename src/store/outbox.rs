@@ -1,0 +1,242 @@
+//! What the bot wants to be in a room, and how much of it is there.
+//!
+//! A row is a message, reaction or redaction with a key that says what it is for, so that asking
+//! for it twice posts it once (P3). A message can be revised: the difference goes out as an edit.
+//! Transaction ids are stored with the row, before the first try. Left out: sending.
+
+use jiff::Timestamp;
+use ruma::{EventId, OwnedEventId, OwnedRoomId};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+
+use super::{Result, Store, StoreError, column, parsed};
+use crate::model::Text;
+
+/// Something to be posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// What it is for. Posted once per key.
+    pub key: String,
+    /// Where.
+    pub room_id: OwnedRoomId,
+    /// What.
+    pub post: Post,
+}
+
+/// What is to be in the room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Post {
+    /// A notice.
+    Message {
+        /// Its text.
+        text: Text,
+        /// The event it answers.
+        reply_to: Option<OwnedEventId>,
+    },
+    /// A reaction by the bot.
+    Reaction {
+        /// What is reacted to.
+        to: Target,
+        /// The emoji.
+        emoji: String,
+    },
+    /// Takes something back that the bot posted.
+    Redaction {
+        /// What is taken back.
+        of: Target,
+    },
+}
+
+/// An event, by its id or by the key of the post that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// An event of somebody else.
+    Event(OwnedEventId),
+    /// Another post of the outbox; sent before this one because it was stored before it.
+    Post(String),
+}
+
+/// A post whose wanted form is not in the room yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Row number; smaller ones go first.
+    pub id: i64,
+    /// Where.
+    pub room_id: OwnedRoomId,
+    /// What is wanted now.
+    pub post: Post,
+    /// Transaction id of the original; an edit appends its revision.
+    pub txn: String,
+    /// Revision of `post`; 0 is the original.
+    pub revision: i64,
+    /// The event, once it is known.
+    pub event_id: Option<OwnedEventId>,
+    /// Tries so far, of this revision or of one before it.
+    pub attempts: u32,
+}
+
+/// What became of a try to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// This revision is in the room, as (or as an edit of) this event.
+    Posted(OwnedEventId),
+    /// The original is in the room, but perhaps in an older form: an edit must follow.
+    PostedBefore(OwnedEventId),
+    /// Try again at this time.
+    Later(Timestamp),
+    /// Will never go out; not tried again.
+    GivenUp,
+}
+
+pub(super) fn enqueue(tx: &Transaction<'_>, now: Timestamp, out: &Outgoing) -> Result<()> {
+    tx.execute(
+        "INSERT INTO outbox (key, room_id, post, txn, due_at)
+         VALUES (?1, ?2, ?3, (SELECT id FROM instance) || '.' || ?1, ?4)
+         ON CONFLICT (key) DO NOTHING",
+        params![
+            out.key,
+            out.room_id.as_str(),
+            super::json(&out.post)?,
+            now.as_millisecond()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Posts a message, or edits it when it is there. Equal text changes nothing.
+pub(super) fn revise(
+    tx: &Transaction<'_>,
+    now: Timestamp,
+    out: &Outgoing,
+    due: Timestamp,
+) -> Result<()> {
+    enqueue(tx, now, out)?;
+    tx.execute(
+        "UPDATE outbox SET post = ?2, revision = revision + 1, due_at = coalesce(due_at, ?3)
+         WHERE key = ?1 AND post <> ?2",
+        params![out.key, super::json(&out.post)?, due.as_millisecond()],
+    )?;
+    Ok(())
+}
+
+impl Store {
+    /// Posts to be sent now, in the order they were stored; at most `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn due_posts(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>> {
+        self.read("read the outbox", |db| {
+            let mut query = db.prepare_cached(
+                "SELECT id, room_id, post, txn, revision, event_id, attempts FROM outbox
+                 WHERE due_at <= ?1 ORDER BY id LIMIT ?2",
+            )?;
+            let rows = query.query_map(params![now.as_millisecond(), limit], |row| Ok(due(row)))?;
+            rows.map(|row| row?).collect()
+        })
+    }
+
+    /// When the next post is due, if any is waiting.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn next_post_due(&self) -> Result<Option<Timestamp>> {
+        self.read("read the outbox", |db| {
+            let at: Option<i64> =
+                db.query_row("SELECT min(due_at) FROM outbox", [], |row| row.get(0))?;
+            at.map(|at| super::from_millis("outbox.due_at", at))
+                .transpose()
+        })
+    }
+
+    /// Notes that a post is about to be tried, before the request leaves.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn post_tried(&self, id: i64) -> Result<()> {
+        self.write("note a try", |tx| {
+            tx.execute(
+                "UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1",
+                [id],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records what became of sending `revision` of a post.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn post_sent(&self, id: i64, revision: i64, sent: &Sent) -> Result<()> {
+        self.write("record a post", |tx| {
+            match sent {
+                Sent::Posted(event) => tx.execute(
+                    "UPDATE outbox SET event_id = coalesce(event_id, ?3), sent_revision = ?2,
+                     attempts = 0, due_at = CASE WHEN revision = ?2 THEN NULL ELSE due_at END
+                     WHERE id = ?1",
+                    params![id, revision, event.as_str()],
+                )?,
+                Sent::PostedBefore(event) => tx.execute(
+                    "UPDATE outbox SET event_id = ?2, sent_revision = 0, attempts = 0 WHERE id = ?1",
+                    params![id, event.as_str()],
+                )?,
+                Sent::Later(at) => tx.execute(
+                    "UPDATE outbox SET due_at = ?2 WHERE id = ?1",
+                    params![id, at.as_millisecond()],
+                )?,
+                Sent::GivenUp => {
+                    tx.execute("UPDATE outbox SET due_at = NULL WHERE id = ?1", params![id])?
+                }
+            };
+            Ok(())
+        })
+    }
+
+    /// Event id of the post with a key, once it is in the room.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn posted_event(&self, key: &str) -> Result<Option<OwnedEventId>> {
+        self.read("read the outbox", |db| {
+            let id: Option<Option<String>> = db
+                .query_row("SELECT event_id FROM outbox WHERE key = ?1", [key], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            id.flatten()
+                .map(|id| parsed("outbox.event_id", &id))
+                .transpose()
+        })
+    }
+
+    /// The key of the post that an event comes from.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn post_of_event(&self, event: &EventId) -> Result<Option<String>> {
+        self.read("read the outbox", |db| {
+            Ok(db
+                .query_row(
+                    "SELECT key FROM outbox WHERE event_id = ?1",
+                    [event.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()?)
+        })
+    }
+}
+
+fn due(row: &Row<'_>) -> Result<Due, StoreError> {
+    Ok(Due {
+        id: column(row, 0)?,
+        room_id: parsed("outbox.room_id", &column::<String>(row, 1)?)?,
+        post: super::unjson("outbox.post", &column::<String>(row, 2)?)?,
+        txn: column(row, 3)?,
+        revision: column(row, 4)?,
+        event_id: column::<Option<String>>(row, 5)?
+            .map(|id| parsed("outbox.event_id", &id))
+            .transpose()?,
+        attempts: column(row, 6)?,
+    })
+}

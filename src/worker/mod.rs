@@ -1,0 +1,373 @@
+//! The executor: asks a job's state what is next, does it, and writes down what became of it.
+//!
+//! It decides nothing by itself: [`State::next_action`] does, from the log alone, so that going on
+//! after a crash is the same path as the first run. Jobs run side by side, each one step at a time;
+//! one job's wait holds up no other. Left out: what a step does (`steps`).
+
+mod steps;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use self::steps::{Drive, StepError};
+use crate::announce::{self, plan_key};
+use crate::clock::Clock;
+use crate::config::{Messages, UpgradeSettings};
+use crate::homeserver::Homeserver;
+use crate::job::{Action, Entry, Job, State, Step, StepEvent, WaitReason};
+use crate::message::plan::Occasion;
+use crate::message::{emoji, plan};
+use crate::model::{Confirmation, JobId};
+use crate::permissions::Office;
+use crate::store::{Outgoing, Post, Store, StoreError, Target, Write};
+use crate::telemetry::chain;
+
+/// Tries of one step that may fail in a way that may pass, before people are asked.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// Longest pause between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(120);
+
+/// How often the worker looks for work when nothing wakes it.
+const POLL: Duration = Duration::from_secs(30);
+
+/// What the worker needs to know of the configuration.
+#[derive(Debug)]
+pub struct Setup {
+    /// How rooms are upgraded.
+    pub upgrade: UpgradeSettings,
+    /// Texts for members.
+    pub messages: Messages,
+    /// Where commands come from.
+    pub offices: Vec<Office>,
+}
+
+/// The worker.
+pub struct Worker {
+    store: Arc<Store>,
+    port: Arc<dyn Homeserver>,
+    clock: Arc<dyn Clock>,
+    setup: Arc<Setup>,
+    busy: Mutex<HashSet<JobId>>,
+}
+
+impl Worker {
+    /// A worker that has not begun.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        port: Arc<dyn Homeserver>,
+        clock: Arc<dyn Clock>,
+        setup: Arc<Setup>,
+    ) -> Self {
+        Self {
+            store,
+            port,
+            clock,
+            setup,
+            busy: Mutex::default(),
+        }
+    }
+
+    /// Works until told to stop. Jobs in the middle of a request are left there: they go on after
+    /// the next start as after any other end.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), StoreError> {
+        let slots = Arc::new(Semaphore::new(usize::from(self.setup.upgrade.concurrency)));
+        let tasks = TaskTracker::new();
+        let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
+        loop {
+            // Register before looking, so that a signal in between is not missed.
+            let woken = self.store.wakes.work.notified();
+            if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(error);
+            }
+            for id in self.store.due_jobs(self.clock.now())? {
+                if !self
+                    .busy
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(id)
+                {
+                    continue;
+                }
+                let (worker, slots, stop) = (Arc::clone(&self), Arc::clone(&slots), stop.clone());
+                let broken = Arc::clone(&broken);
+                let work = async move {
+                    let Ok(_slot) = slots.acquire().await else {
+                        return;
+                    };
+                    let result = tokio::select! {
+                        result = worker.drive(id) => result,
+                        () = stop.cancelled() => Ok(()),
+                    };
+                    worker
+                        .busy
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&id);
+                    if let Err(error) = result {
+                        *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    }
+                    // Whatever came due while this job was busy is looked for again.
+                    worker.store.wakes.work.notify_one();
+                };
+                tasks.spawn(work.instrument(info_span!("job", job.id = id.0)));
+            }
+            let pause = self.pause()?;
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    }
+
+    fn pause(&self) -> Result<Duration, StoreError> {
+        let now = self.clock.now();
+        let busy = !self
+            .busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
+        Ok(match self.store.next_job_due()? {
+            // A busy job is due all the time, and wakes the worker when it rests.
+            Some(due) if !busy => Duration::try_from(due.duration_since(now))
+                .unwrap_or(Duration::ZERO)
+                .min(POLL),
+            Some(_) => Duration::from_secs(1),
+            None => POLL,
+        })
+    }
+
+    /// Takes a job as far as it goes now.
+    async fn drive(&self, id: JobId) -> Result<(), StoreError> {
+        let mut drive = Drive::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.port),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.setup),
+        );
+        loop {
+            let Some(job) = self.store.job(id)? else {
+                return Ok(());
+            };
+            let state = match job.state() {
+                Ok(state) => state,
+                Err(source) => return Err(StoreError::Illegal { job: id, source }),
+            };
+            let now = self.clock.now();
+            let result = match state.next_action() {
+                Action::Run(step) => self.step(&mut drive, &job, step).await,
+                Action::Wait(step, at) if at <= now => self.step(&mut drive, &job, step).await,
+                Action::AwaitConfirmation(at) if at <= now => {
+                    self.record(&job, vec![Entry::Expired], vec![])
+                }
+                Action::Wait(..)
+                | Action::AwaitConfirmation(_)
+                | Action::AwaitRetry
+                | Action::Finished => return Ok(()),
+            };
+            match result {
+                // Somebody cancelled or retried in between: decide again on what is there now.
+                Ok(()) | Err(StoreError::Conflict(_)) => {}
+                Err(StoreError::ActiveJob) => {
+                    warn!("another job is at work on the room; this one is dropped");
+                    self.record(&job, vec![Entry::Expired], vec![])?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn step(&self, drive: &mut Drive, job: &Job, step: Step) -> Result<(), StoreError> {
+        let started = Entry::Step {
+            step,
+            event: StepEvent::Started,
+        };
+        self.record(job, vec![started.clone()], vec![])?;
+        let mut job = job.clone();
+        job.log.push((self.clock.now(), started));
+        let Some(state) = self.folded(&job)? else {
+            return Ok(());
+        };
+
+        let outcome = steps::run(drive, &job, &state, step).await;
+        // The step may have added to the log itself (`switch` does).
+        let Some(job) = self.store.job(job.id)? else {
+            return Ok(());
+        };
+        let Some(state) = self.folded(&job)? else {
+            return Ok(());
+        };
+        match outcome {
+            Ok(steps::Done::Output { output, writes }) => {
+                info!(step = step.name(), "step done");
+                let entry = Entry::Step {
+                    step,
+                    event: StepEvent::Succeeded { output },
+                };
+                self.record(&job, vec![entry], writes)
+            }
+            Ok(steps::Done::Planned(plan)) => {
+                let mut entries = vec![];
+                let occasion = if step == Step::Plan {
+                    Occasion::Asked
+                } else {
+                    Occasion::RoomChanged
+                };
+                let now = self.clock.now();
+                let confirmation = job.request.confirmation;
+                let text = plan::plan(job.id, &plan, confirmation, occasion, now);
+                let key = plan_key(&job, &plan.hash);
+                let mut writes = vec![Write::Enqueue(Outgoing {
+                    key: key.clone(),
+                    room_id: job.request.admin_room.clone(),
+                    post: Post::Message {
+                        text,
+                        reply_to: Some(job.request.command_event.clone()),
+                    },
+                })];
+                let blocked = plan.is_blocked();
+                let hash = plan.hash.clone();
+                entries.push(Entry::Planned { plan });
+                match confirmation {
+                    Confirmation::Ask if !blocked => {
+                        for (name, emoji) in [("yes", emoji::YES), ("no", emoji::NO)] {
+                            writes.push(Write::Enqueue(Outgoing {
+                                key: format!("{name}:{key}"),
+                                room_id: job.request.admin_room.clone(),
+                                post: Post::Reaction {
+                                    to: Target::Post(key.clone()),
+                                    emoji: emoji.to_owned(),
+                                },
+                            }));
+                        }
+                    }
+                    Confirmation::Given if !blocked => entries.push(Entry::Confirmed {
+                        by: job.request.sender.clone(),
+                        hash,
+                    }),
+                    Confirmation::PlanOnly if !blocked => {
+                        entries.push(Entry::Closed);
+                    }
+                    _ => {}
+                }
+                info!(blocked, "plan made");
+                self.record(&job, entries, writes)
+            }
+            Err(StepError::Store(error)) => Err(error),
+            Err(error) => {
+                let entry = self.failure(&state, step, error);
+                self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
+            }
+        }
+    }
+
+    fn folded(&self, job: &Job) -> Result<Option<State>, StoreError> {
+        match job.state() {
+            Ok(state) => Ok(Some(state)),
+            Err(source) => Err(StoreError::Illegal {
+                job: job.id,
+                source,
+            }),
+        }
+    }
+
+    /// What a failing step means for the job. The failure is logged here and nowhere else.
+    fn failure(&self, state: &State, step: Step, failed: StepError) -> StepEvent {
+        let now = self.clock.now();
+        let pause = |least: Duration| {
+            let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(state.waits.min(16));
+            doubled.max(least).min(BACKOFF_MAX.max(least))
+        };
+        let after = |wait: Duration| {
+            SignedDuration::try_from(wait)
+                .ok()
+                .and_then(|d| now.checked_add(d).ok())
+                .unwrap_or(now)
+        };
+        match failed {
+            StepError::RateLimited {
+                bucket,
+                retry_after,
+            } => {
+                info!(step = step.name(), %bucket, wait_ms = retry_after.as_millis(), "rate limited");
+                StepEvent::Waiting {
+                    until: after(retry_after),
+                    reason: WaitReason::RateLimit { bucket },
+                }
+            }
+            StepError::Unreachable(error) => {
+                warn!(
+                    step = step.name(),
+                    error = chain(&error),
+                    "homeserver does not answer"
+                );
+                StepEvent::Waiting {
+                    until: after(pause(Duration::ZERO)),
+                    reason: WaitReason::Unreachable,
+                }
+            }
+            StepError::Settling => {
+                info!(step = step.name(), "waiting for the server to finish");
+                StepEvent::Waiting {
+                    until: after(pause(Duration::ZERO).min(steps::SETTLE_POLL_MAX)),
+                    reason: WaitReason::Settling,
+                }
+            }
+            StepError::Retry { problem, source } if state.attempts + 1 < ATTEMPTS_MAX => {
+                warn!(
+                    step = step.name(),
+                    error = source.as_ref().map(|e| chain(e)),
+                    "{problem}"
+                );
+                StepEvent::Waiting {
+                    until: after(pause(Duration::from_secs(1))),
+                    reason: WaitReason::Problem { problem },
+                }
+            }
+            StepError::Retry { problem, source } => {
+                error!(
+                    step = step.name(),
+                    attempts = state.attempts + 1,
+                    error = source.as_ref().map(|e| chain(e)),
+                    "given up: {problem}"
+                );
+                StepEvent::Failed { problem }
+            }
+            StepError::Fail { problem } => {
+                error!(step = step.name(), "cannot go on: {problem}");
+                StepEvent::Failed { problem }
+            }
+            // Handled by the caller: the database itself is broken.
+            StepError::Store(error) => StepEvent::Failed {
+                problem: error.to_string(),
+            },
+        }
+    }
+
+    /// Writes entries and everything that people are to see of them, at once.
+    fn record(
+        &self,
+        job: &Job,
+        entries: Vec<Entry>,
+        mut writes: Vec<Write>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        writes.extend(announce::advance(job, entries, now)?);
+        self.store.commit(now, &writes)
+    }
+}

@@ -1,0 +1,209 @@
+//! The steps of an upgrade, one file each, and what they share.
+//!
+//! A step looks first and then acts: it reads its part of the rooms, takes the difference to the
+//! target and sends only that, so that running it again does nothing. It never writes to the log
+//! (but for the one mark of `switch`) and posts nothing into admin rooms; the executor does both.
+
+mod aliases;
+mod close;
+mod complete;
+mod directory;
+mod lock;
+mod notice;
+mod plan;
+mod snapshot;
+mod spaces;
+mod switch;
+mod verify;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ruma::OwnedRoomId;
+
+use super::Setup;
+use crate::clock::Clock;
+use crate::homeserver::{Bucket, Homeserver, HomeserverError};
+use crate::job::{Job, Output, Plan, State, Step};
+use crate::room::diff::Observed;
+use crate::room::state::Snapshot;
+use crate::room::target::Target;
+use crate::store::{Store, StoreError, Write};
+
+/// How long the server is given to finish a switch whose answer was lost, before the bot looks for
+/// a half-made room. Synapse goes on working after the connection is cut; should it still be at it
+/// later, both point the old room to the same new one.
+pub(super) const SETTLE: Duration = Duration::from_secs(20);
+
+/// Longest pause between two looks while the server settles.
+pub(super) const SETTLE_POLL_MAX: Duration = Duration::from_secs(4);
+
+/// What a step that went well leaves.
+pub(super) enum Done {
+    /// Its output, and what is to be stored with it.
+    Output {
+        /// For the log.
+        output: Output,
+        /// Beside the log.
+        writes: Vec<Write>,
+    },
+    /// A plan to be shown.
+    Planned(Box<Plan>),
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        Self::Output {
+            output,
+            writes: Vec::new(),
+        }
+    }
+}
+
+/// Why a step did not finish.
+#[derive(Debug)]
+pub(super) enum StepError {
+    /// The homeserver asked for a pause.
+    RateLimited {
+        /// Which limit.
+        bucket: Bucket,
+        /// How long.
+        retry_after: Duration,
+    },
+    /// The homeserver does not answer at all.
+    Unreachable(HomeserverError),
+    /// The server may still be working on what it was asked.
+    Settling,
+    /// It may work later.
+    Retry {
+        /// For people.
+        problem: String,
+        /// For the log.
+        source: Option<HomeserverError>,
+    },
+    /// It will not work by itself.
+    Fail {
+        /// For people.
+        problem: String,
+    },
+    /// The database failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<HomeserverError> for StepError {
+    fn from(error: HomeserverError) -> Self {
+        match error {
+            HomeserverError::RateLimited {
+                bucket,
+                retry_after,
+                ..
+            } => Self::RateLimited {
+                bucket,
+                retry_after,
+            },
+            HomeserverError::Uncertain { status: None, .. } => Self::Unreachable(error),
+            HomeserverError::Uncertain {
+                status: Some(status),
+                ..
+            } => Self::Retry {
+                problem: format!("The server has trouble (error {status})."),
+                source: Some(error),
+            },
+            HomeserverError::Refused {
+                ref message,
+                ref code,
+                ..
+            } => Self::Retry {
+                problem: format!("The server refused: {message} ({code})."),
+                source: Some(error),
+            },
+            HomeserverError::Unusable { .. } => Self::Retry {
+                problem: "The server gave an answer that I do not understand.".to_owned(),
+                source: Some(error),
+            },
+        }
+    }
+}
+
+/// What the steps of one job share while it is driven. Nothing in here must survive a kill: it is
+/// read again.
+pub(super) struct Drive {
+    pub(super) store: Arc<Store>,
+    pub(super) port: Arc<dyn Homeserver>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) setup: Arc<Setup>,
+    /// What was read of both rooms, kept up with the changes made since.
+    pub(super) seen: Option<Seen>,
+}
+
+/// Both rooms as they were read, and what they should be.
+pub(super) struct Seen {
+    pub(super) before: Snapshot,
+    pub(super) target: Target,
+    pub(super) now: Observed,
+}
+
+impl Drive {
+    pub(super) fn new(
+        store: Arc<Store>,
+        port: Arc<dyn Homeserver>,
+        clock: Arc<dyn Clock>,
+        setup: Arc<Setup>,
+    ) -> Self {
+        Self {
+            store,
+            port,
+            clock,
+            setup,
+            seen: None,
+        }
+    }
+
+    /// The snapshot that an earlier step stored.
+    pub(super) fn snapshot(&self, job: &Job) -> Result<Snapshot, StepError> {
+        self.store.snapshot(job.id)?.ok_or_else(|| StepError::Fail {
+            problem: "The stored picture of the old room is missing.".to_owned(),
+        })
+    }
+}
+
+/// The new room; steps after the switch have it.
+fn new_room(state: &State) -> Result<OwnedRoomId, StepError> {
+    state.new_room().cloned().ok_or_else(|| StepError::Fail {
+        problem: "The new room is not known.".to_owned(),
+    })
+}
+
+/// The plan; steps after the confirmation have it.
+fn plan_of(state: &State) -> Result<&Plan, StepError> {
+    state.plan.as_ref().ok_or_else(|| StepError::Fail {
+        problem: "There is no plan.".to_owned(),
+    })
+}
+
+/// Runs a step.
+pub(super) async fn run(
+    drive: &mut Drive,
+    job: &Job,
+    state: &State,
+    step: Step,
+) -> Result<Done, StepError> {
+    match step {
+        Step::Plan => plan::run(drive, job).await,
+        Step::Snapshot => snapshot::run(drive, job, state).await,
+        Step::Switch => switch::run(drive, job, state).await,
+        Step::Complete => complete::run(drive, job, state).await,
+        Step::Aliases => aliases::run(drive, job, state).await,
+        Step::Directory => directory::run(drive, job, state).await,
+        Step::Spaces => spaces::run(drive, job, state).await,
+        Step::Lock => lock::run(drive, job, state).await,
+        Step::Notice => notice::run(drive, job, state).await,
+        Step::Verify => verify::run(drive, job, state).await,
+    }
+}

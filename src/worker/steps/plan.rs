@@ -1,0 +1,53 @@
+//! Makes the plan: reads the room and says what would happen. Changes nothing (P4).
+
+use std::time::Duration;
+
+use super::{Done, Drive, StepError};
+use crate::job::{Job, Plan};
+use crate::room::state::Snapshot;
+use crate::survey::{self, Circumstances, OwnAdminRoom, Pace};
+
+/// Requests that reading a room takes, to tell the pace from.
+const REQUESTS_OF_A_SURVEY: u32 = 6;
+
+/// Least time a request is taken to need; a server that answers at once now may not later.
+const PACE_MIN: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(drive: &mut Drive, job: &Job) -> Result<Done, StepError> {
+    let (_, plan) = read(drive, job).await?;
+    Ok(Done::Planned(Box::new(plan)))
+}
+
+/// Reads the room and makes the plan from it.
+pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, Plan), StepError> {
+    let begun = drive.clock.now();
+    let before = survey::snapshot(&*drive.port, &job.request.old_room).await?;
+    let now = drive.clock.now();
+    let took = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
+    let active_job = drive
+        .store
+        .active_job(&job.request.old_room)?
+        .map(|active| active.id)
+        .filter(|active| *active != job.id);
+    let own = drive
+        .setup
+        .offices
+        .iter()
+        .any(|office| office.room_id == job.request.old_room);
+    let circumstances = Circumstances {
+        request: &job.request,
+        settings: &drive.setup.upgrade,
+        own_admin_room: if own {
+            OwnAdminRoom::Yes
+        } else {
+            OwnAdminRoom::No
+        },
+        active_job,
+        now,
+        pace: Pace {
+            per_request: (took / REQUESTS_OF_A_SURVEY).max(PACE_MIN),
+        },
+    };
+    let plan = survey::plan(&*drive.port, before.as_ref(), &circumstances).await?;
+    Ok((before, plan))
+}

@@ -1,0 +1,333 @@
+//! The point of no return: the server makes the new room and points the old one to it.
+//!
+//! `/upgrade` cannot be repeated: called again, it makes a second room. So this step looks before
+//! it calls, writes down that it calls, and afterwards believes only the rooms (P2): the tombstone
+//! of the old one, and any room that names it as predecessor. [`decide`] is pure.
+
+use jiff::Timestamp;
+use ruma::{OwnedRoomId, OwnedUserId};
+use serde_json::{Value, json};
+
+use super::{Done, Drive, SETTLE, StepError, close, plan_of};
+use crate::homeserver::{Homeserver, HomeserverError};
+use crate::job::log::Called;
+use crate::job::{Entry, Job, Output, Plan, State, Step, StepEvent};
+use crate::room::diff::Part;
+use crate::room::state::{Snapshot, content};
+use crate::store::Write;
+
+/// What the rooms show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sight {
+    /// The old room leads nowhere, and no room of ours names it.
+    Untouched,
+    /// The old room leads nowhere, but this room of ours names it: a switch that broke off.
+    Orphan(OwnedRoomId),
+    /// The old room leads to a room that we made for it.
+    Switched(OwnedRoomId),
+    /// Somebody else led it elsewhere.
+    Foreign {
+        by: OwnedUserId,
+        to: Option<OwnedRoomId>,
+    },
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Act {
+    Finish(OwnedRoomId),
+    FinishByHand(OwnedRoomId),
+    Call,
+    LookAgain,
+    /// Nothing happened: the server never did what it was asked.
+    TakeBack,
+    GiveWay {
+        by: OwnedUserId,
+        to: Option<OwnedRoomId>,
+    },
+}
+
+fn decide(sight: &Sight, called: Called, now: Timestamp) -> Act {
+    let settled = match called {
+        Called::Never => true,
+        Called::Perhaps(at) => now.duration_since(at).as_secs() >= SETTLE.as_secs().cast_signed(),
+    };
+    match sight {
+        Sight::Switched(room) => Act::Finish(room.clone()),
+        Sight::Foreign { by, to } => Act::GiveWay {
+            by: by.clone(),
+            to: to.clone(),
+        },
+        Sight::Orphan(_) | Sight::Untouched if !settled => Act::LookAgain,
+        Sight::Orphan(room) => Act::FinishByHand(room.clone()),
+        Sight::Untouched if called == Called::Never => Act::Call,
+        Sight::Untouched => Act::TakeBack,
+    }
+}
+
+pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+    let before = drive.snapshot(job)?;
+    let plan = plan_of(state)?.clone();
+    let sight = look(&*drive.port, job, &before, state).await?;
+    match decide(&sight, state.called, drive.clock.now()) {
+        Act::Call => call(drive, job, &plan, &before).await,
+        act => settle(drive, job, state, &plan, act).await,
+    }
+}
+
+async fn call(
+    drive: &mut Drive,
+    job: &Job,
+    plan: &Plan,
+    before: &Snapshot,
+) -> Result<Done, StepError> {
+    mark(
+        drive,
+        job,
+        StepEvent::Called {
+            at: drive.clock.now(),
+        },
+    )?;
+    let intent = &plan.intent;
+    let old = &job.request.old_room;
+    match drive
+        .port
+        .upgrade(old, &intent.version, &intent.creators)
+        .await
+    {
+        Ok(new_room) => Ok(Output::Switched { new_room }.into()),
+        // The limit is checked before anything is done.
+        Err(error @ HomeserverError::RateLimited { .. }) => {
+            mark(drive, job, StepEvent::Undone)?;
+            Err(error.into())
+        }
+        Err(HomeserverError::Refused { message, .. }) if message.contains("in progress") => {
+            Err(StepError::Settling)
+        }
+        Err(HomeserverError::Refused { message, code, .. }) => {
+            let job = reread(drive, job)?;
+            let state = fold(&job)?;
+            match look(&*drive.port, &job, before, &state).await? {
+                Sight::Untouched => {
+                    mark(drive, &job, StepEvent::Undone)?;
+                    Err(StepError::Fail {
+                        problem: format!("The server refused the upgrade: {message} ({code})."),
+                    })
+                }
+                Sight::Orphan(room) => {
+                    settle(drive, &job, &state, plan, Act::FinishByHand(room)).await
+                }
+                Sight::Switched(room) => Ok(Output::Switched { new_room: room }.into()),
+                Sight::Foreign { by, to } => {
+                    settle(drive, &job, &state, plan, Act::GiveWay { by, to }).await
+                }
+            }
+        }
+        // Cut, timed out or broken: the server may well be at it.
+        Err(error @ (HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. })) => {
+            tracing::warn!(
+                error = crate::telemetry::chain(&error),
+                "no certain answer to /upgrade"
+            );
+            Err(StepError::Settling)
+        }
+    }
+}
+
+async fn settle(
+    drive: &mut Drive,
+    job: &Job,
+    state: &State,
+    plan: &Plan,
+    act: Act,
+) -> Result<Done, StepError> {
+    match act {
+        Act::Finish(new_room) => Ok(Output::Switched { new_room }.into()),
+        Act::LookAgain => Err(StepError::Settling),
+        Act::TakeBack | Act::Call => {
+            mark(drive, job, StepEvent::Undone)?;
+            Err(StepError::Retry {
+                problem: "The server did not carry out the upgrade.".to_owned(),
+                source: None,
+            })
+        }
+        Act::FinishByHand(new_room) => {
+            // As complete as can be before anybody is sent there.
+            close::close(drive, job, plan, &new_room, Part::Complete).await?;
+            let tombstone = content(json!({
+                "body": "This room has been replaced",
+                "replacement_room": new_room,
+            }));
+            drive
+                .port
+                .put_state(&job.request.old_room, "m.room.tombstone", "", &tombstone)
+                .await?;
+            Ok(Output::Switched { new_room }.into())
+        }
+        Act::GiveWay { by, to } => {
+            if state.called != Called::Never {
+                mark(drive, job, StepEvent::Undone)?;
+            }
+            let to = to.map_or_else(|| "no room".to_owned(), |room| room.to_string());
+            Err(StepError::Fail {
+                problem: format!(
+                    "{by} upgraded this room meanwhile; it leads to {to}. I made no second room."
+                ),
+            })
+        }
+    }
+}
+
+/// Reads what the rooms show.
+async fn look(
+    port: &dyn Homeserver,
+    job: &Job,
+    before: &Snapshot,
+    state: &State,
+) -> Result<Sight, HomeserverError> {
+    let old = &job.request.old_room;
+    let tombstone = port
+        .state_event(old, "m.room.tombstone", "")
+        .await?
+        .unwrap_or_default();
+    if !tombstone.is_empty() {
+        let to = tombstone
+            .get("replacement_room")
+            .and_then(Value::as_str)
+            .and_then(|room| OwnedRoomId::try_from(room).ok());
+        // Only the whole event tells who sent it.
+        let sender = port
+            .state(old)
+            .await?
+            .tombstone()
+            .map(|tombstone| tombstone.sender);
+        if let Some(room) = &to
+            && is_ours(port, job, room).await?
+        {
+            return Ok(Sight::Switched(room.clone()));
+        }
+        return Ok(Sight::Foreign {
+            by: sender.unwrap_or_else(|| port.account().to_owned()),
+            to,
+        });
+    }
+    // Before the first call there can be no room of ours, and looking would cost a request.
+    let ever_called = job.log.iter().any(|(_, entry)| {
+        matches!(
+            entry,
+            Entry::Step {
+                event: StepEvent::Called { .. },
+                ..
+            }
+        )
+    });
+    if state.called == Called::Never && !ever_called {
+        return Ok(Sight::Untouched);
+    }
+    for room in port.joined_rooms().await?.difference(&before.joined_rooms) {
+        if is_ours(port, job, room).await? {
+            return Ok(Sight::Orphan(room.clone()));
+        }
+    }
+    Ok(Sight::Untouched)
+}
+
+/// Whether this account made a room to replace the old one.
+async fn is_ours(
+    port: &dyn Homeserver,
+    job: &Job,
+    room: &OwnedRoomId,
+) -> Result<bool, HomeserverError> {
+    match port.state(room).await {
+        Ok(state) => {
+            let create = state.create();
+            Ok(create.predecessor.as_ref() == Some(&job.request.old_room)
+                && state
+                    .event("m.room.create", "")
+                    .is_some_and(|event| event.sender == port.account()))
+        }
+        Err(HomeserverError::Refused { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes one of the marks that only this step makes, before or after its request.
+fn mark(drive: &Drive, job: &Job, event: StepEvent) -> Result<(), StepError> {
+    let job = reread(drive, job)?;
+    let entry = Entry::Step {
+        step: Step::Switch,
+        event,
+    };
+    let append = Write::Append {
+        job: job.id,
+        expected: job.log.len(),
+        entries: vec![entry],
+    };
+    Ok(drive.store.commit(drive.clock.now(), &[append])?)
+}
+
+fn reread(drive: &Drive, job: &Job) -> Result<Job, StepError> {
+    drive.store.job(job.id)?.ok_or_else(|| StepError::Fail {
+        problem: "The job is gone from the database.".to_owned(),
+    })
+}
+
+fn fold(job: &Job) -> Result<State, StepError> {
+    job.state().map_err(|error| StepError::Fail {
+        problem: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_calls_only_when_nothing_was_ever_asked_and_nothing_is_there() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let room: OwnedRoomId = "!new:x".try_into().unwrap();
+        let by: OwnedUserId = "@other:x".try_into().unwrap();
+        let orphan = Sight::Orphan(room.clone());
+        let foreign = Sight::Foreign {
+            by: by.clone(),
+            to: None,
+        };
+        let called = Called::Perhaps(at(100));
+        for (sight, called, now, expected) in [
+            (Sight::Untouched, Called::Never, 100, Act::Call),
+            (Sight::Untouched, called, 101, Act::LookAgain),
+            (Sight::Untouched, called, 120, Act::TakeBack),
+            (orphan.clone(), called, 119, Act::LookAgain),
+            (orphan.clone(), called, 120, Act::FinishByHand(room.clone())),
+            (orphan, Called::Never, 100, Act::FinishByHand(room.clone())),
+            (
+                Sight::Switched(room.clone()),
+                called,
+                100,
+                Act::Finish(room.clone()),
+            ),
+            (
+                Sight::Switched(room.clone()),
+                Called::Never,
+                100,
+                Act::Finish(room),
+            ),
+            (
+                foreign.clone(),
+                Called::Never,
+                100,
+                Act::GiveWay {
+                    by: by.clone(),
+                    to: None,
+                },
+            ),
+            (foreign, called, 100, Act::GiveWay { by, to: None }),
+        ] {
+            assert_eq!(
+                decide(&sight, called, at(now)),
+                expected,
+                "{sight:?} {called:?} {now}"
+            );
+        }
+    }
+}

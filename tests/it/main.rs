@@ -1,0 +1,11 @@
+//! The bot as a process of its own against a real Synapse, one file per promise or topic.
+//!
+//! One binary for all of them, so that the bot is linked once and the server starts once.
+
+mod scene;
+
+mod commands;
+mod kill;
+mod plan;
+mod trouble;
+mod upgrade;
