@@ -169,8 +169,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         all.cancel();
         result.map(|_| ())
     };
-    let (received, rested) = tokio::join!(receive, rest);
-    received.and(rested)?;
+    let (heard, done) = tokio::join!(receive, rest);
+    heard.and(done)?;
     info!("stopped");
     Ok(())
 }

@@ -105,3 +105,25 @@ pub struct Text {
     /// The same as HTML; everything that came from outside is escaped.
     pub html: String,
 }
+
+/// Rate limits that homeservers count apart from one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bucket {
+    /// `/createRoom` and `/upgrade`.
+    RoomCreation,
+    /// Joins by the bot itself.
+    Joins,
+    /// Messages, state events, bans and the rest.
+    Everything,
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RoomCreation => "creating rooms",
+            Self::Joins => "joining rooms",
+            Self::Everything => "sending",
+        })
+    }
+}

@@ -4,6 +4,7 @@
 //! read once instead of one request per type. Left out: deciding what to do about it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -458,9 +459,10 @@ fn fingerprint(before: Option<&Snapshot>, intent: &Intent, findings: &[Finding])
         })
         .collect();
     let digest = Sha256::digest(json!([intent, wanted, lasting]).to_string());
-    digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut hash = String::with_capacity(16);
+    for byte in digest.iter().take(8) {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    hash
 }

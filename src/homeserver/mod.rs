@@ -7,7 +7,6 @@
 pub mod gate;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,38 +14,16 @@ use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId,
     RoomVersionId, ServerName, UserId,
 };
-use serde::{Deserialize, Serialize};
 
+pub use crate::model::Bucket;
 use crate::model::RoomRef;
 use crate::room::state::{Content, Listing, RoomState};
 
 /// Longest wait for an ordinary answer.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Longest wait for the answer to `/upgrade`. Synapse needs a minute for 2,000 bans.
-pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Rate limits that homeservers count apart from one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bucket {
-    /// `/createRoom` and `/upgrade`.
-    RoomCreation,
-    /// Joins by the bot itself.
-    Joins,
-    /// Messages, state events, bans and the rest.
-    Everything,
-}
-
-impl fmt::Display for Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RoomCreation => "creating rooms",
-            Self::Joins => "joining rooms",
-            Self::Everything => "sending",
-        })
-    }
-}
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Why a request to the homeserver did not succeed.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::{Output, Plan, Step};
-use crate::homeserver::Bucket;
+use crate::model::Bucket;
 
 /// One thing that happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -249,9 +249,7 @@ impl State {
     /// # Errors
     /// When an entry cannot follow those before it.
     pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, IllegalEntry> {
-        entries
-            .into_iter()
-            .try_fold(Self::default(), |state, entry| state.after(entry))
+        entries.into_iter().try_fold(Self::default(), Self::after)
     }
 
     /// The state after one more entry.
@@ -406,6 +404,16 @@ impl State {
                 .into_iter()
                 .find(|step| !self.outputs.contains_key(step)),
             _ => None,
+        }
+    }
+
+    /// Whether the log can take an outcome of this step: nobody ended the job meanwhile.
+    #[must_use]
+    pub fn is_at(&self, step: Step) -> bool {
+        match self.phase {
+            Phase::Planning | Phase::Running => self.current() == Some(step),
+            Phase::Done => step == Step::Verify,
+            _ => false,
         }
     }
 

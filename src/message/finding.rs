@@ -56,6 +56,7 @@ fn deed(deed: &Deed) -> &'static str {
 }
 
 /// One finding as a line.
+#[expect(clippy::too_many_lines, reason = "a sentence per finding")]
 pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
     match finding {
         Finding::NotJoined => vec![

@@ -234,6 +234,10 @@ impl Observed {
 
 /// What is still to be changed, in the order in which it is to be done.
 #[must_use]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one paragraph per kind of change, in their order"
+)]
 pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     let mut changes = Vec::new();
 

@@ -33,7 +33,7 @@ use crate::telemetry::chain;
 const ATTEMPTS_MAX: u32 = 6;
 
 /// Longest pause between two tries.
-const BACKOFF_MAX: Duration = Duration::from_secs(120);
+const BACKOFF_MAX: Duration = Duration::from_mins(2);
 
 /// How often the worker looks for work when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
@@ -164,10 +164,7 @@ impl Worker {
             let Some(job) = self.store.job(id)? else {
                 return Ok(());
             };
-            let state = match job.state() {
-                Ok(state) => state,
-                Err(source) => return Err(StoreError::Illegal { job: id, source }),
-            };
+            let state = folded(&job)?;
             let now = self.clock.now();
             let result = match state.next_action() {
                 Action::Run(step) => self.step(&mut drive, &job, step).await,
@@ -185,7 +182,7 @@ impl Worker {
                 Ok(()) | Err(StoreError::Conflict(_)) => {}
                 Err(StoreError::ActiveJob) => {
                     warn!("another job is at work on the room; this one is dropped");
-                    self.record(&job, vec![Entry::Expired], vec![])?;
+                    self.record(&job, vec![Entry::Superseded], vec![])?;
                 }
                 Err(error) => return Err(error),
             }
@@ -200,18 +197,14 @@ impl Worker {
         self.record(job, vec![started.clone()], vec![])?;
         let mut job = job.clone();
         job.log.push((self.clock.now(), started));
-        let Some(state) = self.folded(&job)? else {
-            return Ok(());
-        };
+        let state = folded(&job)?;
 
         let outcome = steps::run(drive, &job, &state, step).await;
         // The step may have added to the log itself (`switch` does).
         let Some(job) = self.store.job(job.id)? else {
             return Ok(());
         };
-        let Some(state) = self.folded(&job)? else {
-            return Ok(());
-        };
+        let state = folded(&job)?;
         match outcome {
             Ok(steps::Done::Output { output, writes }) => {
                 info!(step = step.name(), "step done");
@@ -273,16 +266,6 @@ impl Worker {
                 let entry = self.failure(&state, step, error);
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
             }
-        }
-    }
-
-    fn folded(&self, job: &Job) -> Result<Option<State>, StoreError> {
-        match job.state() {
-            Ok(state) => Ok(Some(state)),
-            Err(source) => Err(StoreError::Illegal {
-                job: job.id,
-                source,
-            }),
         }
     }
 
@@ -370,4 +353,11 @@ impl Worker {
         writes.extend(announce::advance(job, entries, now)?);
         self.store.commit(now, &writes)
     }
+}
+
+fn folded(job: &Job) -> Result<State, StoreError> {
+    job.state().map_err(|source| StoreError::Illegal {
+        job: job.id,
+        source,
+    })
 }

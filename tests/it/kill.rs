@@ -1,1 +1,184 @@
-//! To follow.
+//! The kill matrix (P2, P3): for each request that changes something, the bot is killed before the
+//! request leaves, and again after its effect and before the answer is recorded. It is started
+//! again; rooms and messages must end equal to an undisturbed run.
+//!
+//! Between two requests there is nothing outside the bot's own database that a kill could hurt, so
+//! that these are all the instants there are. The proxy kills; the bot has no hook for it.
+
+use roomlift_testbed::proxy::Fired;
+use roomlift_testbed::{Fault, Rule, Seen};
+
+use crate::scene::{Scene, reactions, said};
+
+/// How many tests share the matrix, so that they run side by side.
+const SHARES: usize = 4;
+
+/// More than an upgrade needs; the matrix ends where no request is left to kill at.
+const REQUESTS_MAX: usize = 80;
+
+#[derive(Clone, Copy, Debug)]
+enum Instant {
+    BeforeRequest,
+    AfterEffect,
+}
+
+/// Requests that change something in a room. Those of the bot's own chat are among them.
+fn is_effect(seen: &Seen) -> bool {
+    seen.is_write()
+}
+
+/// Everything people saw, with ids and names that differ from run to run taken out.
+async fn story(scene: &Scene) -> String {
+    let community = &scene.community;
+    let new = community.replacement().await.unwrap_or_default();
+    let mut story = String::new();
+    for (place, room) in [("admin", &community.admin_room), ("old", &community.room)] {
+        for text in said(community, room).await {
+            story.extend([place, ": ", &text, "\n"]);
+        }
+    }
+    let mut marks: Vec<_> = reactions(community)
+        .await
+        .into_iter()
+        .map(|(emoji, _)| emoji)
+        .collect();
+    marks.sort();
+    story.extend(["reactions: ", &marks.join(" "), "\n"]);
+    let mut names = vec![
+        (new.as_str(), "!NEW"),
+        (community.room.as_str(), "!OLD"),
+        (community.space.as_str(), "!SPACE"),
+        (community.bot.user_id.as_str(), "@BOT"),
+        (community.moderator.user_id.as_str(), "@MODERATOR"),
+        (community.alias.as_str(), "#ALIAS"),
+    ];
+    names.retain(|(name, _)| !name.is_empty());
+    for (name, stand_in) in names {
+        story = story.replace(name, stand_in);
+    }
+    // How much the bot itself had to mend differs when a step was begun twice.
+    story
+        .lines()
+        .filter(|line| !line.starts_with("Checked on the server") && !line.starts_with("About "))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// One upgrade with a kill at the `nth` request; `None` when there is no such request.
+async fn killed_at(nth: usize, instant: Instant) -> Option<String> {
+    let mut scene = Scene::new().await;
+    let killer = scene.bot.killer();
+    let fault = match instant {
+        Instant::BeforeRequest => Fault::before(killer),
+        Instant::AfterEffect => Fault::after(killer),
+    };
+    let fired = scene.proxy.add(Rule::new(is_effect, fault).skip(nth));
+    let command = format!("!upgrade {} 12 --yes", scene.community.alias);
+    scene.say(&command).await;
+    if kill_or_end(&scene, &fired).await == Hit::Ended {
+        return None;
+    }
+    scene.bot.start_again();
+    scene.hear("Upgrade #1 is done").await;
+    settled(&scene).await;
+    scene.community.assert_moved("12").await;
+    Some(story(&scene).await)
+}
+
+#[derive(PartialEq, Eq)]
+enum Hit {
+    Killed,
+    Ended,
+}
+
+async fn kill_or_end(scene: &Scene, fired: &Fired) -> Hit {
+    roomlift_testbed::eventually("a kill or the end", crate::scene::SPEECH, async || {
+        if fired.count() > 0 && !scene.bot.is_running() {
+            return Some(Hit::Killed);
+        }
+        let ended = is_settled(scene).await;
+        (ended && fired.count() == 0).then_some(Hit::Ended)
+    })
+    .await
+}
+
+/// Whether the last thing the bot does for an upgrade is there: ✅ on the command.
+async fn is_settled(scene: &Scene) -> bool {
+    let marks = reactions(&scene.community).await;
+    let commands = scene
+        .community
+        .moderator
+        .messages(&scene.community.admin_room, 100)
+        .await;
+    let command = commands.iter().find(|event| {
+        event["content"]["body"]
+            .as_str()
+            .is_some_and(|body| body.starts_with("!upgrade"))
+    });
+    let id = command
+        .and_then(|event| event["event_id"].as_str())
+        .unwrap_or_default()
+        .to_owned();
+    let ended = marks.iter().any(|(emoji, to)| emoji == "✅" && *to == id);
+    let acked = marks.iter().any(|(emoji, to)| emoji == "⏳" && *to == id);
+    let progress = said(&scene.community, &scene.community.admin_room)
+        .await
+        .iter()
+        .any(|text| text.starts_with("Upgrade #1: ") && text.contains("Done."));
+    ended && !acked && progress
+}
+
+async fn settled(scene: &Scene) {
+    roomlift_testbed::eventually("✅ in place of ⏳", crate::scene::SPEECH, async || {
+        is_settled(scene).await.then_some(())
+    })
+    .await;
+}
+
+async fn undisturbed() -> String {
+    let mut scene = Scene::new().await;
+    scene
+        .say(&format!("!upgrade {} 12 --yes", scene.community.alias))
+        .await;
+    scene.hear("Upgrade #1 is done").await;
+    settled(&scene).await;
+    story(&scene).await
+}
+
+async fn share(share: usize) {
+    let expected = undisturbed().await;
+    for nth in (0..REQUESTS_MAX).filter(|nth| nth % SHARES == share) {
+        let mut ended = true;
+        for instant in [Instant::BeforeRequest, Instant::AfterEffect] {
+            if let Some(story) = killed_at(nth, instant).await {
+                ended = false;
+                assert_eq!(story, expected, "killed {instant:?} {nth}");
+            }
+        }
+        if ended {
+            assert!(nth >= 16, "an upgrade changes more than {nth} things");
+            return;
+        }
+    }
+    panic!("no end after {REQUESTS_MAX} requests");
+}
+
+#[tokio::test]
+async fn matrix_a() {
+    share(0).await;
+}
+
+#[tokio::test]
+async fn matrix_b() {
+    share(1).await;
+}
+
+#[tokio::test]
+async fn matrix_c() {
+    share(2).await;
+}
+
+#[tokio::test]
+async fn matrix_d() {
+    share(3).await;
+}

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longest wait for the bot to be ready.
-pub(crate) const START: Duration = Duration::from_secs(60);
+pub(crate) const START: Duration = Duration::from_mins(1);
 
 /// Longest wait for what the bot says next; an upgrade with a lost answer settles for 20 s.
 pub(crate) const SPEECH: Duration = Duration::from_secs(90);

@@ -14,7 +14,7 @@ use crate::job::log::Called;
 use crate::job::{Entry, Job, Output, Plan, State, Step, StepEvent};
 use crate::room::diff::Part;
 use crate::room::state::{Snapshot, content};
-use crate::store::Write;
+use crate::store::{StoreError, Write};
 
 /// What the rooms show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,6 +254,10 @@ async fn is_ours(
 /// Writes one of the marks that only this step makes, before or after its request.
 fn mark(drive: &Drive, job: &Job, event: StepEvent) -> Result<(), StepError> {
     let job = reread(drive, job)?;
+    if !fold(&job)?.is_at(Step::Switch) {
+        // Cancelled before anything was asked of the server.
+        return Err(StoreError::Conflict(job.id).into());
+    }
     let entry = Entry::Step {
         step: Step::Switch,
         event,

@@ -14,10 +14,10 @@ use crate::room::diff::{Obstacle, Part, diff};
 
 /// How long after each look the next one follows; the last is repeated.
 const RECHECK_AFTER: [Duration; 4] = [
-    Duration::from_secs(10 * 60),
-    Duration::from_secs(60 * 60),
-    Duration::from_secs(6 * 60 * 60),
-    Duration::from_secs(24 * 60 * 60),
+    Duration::from_mins(10),
+    Duration::from_hours(1),
+    Duration::from_hours(6),
+    Duration::from_hours(24),
 ];
 
 /// How often a finished upgrade is looked at again by itself; about a month.

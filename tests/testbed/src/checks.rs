@@ -64,6 +64,10 @@ impl Community {
     }
 
     /// Checks everything about the new room, of this version, and its surroundings.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a list of checks, one after the other"
+    )]
     pub async fn checks(&self, new: &str, version: &str) -> Vec<Check> {
         let mut checks = Vec::new();
         let mut check = |what: &str, old: String, new: String, holds: bool| {

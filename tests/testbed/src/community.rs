@@ -58,6 +58,7 @@ impl Default for Wanted {
 
 impl Community {
     /// Makes a community on a server. Every one has users and rooms of its own.
+    #[expect(clippy::too_many_lines, reason = "a list of rooms and what is in them")]
     pub async fn make(synapse: &Synapse, wanted: &Wanted) -> Self {
         let moderator = synapse.register("maria").await;
         let bot = synapse.register("roomlift").await;
