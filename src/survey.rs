@@ -40,7 +40,14 @@ const MILLIS_PER_BAN: u64 = 27;
 pub async fn find(port: &dyn Homeserver, room: &RoomRef) -> Result<Option<OwnedRoomId>> {
     match &room.name {
         RoomName::Id(id) => Ok(Some(id.clone())),
-        RoomName::Alias(alias) => Ok(port.resolve(alias).await?.map(|found| found.room_id)),
+        RoomName::Alias(alias) => match port.resolve(alias).await {
+            Ok(found) => Ok(found.map(|found| found.room_id)),
+            // Their server does not answer, or there is none: nothing that waiting here mends.
+            Err(HomeserverError::Uncertain {
+                status: Some(_), ..
+            }) if alias.server_name() != port.server_name() => Ok(None),
+            Err(error) => Err(error),
+        },
     }
 }
 

@@ -272,8 +272,8 @@ impl Worker {
     /// What a failing step means for the job. The failure is logged here and nowhere else.
     fn failure(&self, state: &State, step: Step, failed: StepError) -> StepEvent {
         let now = self.clock.now();
-        let pause = |least: Duration| {
-            let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(state.waits.min(16));
+        let pause = |tries: u32, least: Duration| {
+            let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
             doubled.max(least).min(BACKOFF_MAX.max(least))
         };
         let after = |wait: Duration| {
@@ -300,14 +300,14 @@ impl Worker {
                     "homeserver does not answer"
                 );
                 StepEvent::Waiting {
-                    until: after(pause(Duration::ZERO)),
+                    until: after(pause(state.waits, Duration::ZERO)),
                     reason: WaitReason::Unreachable,
                 }
             }
             StepError::Settling => {
                 info!(step = step.name(), "waiting for the server to finish");
                 StepEvent::Waiting {
-                    until: after(pause(Duration::ZERO).min(steps::SETTLE_POLL_MAX)),
+                    until: after(pause(state.waits, Duration::ZERO).min(steps::SETTLE_POLL_MAX)),
                     reason: WaitReason::Settling,
                 }
             }
@@ -318,7 +318,7 @@ impl Worker {
                     "{problem}"
                 );
                 StepEvent::Waiting {
-                    until: after(pause(Duration::from_secs(1))),
+                    until: after(pause(state.attempts, Duration::from_secs(1))),
                     reason: WaitReason::Problem { problem },
                 }
             }

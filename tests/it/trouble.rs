@@ -1,1 +1,125 @@
-//! To follow.
+//! A homeserver that fails in every way it can: P2 and P8.
+
+use std::time::Duration;
+
+use roomlift_testbed::{Fault, Kind, Rule};
+use serde_json::json;
+
+use crate::scene::{SPEECH, Scene};
+
+/// One upgrade with a fault at `/upgrade`; it must end well and with one room.
+async fn upgrade_with(fault: Fault) {
+    let mut scene = Scene::new().await;
+    let fired = scene.proxy.add(Rule::on(Kind::Upgrade, fault));
+    scene.upgrade("12").await;
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(fired.count(), 1, "the fault happened");
+    scene.community.assert_moved("12").await;
+}
+
+#[tokio::test]
+async fn an_answer_lost_after_the_work_makes_no_second_room() {
+    upgrade_with(Fault::LoseAnswer).await;
+}
+
+#[tokio::test]
+async fn a_gateway_timeout_after_the_work_makes_no_second_room() {
+    let fault = Fault::AnswerInstead {
+        status: 504,
+        body: json!({}),
+    };
+    upgrade_with(fault).await;
+}
+
+#[tokio::test]
+async fn a_request_that_never_arrived_is_made_again() {
+    upgrade_with(Fault::Reset).await;
+}
+
+#[tokio::test]
+async fn a_server_error_before_the_work_is_waited_out() {
+    upgrade_with(Fault::error(500, "M_UNKNOWN")).await;
+}
+
+/// P8: a rate limit never fails a job, and is told.
+#[tokio::test]
+async fn rate_limits_are_waited_out() {
+    let mut scene = Scene::new().await;
+    let wait = Duration::from_secs(3);
+    scene
+        .proxy
+        .add(Rule::on(Kind::Upgrade, Fault::too_many_requests(wait)).times(2));
+    let puts = |seen: &roomlift_testbed::Seen| matches!(seen.kind, Kind::PutState { .. });
+    let wait = Duration::from_millis(300);
+    let fired = scene.proxy.add(
+        Rule::new(puts, Fault::too_many_requests(wait))
+            .skip(1)
+            .times(4),
+    );
+    scene.upgrade("12").await;
+    scene.hear("The server asked for a pause").await;
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(fired.count(), 4);
+    scene.community.assert_moved("12").await;
+}
+
+/// Every kind of request fails once in a way that leaves open whether it was done.
+#[tokio::test]
+async fn every_doubtful_answer_ends_well() {
+    let mut scene = Scene::new().await;
+    let writes = |seen: &roomlift_testbed::Seen| {
+        matches!(seen.kind, Kind::PutState { .. } | Kind::Send { .. })
+    };
+    // Every third one, as far as the rules go.
+    for nth in 0..8 {
+        scene
+            .proxy
+            .add(Rule::new(writes, Fault::LoseAnswer).skip(nth * 3));
+    }
+    scene.upgrade("12").await;
+    scene.hear("Upgrade #1 is done").await;
+    scene.community.assert_moved("12").await;
+}
+
+/// Somebody else is faster: said, and no second room.
+#[tokio::test]
+async fn a_tombstone_by_somebody_else_is_respected() {
+    let mut scene = Scene::new().await;
+    scene
+        .say(&format!("!upgrade {} 12", scene.community.alias))
+        .await;
+    scene.hear("Plan #1").await;
+    // The moderator's client upgrades in the very moment in which the bot wants to.
+    let moderator = scene.community.moderator.clone();
+    let room = scene.community.room.clone();
+    let fired = scene.proxy.add(Rule::on(Kind::Upgrade, Fault::Reset));
+    scene.say("!upgrade confirm 1").await;
+    roomlift_testbed::eventually("the bot tried", SPEECH, async || {
+        (fired.count() > 0).then_some(())
+    })
+    .await;
+    let theirs = moderator.upgrade(&room, "11").await;
+    scene.hear("I made no second room").await;
+    assert_eq!(
+        scene.community.replacement().await.as_deref(),
+        Some(theirs.as_str())
+    );
+    assert!(scene.community.successors().await.is_empty());
+}
+
+/// The power is taken from the bot between the yes and the switch: the old room stays as it was.
+#[tokio::test]
+async fn a_refused_upgrade_leaves_the_room_as_it_was() {
+    let mut scene = Scene::new().await;
+    let fault = Fault::error(403, "M_FORBIDDEN");
+    scene.proxy.add(Rule::on(Kind::Upgrade, fault));
+    scene.upgrade("12").await;
+    scene.hear("The old room is as it was").await;
+    assert_eq!(scene.community.replacement().await, None);
+    // And it can be tried again.
+    scene.say("!upgrade retry 1").await;
+    scene.hear("Plan #2").await;
+    scene.say("!upgrade confirm 2").await;
+    scene.hear("Upgrade #2 is done").await;
+    scene.community.assert_moved("12").await;
+}

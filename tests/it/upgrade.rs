@@ -58,14 +58,14 @@ async fn v10_to_v11() {
 #[tokio::test]
 async fn an_upgrade_costs_few_requests() {
     let mut scene = Scene::new().await;
-    scene
+    let command = scene
         .say(&format!("!upgrade {} 12", scene.community.alias))
         .await;
     scene.hear("Plan #1").await;
     scene.proxy.clear_log();
-    let confirm = scene.say("!upgrade confirm 1").await;
+    scene.say("!upgrade confirm 1").await;
     scene.hear("Upgrade #1 is done").await;
-    scene.reacted(&confirm, "✅").await;
+    scene.reacted(&command, "✅").await;
     let log = scene.proxy.log();
     let count =
         |wanted: &dyn Fn(&Kind) -> bool| log.iter().filter(|seen| wanted(&seen.kind)).count();
