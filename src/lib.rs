@@ -1,7 +1,7 @@
 //! Roomlift: a Matrix bot that upgrades rooms on command.
 //!
-//! Arrows between modules point down this list, never up; a test reads the `use` lines.
-//! `ARCHITECTURE.md` has the map and a walk through one upgrade.
+//! Arrows between modules point one way only; `tests/arrows.rs` holds the order and reads the `use`
+//! lines. `ARCHITECTURE.md` has the map and a walk through one upgrade.
 
 pub mod announce;
 pub mod app;

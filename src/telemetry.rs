@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// What the SDK says below a warning is of no use to an operator.
-const QUIET: [&str; 4] = [
+const QUIET: [&str; 5] = [
     "matrix_sdk=warn",
+    "matrix_sdk::http_client=off",
     "matrix_sdk_base=warn",
     "matrix_sdk_crypto=warn",
     "hyper=warn",

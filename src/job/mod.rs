@@ -178,3 +178,6 @@ pub struct Todo {
     /// What hinders the bot.
     pub obstacle: Obstacle,
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,14 +205,15 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             text(" exists; their server does not answer."),
         ],
         Finding::Creators { users } => {
-            let mut spans = vec![text("For ever above everybody in the new room: ")];
+            let mut spans = vec![text(
+                "Creators of the new room, with more power than anybody else for ever: ",
+            )];
             spans.extend(joined(users.iter().map(|user| person(user))));
             spans.push(text(". This cannot be changed later."));
             spans
         }
         Finding::TombstoneLevel { level } => vec![text(format!(
-            "Upgrading the new room again will take power {level}, which nobody but its creators \
-             has."
+            "Upgrading the new room again will take power {level}, so only its creators can."
         ))],
         Finding::MembersFollow { rule } => vec![
             text("Members of the old room can join the new one without an invitation ("),

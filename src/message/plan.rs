@@ -43,15 +43,15 @@ pub fn plan(
     doc = doc.line(&title);
 
     if plan.from.is_some() && !plan.is_blocked() {
-        doc = doc.heading("What will happen");
+        doc = doc.heading("What will happen:");
         for text in outline(plan) {
             doc = doc.item(&own(&text));
         }
     }
     for (weight, heading) in [
-        (Weight::Blocker, "In the way"),
-        (Weight::Loss, "What gets lost or is left for you"),
-        (Weight::Note, "Good to know"),
+        (Weight::Blocker, "In the way:"),
+        (Weight::Loss, "What gets lost or is left for you:"),
+        (Weight::Note, "Good to know:"),
     ] {
         // What would be lost does not matter to somebody who cannot begin.
         if plan.is_blocked() && weight != Weight::Blocker {
@@ -76,7 +76,7 @@ pub fn plan(
             .finish();
     }
     doc = doc.say(&format!(
-        "About {}, {}.",
+        "It will take about {} ({} to the server).",
         duration(plan.seconds),
         count(plan.requests, "request", "requests")
     ));
@@ -104,7 +104,7 @@ fn outline(plan: &Plan) -> Vec<String> {
         count(counts.servers, "server", "servers")
     )];
     lines.push(format!(
-        "I complete the new room: {}{}.",
+        "I compare the new room with the old one and add what the server left out ({}{}).",
         count(counts.state, "setting", "settings"),
         if counts.bans > 0 {
             format!(", {}", count(counts.bans, "ban", "bans"))

@@ -91,8 +91,8 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
         })
         .sum();
     doc = doc.say(&format!(
-        "Checked on the server: settings, power levels, bans, addresses, directory, spaces. I \
-         mended {} that the server's upgrade had left out.",
+        "I compared settings, power levels, bans, addresses, directory and spaces, and added {} that \
+         the server had left out.",
         count(mended, "thing", "things")
     ));
     let todos = todos(state);

@@ -6,7 +6,7 @@
 //! that these are all the instants there are. The proxy kills; the bot has no hook for it.
 
 use roomlift_testbed::proxy::Fired;
-use roomlift_testbed::{Fault, Rule, Seen};
+use roomlift_testbed::{Fault, Kind, Rule, Seen};
 
 use crate::scene::{Scene, reactions, said};
 
@@ -59,7 +59,9 @@ async fn story(scene: &Scene) -> String {
     // How much the bot itself had to mend differs when a step was begun twice.
     story
         .lines()
-        .filter(|line| !line.starts_with("Checked on the server") && !line.starts_with("About "))
+        .filter(|line| {
+            !line.starts_with("I compared settings") && !line.starts_with("It will take about ")
+        })
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -82,6 +84,12 @@ async fn killed_at(nth: usize, instant: Instant) -> Option<String> {
     scene.hear("Upgrade #1 is done").await;
     settled(&scene).await;
     scene.community.assert_moved("12").await;
+    let done = |seen: &Seen| seen.kind == Kind::Upgrade && seen.status == Some(200);
+    let upgrades = scene.proxy.log().into_iter().filter(done).count();
+    assert_eq!(
+        upgrades, 1,
+        "killed {instant:?} {nth}: calls of /upgrade that were carried out"
+    );
     Some(story(&scene).await)
 }
 

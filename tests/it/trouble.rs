@@ -7,19 +7,22 @@ use serde_json::json;
 
 use crate::scene::{SPEECH, Scene};
 
-/// One upgrade with a fault at `/upgrade`; it must end well and with one room.
-async fn upgrade_with(fault: Fault) {
+/// One upgrade with a fault at `/upgrade`; it must end well, with one room, and with this many
+/// calls that reached the server. Synapse answers a repeated call from a cache for five minutes:
+/// that there is one room proves nothing there, the number of calls does.
+async fn upgrade_with(fault: Fault, calls: usize) {
     let mut scene = Scene::new().await;
     let fired = scene.proxy.add(Rule::on(Kind::Upgrade, fault));
     scene.upgrade("12").await;
     scene.hear("Upgrade #1 is done").await;
     assert_eq!(fired.count(), 1, "the fault happened");
+    assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), calls);
     scene.community.assert_moved("12").await;
 }
 
 #[tokio::test]
 async fn an_answer_lost_after_the_work_makes_no_second_room() {
-    upgrade_with(Fault::LoseAnswer).await;
+    upgrade_with(Fault::LoseAnswer, 1).await;
 }
 
 #[tokio::test]
@@ -28,17 +31,49 @@ async fn a_gateway_timeout_after_the_work_makes_no_second_room() {
         status: 504,
         body: json!({}),
     };
-    upgrade_with(fault).await;
+    upgrade_with(fault, 1).await;
 }
 
 #[tokio::test]
 async fn a_request_that_never_arrived_is_made_again() {
-    upgrade_with(Fault::Reset).await;
+    upgrade_with(Fault::Reset, 2).await;
 }
 
 #[tokio::test]
 async fn a_server_error_before_the_work_is_waited_out() {
-    upgrade_with(Fault::error(500, "M_UNKNOWN")).await;
+    upgrade_with(Fault::error(500, "M_UNKNOWN"), 2).await;
+}
+
+/// A server that made the new room and then broke off, before the tombstone: that room is
+/// completed and used, and `/upgrade` is not called again.
+#[tokio::test]
+async fn a_room_that_was_left_half_made_is_finished_by_hand() {
+    let mut scene = Scene::new().await;
+    let bot = scene.community.bot.clone();
+    let create = json!({
+        "preset": "private_chat",
+        "room_version": "12",
+        "creation_content": {"predecessor": {"room_id": scene.community.room}},
+    });
+    let half_made = move || {
+        let (bot, create) = (bot.clone(), create.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .expect("a runtime")
+                .block_on(bot.create_room(create));
+        });
+        thread.join().expect("the room is made");
+    };
+    scene
+        .proxy
+        .add(Rule::on(Kind::Upgrade, Fault::before(half_made)));
+    scene.upgrade("12").await;
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), 1);
+    scene.community.assert_moved("12").await;
 }
 
 /// P8: a rate limit never fails a job, and is told.

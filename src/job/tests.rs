@@ -1,0 +1,233 @@
+//! Every prefix of a legal log leads to an end, and illegal entries are errors.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::log::Called;
+use super::*;
+use crate::model::{Bucket, Method};
+use crate::room::finding::Finding;
+use crate::room::join_rules::Setting;
+use crate::room::target::{Intent, OldChildLink};
+
+/// More actions than any job needs from any point on.
+const ACTIONS_MAX: usize = 60;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn plan(findings: Vec<Finding>) -> Plan {
+    Plan {
+        old_room: "!old:x".try_into().unwrap(),
+        label: "Old".to_owned(),
+        from: Some("10".try_into().unwrap()),
+        intent: Intent {
+            version: "12".try_into().unwrap(),
+            method: Method::Server,
+            bot: "@bot:x".try_into().unwrap(),
+            creators: [].into(),
+            join_rule: Setting::Restricted,
+            old_child_link: OldChildLink::Remove,
+            tombstone_level: 150,
+            reason: None,
+        },
+        findings,
+        counts: Counts::default(),
+        requests: 20,
+        seconds: 2,
+        hash: "abc".to_owned(),
+        expires_at: at(1000),
+    }
+}
+
+fn user() -> OwnedUserId {
+    "@maria:x".try_into().unwrap()
+}
+
+fn step(step: Step, event: StepEvent) -> Entry {
+    Entry::Step { step, event }
+}
+
+/// What the worker writes when everything goes well.
+fn success(state: &State, now: Step) -> Entry {
+    let output = match now {
+        Step::Plan => {
+            return Entry::Planned {
+                plan: Box::new(plan(vec![])),
+            };
+        }
+        Step::Snapshot => Output::Stored,
+        Step::Switch => Output::Switched {
+            new_room: "!new:x".try_into().unwrap(),
+        },
+        Step::Notice => Output::Noticed {
+            event: None,
+            refused: vec![],
+        },
+        Step::Verify => Output::Verified {
+            todos: vec![],
+            recheck_at: None,
+        },
+        _ => Output::Closed {
+            made: 1,
+            refused: vec![],
+        },
+    };
+    let _ = state;
+    step(now, StepEvent::Succeeded { output })
+}
+
+/// Anything that may come next, legal or not.
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let steps = prop::sample::select([&[Step::Plan], &Step::UPGRADE[..]].concat());
+    let reason = prop_oneof![
+        Just(WaitReason::RateLimit {
+            bucket: Bucket::Everything
+        }),
+        Just(WaitReason::Unreachable),
+        Just(WaitReason::Settling),
+        Just(WaitReason::Problem {
+            problem: "p".to_owned()
+        }),
+    ];
+    let event = (steps, reason, 0..7_u8).prop_map(|(now, reason, which)| match which {
+        0 | 1 => step(now, StepEvent::Started),
+        2 => step(
+            now,
+            StepEvent::Waiting {
+                until: at(5),
+                reason,
+            },
+        ),
+        3 => step(
+            now,
+            StepEvent::Failed {
+                problem: "p".to_owned(),
+            },
+        ),
+        4 => step(now, StepEvent::Called { at: at(1) }),
+        5 => step(now, StepEvent::Undone),
+        _ => success(&State::default(), now),
+    });
+    prop_oneof![
+        8 => event,
+        1 => Just(Entry::Planned { plan: Box::new(plan(vec![])) }),
+        1 => Just(Entry::Planned { plan: Box::new(plan(vec![Finding::NotJoined])) }),
+        2 => Just(Entry::Confirmed { by: user(), hash: "abc".to_owned() }),
+        1 => Just(Entry::Confirmed { by: user(), hash: "other".to_owned() }),
+        1 => Just(Entry::Cancelled { by: user() }),
+        1 => Just(Entry::Retried { by: user() }),
+        1 => Just(Entry::Rechecked { by: user(), at: at(2) }),
+        1 => prop::sample::select(vec![Entry::Expired, Entry::Superseded, Entry::Closed]),
+    ]
+}
+
+/// Goes on from a state as the worker and willing people do, until the end.
+fn to_the_end(mut state: State) -> State {
+    for _ in 0..ACTIONS_MAX {
+        let entries = match state.next_action() {
+            Action::Finished => return state,
+            Action::Run(now) | Action::Wait(now, _) => {
+                vec![step(now, StepEvent::Started), success(&state, now)]
+            }
+            Action::AwaitConfirmation(_) => {
+                vec![Entry::Confirmed {
+                    by: user(),
+                    hash: "abc".to_owned(),
+                }]
+            }
+            Action::AwaitRetry => vec![Entry::Retried { by: user() }],
+        };
+        for entry in entries {
+            state = state
+                .after(&entry)
+                .expect("what an action asks for is legal");
+        }
+    }
+    panic!("no end from {state:?}");
+}
+
+proptest! {
+    #[test]
+    fn every_prefix_of_a_legal_log_leads_to_an_end(
+        entries in prop::collection::vec(any_entry(), 0..80)
+    ) {
+        let mut state = State::default();
+        for entry in entries {
+            // What is illegal changes nothing: the store refuses it.
+            let Ok(next) = state.clone().after(&entry) else { continue };
+            // Once the server may have begun, only forward.
+            if !state.can_turn_back() && entry != step(Step::Switch, StepEvent::Undone) {
+                prop_assert!(
+                    !matches!(next.phase, Phase::Failed | Phase::Cancelled | Phase::Planned),
+                    "{state:?} went back by {entry:?}"
+                );
+            }
+            // The room of a finished switch never changes.
+            if let Some(room) = state.new_room() {
+                prop_assert_eq!(Some(room), next.new_room());
+            }
+            state = next;
+            prop_assert!(to_the_end(state.clone()).phase.is_end());
+        }
+    }
+
+    #[test]
+    fn what_is_stored_reads_back(entry in any_entry()) {
+        let stored = serde_json::to_string(&entry).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Entry>(&stored).unwrap(), entry);
+    }
+}
+
+#[test]
+fn a_yes_counts_only_for_the_plan_that_was_shown() {
+    let shown = State::fold(&[Entry::Planned {
+        plan: Box::new(plan(vec![])),
+    }])
+    .unwrap();
+    let yes = |hash: &str| Entry::Confirmed {
+        by: user(),
+        hash: hash.to_owned(),
+    };
+    assert!(shown.clone().after(&yes("other")).is_err());
+    assert_eq!(shown.after(&yes("abc")).unwrap().phase, Phase::Running);
+}
+
+#[test]
+fn a_step_that_was_begun_is_run_again() {
+    let log = [
+        Entry::Planned {
+            plan: Box::new(plan(vec![])),
+        },
+        Entry::Confirmed {
+            by: user(),
+            hash: "abc".to_owned(),
+        },
+        step(Step::Snapshot, StepEvent::Started),
+        success(&State::default(), Step::Snapshot),
+        step(Step::Switch, StepEvent::Started),
+        step(Step::Switch, StepEvent::Called { at: at(7) }),
+    ];
+    let state = State::fold(&log).unwrap();
+    assert_eq!(state.next_action(), Action::Run(Step::Switch));
+    assert_eq!(state.called, Called::Perhaps(at(7)));
+    assert!(!state.can_turn_back());
+}
+
+#[test]
+fn stored_entries_keep_their_form() {
+    let entry = step(
+        Step::Switch,
+        StepEvent::Waiting {
+            until: at(5),
+            reason: WaitReason::RateLimit {
+                bucket: Bucket::RoomCreation,
+            },
+        },
+    );
+    insta::assert_snapshot!(
+        serde_json::to_string(&entry).unwrap(),
+        @r#"{"entry":"step","step":"switch","event":{"event":"waiting","until":"1970-01-01T00:00:05Z","reason":{"reason":"rate_limit","bucket":"room_creation"}}}"#
+    );
+}

@@ -1,0 +1,113 @@
+//! Arrows between modules point down, never up: read from the `use` lines.
+
+use std::fs;
+use std::path::Path;
+
+/// Modules from the top to the bottom. A module may use those below it.
+const ORDER: [&str; 18] = [
+    "cli",
+    "app",
+    "matrix",
+    "handlers",
+    "worker",
+    "survey",
+    "announce",
+    "homeserver",
+    "store",
+    "message",
+    "job",
+    "permissions",
+    "config",
+    "command",
+    "room",
+    "model",
+    "clock",
+    "telemetry",
+];
+
+/// Pairs that must not know each other although one stands above.
+const APART: [(&str, &str); 2] = [("handlers", "worker"), ("matrix", "handlers")];
+
+fn rank(module: &str) -> Option<usize> {
+    ORDER.iter().position(|known| *known == module)
+}
+
+fn check(module: &str, path: &Path, wrong: &mut Vec<String>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("a folder") {
+            check(module, &entry.expect("an entry").path(), wrong);
+        }
+        return;
+    }
+    if path.file_name().is_some_and(|name| name == "tests.rs") {
+        return;
+    }
+    let text = fs::read_to_string(path).expect("a file");
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let used: String = rest
+            .chars()
+            .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+            .collect();
+        let Some(used_rank) = rank(&used) else {
+            continue;
+        };
+        let own = rank(module).expect("a known module");
+        let apart = APART.contains(&(module, used.as_str()));
+        if used != module && (used_rank < own || apart) {
+            wrong.push(format!("{} uses {used}", path.display()));
+        }
+    }
+}
+
+#[test]
+fn arrows_point_down() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for entry in fs::read_dir(&src).expect("src") {
+        let path = entry.expect("an entry").path();
+        let module = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .expect("a name")
+            .to_owned();
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        assert!(
+            rank(&module).is_some(),
+            "{module} has no place in the order"
+        );
+        seen += 1;
+        check(&module, &path, &mut wrong);
+    }
+    assert_eq!(seen, ORDER.len(), "every module of the order exists");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn only_one_module_knows_each_library() {
+    for (library, home) in [("rusqlite", "store"), ("matrix_sdk", "matrix")] {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut folders = vec![src.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let inside = path.starts_with(src.join(home)) || path.ends_with("telemetry.rs");
+                let text = fs::read_to_string(&path).expect("a file");
+                let used = text.lines().any(|line| {
+                    line.contains(&format!("{library}::"))
+                        && !line.trim_start().starts_with("//")
+                        && !line.contains('"')
+                });
+                assert!(inside || !used, "{} uses {library}", path.display());
+            }
+        }
+    }
+}
