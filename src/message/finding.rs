@@ -62,7 +62,9 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
         Finding::NotJoined => vec![
             text("I am not in this room. Please invite me there: "),
             Span::Code(format!("/invite {bot}")),
-            text(" I join when somebody who may command me invites me."),
+            text(
+                " I do not accept invitations by myself yet: whoever runs me then joins with my account.",
+            ),
         ],
         Finding::AlreadyUpgraded { replacement, by } => {
             let mut spans = vec![text("The room was already upgraded by "), person(by)];
