@@ -291,3 +291,6 @@ fn from_millis(column: &'static str, millis: i64) -> Result<Timestamp> {
 fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T> {
     Ok(row.get(index)?)
 }
+
+#[cfg(test)]
+mod tests;

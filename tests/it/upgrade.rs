@@ -75,6 +75,6 @@ async fn an_upgrade_costs_few_requests() {
     let others = count(&|kind| !matches!(kind, Kind::Sync | Kind::Send { .. } | Kind::Redact));
     assert_eq!(upgrades, 1);
     assert!(states <= 6, "whole states read: {states}");
-    assert!(puts <= 14, "state events sent: {puts}");
-    assert!(others <= 60, "requests without sync and chat: {others}");
+    assert!(puts <= 9, "state events sent: {puts}");
+    assert!(others <= 55, "requests without sync and chat: {others}");
 }
