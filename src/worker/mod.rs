@@ -205,6 +205,13 @@ impl Worker {
             return Ok(());
         };
         let state = folded(&job)?;
+        if !state.is_at(step) {
+            info!(
+                step = step.name(),
+                "cancelled or replaced meanwhile; the result is dropped"
+            );
+            return Ok(());
+        }
         match outcome {
             Ok(steps::Done::Output { output, writes }) => {
                 info!(step = step.name(), "step done");

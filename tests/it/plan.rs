@@ -1,9 +1,11 @@
 //! What a plan says, and that planning only reads (P4).
 
-use roomlift_testbed::{Wanted, user};
+use std::time::Duration;
+
+use roomlift_testbed::{Fault, Kind, Rule, Seen, Wanted, user};
 use serde_json::json;
 
-use crate::scene::Scene;
+use crate::scene::{SPEECH, Scene};
 
 #[tokio::test]
 async fn planning_only_reads() {
@@ -157,5 +159,32 @@ async fn what_could_not_be_done_is_said_and_ticks_itself_off() {
         .await;
     scene.say("!upgrade verify 1").await;
     scene.hear("Nothing is left to do.").await;
+    scene.community.assert_moved("12").await;
+}
+
+/// A second command while the first one's plan is being made: the first gives way, and the bot
+/// goes on.
+#[tokio::test]
+async fn a_plan_that_is_replaced_while_it_is_made_ends_quietly() {
+    let mut scene = Scene::new().await;
+    let room = scene.community.room.clone();
+    let slow = Fault::Delay(Duration::from_secs(4));
+    let reads = move |seen: &Seen| seen.kind == Kind::ReadState && seen.path.contains(&room);
+    scene.proxy.add(Rule::new(reads, slow));
+    let command = format!("!upgrade {} 12", scene.community.alias);
+    scene.say(&command).await;
+    scene.say(&command).await;
+    scene.hear("Plan #2").await;
+    scene.say("!upgrade status 1").await;
+    scene.hear("a newer plan took its place").await;
+    scene.say("!upgrade confirm 2").await;
+    scene.hear("Upgrade #2 is done").await;
+    // The slow read comes back only now, to a job that has ended.
+    scene
+        .bot
+        .until_logged("the result is dropped", SPEECH)
+        .await;
+    scene.say("!upgrade list").await;
+    scene.hear("#2 done").await;
     scene.community.assert_moved("12").await;
 }
