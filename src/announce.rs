@@ -7,13 +7,48 @@ use jiff::Timestamp;
 
 use crate::job::{Entry, Job, Phase, State, Step, StepEvent};
 use crate::message::{emoji, progress, report};
-use crate::model::Text;
+use crate::model::{Confirmation, Text};
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
 
-/// The key of a plan's message; a reaction to it is bound to this plan.
+/// The key of a message that asks for a yes (`what`: `plan` or `review`); a reaction to it is bound
+/// to the plan with this hash.
 #[must_use]
-pub fn plan_key(job: &Job, hash: &str) -> String {
-    format!("plan:{}:{hash}", job.request.command_event)
+pub fn question_key(job: &Job, what: &str, hash: &str) -> String {
+    format!("{what}:{}:{hash}", job.request.command_event)
+}
+
+/// A message that asks for a yes, with both answers below it to be clicked.
+#[must_use]
+pub fn asking(job: &Job, what: &str, hash: &str, text: Text) -> Vec<Write> {
+    let key = question_key(job, what, hash);
+    let room_id = &job.request.admin_room;
+    let mut writes = vec![Write::Enqueue(Outgoing {
+        key: key.clone(),
+        room_id: room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: Some(job.request.command_event.clone()),
+        },
+    })];
+    writes.extend(answers(&key).map(|(name, emoji)| {
+        Write::Enqueue(Outgoing {
+            key: name,
+            room_id: room_id.clone(),
+            post: Post::Reaction {
+                to: Target::Post(key.clone()),
+                emoji: emoji.to_owned(),
+            },
+        })
+    }));
+    writes
+}
+
+/// Keys and emoji of the answers below a question.
+fn answers(question: &str) -> [(String, &'static str); 2] {
+    [
+        (format!("yes:{question}"), emoji::YES),
+        (format!("no:{question}"), emoji::NO),
+    ]
 }
 
 /// Adds entries to a job's log, with everything that people are to see of it.
@@ -54,7 +89,33 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     };
     let mut writes = Vec::new();
     let progress_key = format!("progress:{command}");
-    let at_work = |state: &State| matches!(state.phase, Phase::Running | Phase::Stuck);
+    let at_work = |state: &State| {
+        matches!(
+            state.phase,
+            Phase::Running | Phase::InReview | Phase::Unwinding | Phase::Stuck
+        )
+    };
+    // A question that was answered, or is good no more, is not to be clicked any longer.
+    let asked = match before.phase {
+        Phase::Planned => Some("plan"),
+        Phase::InReview => Some("review"),
+        _ => None,
+    };
+    if let (Some(what), Some(plan)) = (asked, &before.plan)
+        && before.phase != after.phase
+        && job.request.confirmation == Confirmation::Ask
+    {
+        let question = question_key(job, what, &plan.hash);
+        writes.extend(answers(&question).map(|(answer, _)| {
+            Write::Enqueue(Outgoing {
+                key: format!("un{answer}"),
+                room_id: room_id.clone(),
+                post: Post::Redaction {
+                    of: Target::Post(answer),
+                },
+            })
+        }));
+    }
     if at_work(after) || at_work(before) {
         writes.push(Write::Revise(message(
             progress_key,

@@ -62,14 +62,90 @@ pub enum JobRef {
 pub enum Method {
     /// The homeserver's own `/upgrade`, mended afterwards.
     Server,
+    /// The bot makes the new room, completes it, and points the old one to it.
+    Staged,
+    /// Somebody else began; the bot finishes it.
+    Adopt,
 }
 
-impl fmt::Display for Method {
+/// Which method is wanted; `Auto` leaves it to the bot, which says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodChoice {
+    /// Whatever suits the room and the server.
+    Auto,
+    /// [`Method::Server`].
+    Server,
+    /// [`Method::Staged`].
+    Staged,
+    /// [`Method::Adopt`]. Has a command of its own.
+    Adopt,
+}
+
+impl fmt::Display for MethodChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Auto => "auto",
             Self::Server => "server",
+            Self::Staged => "staged",
+            Self::Adopt => "adopt",
         })
     }
+}
+
+/// What becomes of a join rule that members of the old room could not enter by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinRulePolicy {
+    /// Members of the old room may enter (MSC3325).
+    Restricted,
+    /// The rule stays, and members are invited.
+    Keep,
+}
+
+/// What becomes of the old room's place in its spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldChildLink {
+    /// The new room takes it.
+    Remove,
+    /// Both are in the space.
+    Keep,
+}
+
+/// Who is invited to the new room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvitePolicy {
+    /// Bots and creators, and members where they cannot enter by themselves.
+    #[default]
+    Auto,
+    /// Everybody who is in the old room.
+    All,
+    /// Nobody.
+    None,
+}
+
+/// Whether moderators look at a staged room before the old one is pointed to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Review {
+    /// They do not.
+    #[default]
+    Skip,
+    /// They do.
+    Wanted,
+}
+
+/// Whether a room in which commands are taken may be upgraded itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnAdminRoom {
+    /// It may not.
+    #[default]
+    Spare,
+    /// Somebody said that this is what they mean.
+    Included,
 }
 
 /// What somebody asked for, beside the room itself. Absent means: as configured.
@@ -78,11 +154,23 @@ pub struct UpgradeOptions {
     /// Wanted room version.
     pub version: Option<RoomVersionId>,
     /// Wanted method.
-    pub method: Option<Method>,
+    pub method: Option<MethodChoice>,
     /// Further creators, beside the configured ones.
     pub creators: Vec<OwnedUserId>,
     /// Why; shown to members.
     pub reason: Option<String>,
+    /// Who is to be invited.
+    #[serde(default)]
+    pub invite: Option<InvitePolicy>,
+    /// What becomes of a closed join rule.
+    #[serde(default)]
+    pub join_rule: Option<JoinRulePolicy>,
+    /// Whether moderators look before the switch.
+    #[serde(default)]
+    pub review: Review,
+    /// Whether an admin room is meant.
+    #[serde(default)]
+    pub own_admin_room: OwnAdminRoom,
 }
 
 /// Whether an upgrade waits for somebody's yes.

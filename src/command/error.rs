@@ -125,6 +125,11 @@ impl fmt::Display for Found {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Problem {
+    /// A look at the new room first, with the method that does not allow it.
+    #[error(
+        "`--review` needs a new room that nobody is sent to yet, which `--method server` cannot do; leave one of them out."
+    )]
+    ReviewNeedsStaged,
     /// The message is longer than [`MAX_COMMAND_BYTES`].
     #[error(
         "This command is too long: {bytes} bytes, and I read at most {MAX_COMMAND_BYTES}. \

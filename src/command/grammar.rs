@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{Problem, Shown};
-use crate::model::Method;
+use crate::model::{InvitePolicy, JoinRulePolicy, MethodChoice};
 
 /// The command that explains the others.
 pub(super) const HELP_VERB: &str = "help";
@@ -50,7 +50,17 @@ pub(super) enum Verb {
     /// Show what an upgrade would do, without doing it.
     #[command(after_help = "!upgrade plan #community:example.org 12")]
     Plan(UpgradeWords),
-    /// Say yes to a plan.
+    /// Finish an upgrade that somebody began with another program. You see the plan first.
+    #[command(after_help = "!upgrade adopt #community:example.org")]
+    Adopt {
+        /// The old room: the one that was replaced.
+        #[arg(value_name = "old room")]
+        room: String,
+        /// Begin at once, without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Say yes to a plan, or to a new room that you looked at.
     #[command(after_help = "!upgrade confirm 7")]
     Confirm {
         /// The number in the plan.
@@ -116,6 +126,18 @@ pub(super) struct UpgradeWords {
     /// How the new room is made.
     #[arg(long, value_name = "method")]
     pub(super) method: Option<MethodWord>,
+    /// Make the new room and let moderators look at it, before anybody is sent there.
+    #[arg(long)]
+    pub(super) review: bool,
+    /// Who is invited to the new room.
+    #[arg(long, value_name = "who")]
+    pub(super) invite: Option<InviteWord>,
+    /// What becomes of a room that is by invitation: its members can join the new one, or it stays.
+    #[arg(long, value_name = "rule")]
+    pub(super) join_rule: Option<JoinRuleWord>,
+    /// Yes, upgrade the very room in which the bot takes commands.
+    #[arg(long)]
+    pub(super) yes_this_room: bool,
     /// One more creator of the new room. Can be given several times.
     #[arg(long, value_name = "@user:server")]
     pub(super) creator: Vec<String>,
@@ -124,16 +146,54 @@ pub(super) struct UpgradeWords {
     pub(super) reason: Option<String>,
 }
 
-/// A [`Method`] as it is written.
+/// A [`MethodChoice`] as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum MethodWord {
+    Auto,
     Server,
+    Staged,
 }
 
-impl From<MethodWord> for Method {
+impl From<MethodWord> for MethodChoice {
     fn from(word: MethodWord) -> Self {
         match word {
+            MethodWord::Auto => Self::Auto,
             MethodWord::Server => Self::Server,
+            MethodWord::Staged => Self::Staged,
+        }
+    }
+}
+
+/// An [`InvitePolicy`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum InviteWord {
+    Auto,
+    All,
+    None,
+}
+
+impl From<InviteWord> for InvitePolicy {
+    fn from(word: InviteWord) -> Self {
+        match word {
+            InviteWord::Auto => Self::Auto,
+            InviteWord::All => Self::All,
+            InviteWord::None => Self::None,
+        }
+    }
+}
+
+/// A [`JoinRulePolicy`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum JoinRuleWord {
+    Restricted,
+    Keep,
+}
+
+impl From<JoinRuleWord> for JoinRulePolicy {
+    fn from(word: JoinRuleWord) -> Self {
+        match word {
+            JoinRuleWord::Restricted => Self::Restricted,
+            JoinRuleWord::Keep => Self::Keep,
         }
     }
 }
@@ -291,7 +351,7 @@ mod tests {
     fn methods_are_written_as_the_model_writes_them() {
         for word in MethodWord::value_variants() {
             let name = word.to_possible_value().unwrap().get_name().to_owned();
-            assert_eq!(Method::from(*word).to_string(), name);
+            assert_eq!(MethodChoice::from(*word).to_string(), name);
         }
     }
 }

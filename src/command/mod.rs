@@ -18,9 +18,11 @@ use ruma::{OwnedUserId, RoomVersionId};
 
 pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
-use self::grammar::{UpgradeWords, Verb};
+use self::grammar::{MethodWord, UpgradeWords, Verb};
 pub use self::help::help;
-use crate::model::{Confirmation, JobId, JobRef, RoomRef, UpgradeOptions};
+use crate::model::{
+    Confirmation, JobId, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions,
+};
 
 /// The word that a command begins with.
 pub const PREFIX: &str = "!upgrade";
@@ -198,6 +200,18 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             upgrade,
             yes: false,
         } => upgrade_command(upgrade, Confirmation::Ask)?,
+        Verb::Adopt { room, yes } => Command::Upgrade(UpgradeCommand {
+            room: reference::room(&room)?,
+            options: UpgradeOptions {
+                method: Some(MethodChoice::Adopt),
+                ..UpgradeOptions::default()
+            },
+            confirmation: if yes {
+                Confirmation::Given
+            } else {
+                Confirmation::Ask
+            },
+        }),
         Verb::Plan(upgrade) => upgrade_command(upgrade, Confirmation::PlanOnly)?,
         Verb::Confirm { id } => Command::Confirm(reference::job(&id)?),
         Verb::Cancel { id } => Command::Cancel(reference::job(&id)?),
@@ -221,7 +235,22 @@ fn upgrade_command(words: UpgradeWords, confirmation: Confirmation) -> Result<Co
         method: words.method.map(Into::into),
         creators: creators(&words.creator)?,
         reason: reason(words.reason)?,
+        invite: words.invite.map(Into::into),
+        join_rule: words.join_rule.map(Into::into),
+        review: if words.review {
+            Review::Wanted
+        } else {
+            Review::Skip
+        },
+        own_admin_room: if words.yes_this_room {
+            OwnAdminRoom::Included
+        } else {
+            OwnAdminRoom::Spare
+        },
     };
+    if words.review && matches!(words.method, Some(MethodWord::Server)) {
+        return Err(Problem::ReviewNeedsStaged);
+    }
     Ok(Command::Upgrade(UpgradeCommand {
         room,
         options,

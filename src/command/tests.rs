@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
 
 use super::*;
-use crate::model::{Method, RoomName};
+use crate::model::{InvitePolicy, JoinRulePolicy, RoomName};
 
 fn read_body(body: &str) -> Option<Result<Command, CommandError>> {
     parse(&Incoming {
@@ -76,9 +76,13 @@ fn commands() {
     let job = JobId(7);
     let all_options = UpgradeOptions {
         version: Some(RoomVersionId::V11),
-        method: Some(Method::Server),
+        method: Some(MethodChoice::Staged),
         creators: vec![owned_user_id!("@c:d"), owned_user_id!("@e:f")],
         reason: Some("it's time".to_owned()),
+        invite: Some(InvitePolicy::All),
+        join_rule: Some(JoinRulePolicy::Keep),
+        review: Review::Wanted,
+        own_admin_room: OwnAdminRoom::Included,
     };
     let none = UpgradeOptions::default;
     let cases = [
@@ -123,8 +127,8 @@ fn commands() {
             upgrade(to_12(), Confirmation::PlanOnly),
         ),
         (
-            "!upgrade --reason “it's time” --creator @c:d #a:b.org --method server \
-             --creator @e:f 11 --creator @c:d",
+            "!upgrade --reason “it's time” --creator @c:d #a:b.org --method staged \
+             --creator @e:f 11 --creator @c:d --review --yes-this-room --invite all --join-rule keep",
             upgrade(all_options, Confirmation::Ask),
         ),
         (
@@ -416,7 +420,11 @@ fn any_upgrade() -> impl Strategy<Value = Command> {
     });
     let options = (
         proptest::option::of(version),
-        proptest::option::of(Just(Method::Server)),
+        proptest::option::of(prop::sample::select(vec![
+            MethodChoice::Auto,
+            MethodChoice::Server,
+            MethodChoice::Staged,
+        ])),
         creators,
         proptest::option::of("[^\\s\\p{Cc}]([^\0]{0,60}[^\\s\\p{Cc}])?"),
     )
@@ -425,6 +433,7 @@ fn any_upgrade() -> impl Strategy<Value = Command> {
             method,
             creators,
             reason,
+            ..UpgradeOptions::default()
         });
     let confirmation = prop_oneof![
         Just(Confirmation::Ask),

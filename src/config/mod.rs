@@ -22,7 +22,7 @@ use toml::de::DeTable;
 use self::secret::Origin;
 pub use self::secret::Secret;
 use self::section::Section;
-use crate::model::Method;
+use crate::model::{InvitePolicy, JoinRulePolicy, MethodChoice, OldChildLink};
 
 /// Variable that overrides `log`.
 pub const ENV_LOG: &str = "ROOMLIFT_LOG";
@@ -33,8 +33,8 @@ pub const ENV_PASSWORD: &str = "ROOMLIFT_PASSWORD";
 /// Variable that holds the access token of the account.
 pub const ENV_ACCESS_TOKEN: &str = "ROOMLIFT_ACCESS_TOKEN";
 
-/// What `messages.notice` may use. `reason` is empty where none was given.
-pub const NOTICE_VARIABLES: [&str; 4] = ["old_name", "new_link", "version", "reason"];
+/// What the templates of `[messages]` may use. `reason` is empty where none was given.
+pub const TEMPLATE_VARIABLES: [&str; 4] = ["old_name", "new_link", "version", "reason"];
 
 const DEFAULT_DATA_DIR: &str = "data";
 const DEFAULT_LOG: &str = "info";
@@ -44,8 +44,13 @@ const DEFAULT_READ_LEVEL: i64 = 0;
 const DEFAULT_TOMBSTONE_LEVEL: i64 = 150;
 const DEFAULT_CONCURRENCY: u8 = 4;
 const DEFAULT_DURATION: Duration = Duration::from_hours(1);
+/// Moderation bots, and the accounts that bridges make.
+const DEFAULT_BOTS: [&str; 3] = ["@draupnir:*", "@mjolnir:*", "@_*:*"];
 const DEFAULT_NOTICE: &str = "This room has been replaced. Please go on in the new one: \
     {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}";
+
+const DEFAULT_TOMBSTONE: &str = "This room has been replaced";
+const DEFAULT_INVITE: &str = "{{ old_name }} has moved to a new room";
 
 /// Jobs at the same time: more would only wait for the same rate limit.
 const CONCURRENCY: std::ops::RangeInclusive<u8> = 1..=16;
@@ -134,11 +139,15 @@ pub struct UpgradeSettings {
     /// Version of new rooms.
     pub version: RoomVersionId,
     /// How they come to be.
-    pub method: Method,
+    pub method: MethodChoice,
     /// Their creators, beside the bot.
     pub additional_creators: Vec<OwnedUserId>,
     /// What becomes of closed join rules.
     pub join_rule: JoinRulePolicy,
+    /// Who is invited to the new room.
+    pub invite: InvitePolicy,
+    /// User ids, with `*` for any characters and `?` for any one, of bots: invited first.
+    pub bots: Vec<String>,
     /// What becomes of the old room's place in its spaces.
     pub old_child_link: OldChildLink,
     /// Power level needed to upgrade the new room again, from version 12 on.
@@ -151,30 +160,16 @@ pub struct UpgradeSettings {
     pub plan_expires: Duration,
 }
 
-/// What becomes of closed join rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JoinRulePolicy {
-    /// Members of the old room can join the new one (MSC3325).
-    Restricted,
-    /// As in the old room.
-    Keep,
-}
-
-/// What becomes of the old room's place in its spaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OldChildLink {
-    /// The new room takes it.
-    Remove,
-    /// Both are in the space.
-    Keep,
-}
-
 /// Texts for members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Messages {
-    /// minijinja template of the notice in the old room; uses only [`NOTICE_VARIABLES`], and has been
+    /// minijinja template of the notice in the old room; uses only [`TEMPLATE_VARIABLES`], and has been
     /// rendered once to see that it can be.
     pub notice: String,
+    /// The same for the body of the tombstone, which clients show where the room ends.
+    pub tombstone: String,
+    /// The same for the reason that an invitation to the new room gives.
+    pub invite: String,
 }
 
 /// Something to say about a key.
@@ -465,8 +460,15 @@ fn read_upgrade(mut section: Section, findings: &mut Vec<Finding>) -> UpgradeSet
             .parsed("version", values::version)
             .unwrap_or(RoomVersionId::V12),
         method: section
-            .choice("method", &[("server", Method::Server)])
-            .unwrap_or(Method::Server),
+            .choice(
+                "method",
+                &[
+                    ("auto", MethodChoice::Auto),
+                    ("server", MethodChoice::Server),
+                    ("staged", MethodChoice::Staged),
+                ],
+            )
+            .unwrap_or(MethodChoice::Auto),
         additional_creators: section
             .parsed_list("additional_creators", values::user)
             .unwrap_or_default(),
@@ -479,6 +481,19 @@ fn read_upgrade(mut section: Section, findings: &mut Vec<Finding>) -> UpgradeSet
                 ],
             )
             .unwrap_or(JoinRulePolicy::Restricted),
+        invite: section
+            .choice(
+                "invite",
+                &[
+                    ("auto", InvitePolicy::Auto),
+                    ("all", InvitePolicy::All),
+                    ("none", InvitePolicy::None),
+                ],
+            )
+            .unwrap_or_default(),
+        bots: section
+            .parsed_list("bots", values::user_pattern)
+            .unwrap_or_else(|| DEFAULT_BOTS.map(ToOwned::to_owned).into()),
         old_child_link: section
             .choice(
                 "old_child_link",
@@ -510,7 +525,14 @@ fn read_messages(
     findings: &mut Vec<Finding>,
     warnings: &mut Vec<Finding>,
 ) -> Messages {
-    let template = |text: &str| values::template(text, &NOTICE_VARIABLES);
+    let template = |text: &str| values::template(text, &TEMPLATE_VARIABLES);
+    let mut other = |key: &'static str, default: &str| {
+        section
+            .parsed(key, template)
+            .map_or_else(|| default.to_owned(), |(text, _)| text)
+    };
+    let tombstone = other("tombstone", DEFAULT_TOMBSTONE);
+    let invite = other("invite", DEFAULT_INVITE);
     let notice = section.parsed("notice", template).map_or_else(
         || DEFAULT_NOTICE.to_owned(),
         |(notice, used)| {
@@ -525,7 +547,11 @@ fn read_messages(
         },
     );
     findings.extend(section.finish());
-    Messages { notice }
+    Messages {
+        notice,
+        tombstone,
+        invite,
+    }
 }
 
 #[cfg(test)]

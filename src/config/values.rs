@@ -93,6 +93,20 @@ pub(super) fn user(text: &str) -> Result<OwnedUserId, String> {
         })
 }
 
+/// A user id in which `*` stands for any characters and `?` for any one.
+pub(super) fn user_pattern(text: &str) -> Result<String, String> {
+    let is_sound = text.starts_with('@')
+        && text.contains(':')
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    if is_sound {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{} is no pattern of user ids; write `\"@draupnir:*\"`, where `*` stands for anything",
+        shown(text)
+    ))
+}
+
 /// A room id or alias. Ids have no server from room version 12 on.
 pub(super) fn room(text: &str) -> Result<OwnedRoomOrAliasId, String> {
     let is_sound = |id: &OwnedRoomOrAliasId| {

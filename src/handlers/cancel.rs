@@ -11,7 +11,7 @@ pub(super) fn run(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>,
         return Ok(call.refuse(answer::no_such_job(id)));
     };
     let possible = match state.phase {
-        Phase::Planning | Phase::Planned => true,
+        Phase::Planning | Phase::Planned | Phase::InReview => true,
         Phase::Running => state.can_turn_back(),
         _ => false,
     };

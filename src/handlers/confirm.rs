@@ -2,7 +2,7 @@
 
 use super::{Call, Desk, HandleError};
 use crate::command::Need;
-use crate::job::{Entry, Phase};
+use crate::job::{Action, Entry, Phase};
 use crate::message::{answer, emoji};
 use crate::model::{Confirmation, JobId};
 use crate::store::Write;
@@ -31,14 +31,18 @@ pub(super) async fn run(
         return Ok(call.refuse(answer::denied(denial)));
     }
     let current = match &state.plan {
-        Some(current) if state.phase == Phase::Planned => current,
+        Some(current) if matches!(state.phase, Phase::Planned | Phase::InReview) => current,
         _ => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),
     };
     let is_shown = match &plan {
         Plan::Current => true,
         Plan::Shown(hash) => *hash == current.hash,
     };
-    if !is_shown || current.expires_at <= desk.clock.now() {
+    let is_late = matches!(
+        state.next_action(),
+        Action::AwaitConfirmation(until) if until <= desk.clock.now()
+    );
+    if !is_shown || is_late {
         return Ok(call.refuse(answer::wrong_moment(id, Phase::Expired)));
     }
     if job.request.confirmation == Confirmation::PlanOnly {

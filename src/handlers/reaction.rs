@@ -3,7 +3,7 @@
 use ruma::EventId;
 
 use super::{Call, Desk, HandleError, cancel, confirm};
-use crate::job::Job;
+use crate::job::{Job, Phase};
 use crate::message::emoji;
 use crate::store::{StoreError, Write};
 
@@ -27,10 +27,14 @@ pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Mea
     let Some(post) = desk.store.post_of_event(to)? else {
         return Ok(None);
     };
-    let Some((command, hash)) = post
-        .strip_prefix("plan:")
-        .and_then(|rest| rest.rsplit_once(':'))
+    let questions = [("plan:", Phase::Planned), ("review:", Phase::InReview)];
+    let Some((rest, asked_in)) = questions
+        .iter()
+        .find_map(|(question, phase)| Some((post.strip_prefix(question)?, *phase)))
     else {
+        return Ok(None);
+    };
+    let Some((command, hash)) = rest.rsplit_once(':') else {
         return Ok(None);
     };
     let Ok(command) = <&EventId>::try_from(command) else {
@@ -39,6 +43,11 @@ pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Mea
     let Some(job) = desk.store.job_of_command(command)? else {
         return Ok(None);
     };
+    // A person without the power to decide may still like a plan: no answer to a reaction is
+    // needed where there is nothing to decide any more.
+    if job.state().map(|state| state.phase) != Ok(asked_in) {
+        return Ok(None);
+    }
     let job = Box::new(job);
     Ok(Some(if key == emoji::YES {
         Meaning::Yes(job, hash.to_owned())
@@ -53,15 +62,6 @@ pub(super) async fn run(
     meaning: Meaning,
 ) -> Result<Vec<Write>, HandleError> {
     let (Meaning::Yes(job, _) | Meaning::No(job)) = &meaning;
-    // A person without the power to decide may still like a plan: no answer to a reaction is
-    // needed where there is nothing to decide any more.
-    let open = matches!(
-        job.state().map(|state| state.phase),
-        Ok(crate::job::Phase::Planned | crate::job::Phase::Planning)
-    );
-    if !open {
-        return Ok(vec![]);
-    }
     let id = job.id;
     match meaning {
         Meaning::Yes(_, hash) => confirm::run(desk, call, id, confirm::Plan::Shown(hash)).await,

@@ -72,7 +72,7 @@ pub enum StepEvent {
         /// When.
         at: Timestamp,
     },
-    /// That request was refused, and the rooms show that it changed nothing.
+    /// That request changed nothing, as the rooms show; or what it made was taken back.
     Undone,
     /// It is done.
     Succeeded {
@@ -85,12 +85,24 @@ pub enum StepEvent {
         until: Timestamp,
         /// Why.
         reason: WaitReason,
+        /// How far it got.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<Progress>,
     },
     /// It cannot go on by itself.
     Failed {
         /// Why, in words for people.
         problem: String,
     },
+}
+
+/// How much of a step is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Changes made.
+    pub done: usize,
+    /// Changes to make, those made included.
+    pub all: usize,
 }
 
 /// Why a step waits.
@@ -123,6 +135,10 @@ pub enum Phase {
     Planned,
     /// At work.
     Running,
+    /// The new room is shown to the moderators; nothing leads there yet.
+    InReview,
+    /// What was made is being taken back; the old room is as it was.
+    Unwinding,
     /// After the switch, and cannot go on by itself.
     Stuck,
     /// Finished; there may be to-dos.
@@ -145,6 +161,8 @@ impl Phase {
             Self::Planning => "planning",
             Self::Planned => "planned",
             Self::Running => "running",
+            Self::InReview => "in_review",
+            Self::Unwinding => "unwinding",
             Self::Stuck => "stuck",
             Self::Done => "done",
             Self::Closed => "closed",
@@ -159,7 +177,12 @@ impl Phase {
     pub fn is_end(self) -> bool {
         !matches!(
             self,
-            Self::Planning | Self::Planned | Self::Running | Self::Stuck
+            Self::Planning
+                | Self::Planned
+                | Self::Running
+                | Self::InReview
+                | Self::Unwinding
+                | Self::Stuck
         )
     }
 }
@@ -177,10 +200,14 @@ pub struct State {
     pub outputs: BTreeMap<Step, Output>,
     /// The step begun and not finished.
     pub started: Option<Step>,
-    /// Whether the request that must not be repeated may have left.
-    pub called: Called,
+    /// When the requests that must not be repeated blindly were about to leave, by their step.
+    called: BTreeMap<Step, Timestamp>,
+    /// How the job ends once what it made is taken back.
+    ending: Option<Phase>,
     /// Until when the current step waits, and why.
     pub waiting: Option<(Timestamp, WaitReason)>,
+    /// How far the current step got when it began to wait.
+    pub progress: Option<Progress>,
     /// Tries of the current step that failed in a way that may pass.
     pub attempts: u32,
     /// Waits of the current step, for whatever reason.
@@ -191,7 +218,16 @@ pub struct State {
     pub problem: Option<String>,
 }
 
-/// Whether `/upgrade` was, or may have been, called by this job.
+/// Whether a job does its steps or takes back what they made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// It does them.
+    Forward,
+    /// It takes back.
+    Back,
+}
+
+/// Whether a step sent, or may have sent, its one request that must not be repeated blindly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Called {
     /// Certainly not.
@@ -205,7 +241,9 @@ pub enum Called {
 pub enum Action {
     /// Run this step now.
     Run(Step),
-    /// Run this step at that time.
+    /// Take back what this step made, now.
+    Undo(Step),
+    /// Run this step, or take it back, at that time.
     Wait(Step, Timestamp),
     /// Somebody has to confirm by that time.
     AwaitConfirmation(Timestamp),
@@ -233,8 +271,10 @@ impl Default for State {
             confirmed_by: None,
             outputs: BTreeMap::new(),
             started: None,
-            called: Called::Never,
+            called: BTreeMap::new(),
+            ending: None,
             waiting: None,
+            progress: None,
             attempts: 0,
             waits: 0,
             recheck: None,
@@ -263,23 +303,30 @@ impl State {
         });
         match (self.phase, entry) {
             (Phase::Planning, Entry::Planned { plan }) => self.planned(plan),
-            (Phase::Running, Entry::Planned { plan }) if self.can_turn_back() => self.planned(plan),
-            (Phase::Planned, Entry::Confirmed { by, hash }) => {
+            (Phase::Running, Entry::Planned { plan })
+                if self.can_turn_back() && !self.may_have_made_a_room() =>
+            {
+                self.planned(plan);
+            }
+            (Phase::Planned | Phase::InReview, Entry::Confirmed { by, hash }) => {
                 if self.plan.as_ref().is_none_or(|plan| plan.hash != *hash) {
                     return illegal;
+                }
+                if self.phase == Phase::InReview {
+                    // The old room went on while the new one was looked at.
+                    self.outputs.remove(&Step::Snapshot);
+                    self.outputs.remove(&Step::Populate);
                 }
                 self.phase = Phase::Running;
                 self.confirmed_by = Some(by.clone());
             }
-            (Phase::Planning | Phase::Planned, Entry::Cancelled { .. }) => {
-                self.end(Phase::Cancelled);
-            }
-            (Phase::Running, Entry::Cancelled { .. }) if self.can_turn_back() => {
-                self.end(Phase::Cancelled);
-            }
-            (Phase::Planned, Entry::Expired)
+            (
+                Phase::Planning | Phase::Planned | Phase::Running | Phase::InReview,
+                Entry::Cancelled { .. },
+            ) if self.can_turn_back() => self.turn_back(Phase::Cancelled),
+            (Phase::Planned | Phase::InReview, Entry::Expired)
             | (Phase::Planning | Phase::Planned, Entry::Superseded) => {
-                self.end(Phase::Expired);
+                self.turn_back(Phase::Expired);
             }
             (Phase::Planned, Entry::Closed) => self.end(Phase::Closed),
             (Phase::Stuck, Entry::Retried { .. }) => {
@@ -293,6 +340,11 @@ impl State {
                 if self.current() == Some(*step) =>
             {
                 if self.step(*step, event).is_err() {
+                    return illegal;
+                }
+            }
+            (Phase::Unwinding, Entry::Step { step, event }) if self.current() == Some(*step) => {
+                if self.undo(*step, event).is_err() {
                     return illegal;
                 }
             }
@@ -336,8 +388,58 @@ impl State {
 
     fn end(&mut self, phase: Phase) {
         self.phase = phase;
+        self.rest();
+    }
+
+    /// Nothing is begun and nothing waited for.
+    fn rest(&mut self) {
         self.started = None;
         self.waiting = None;
+        self.progress = None;
+        self.attempts = 0;
+        self.waits = 0;
+    }
+
+    /// Ends, after what was made is taken back (P6).
+    fn turn_back(&mut self, end: Phase) {
+        if self.may_have_made_a_room() {
+            self.ending = Some(end);
+            self.end(Phase::Unwinding);
+        } else {
+            self.end(end);
+        }
+    }
+
+    fn undo(&mut self, step: Step, event: &StepEvent) -> Result<(), ()> {
+        match event {
+            StepEvent::Started => {
+                self.started = Some(step);
+                self.waiting = None;
+            }
+            StepEvent::Waiting { until, reason, .. } => self.wait(*until, reason, None),
+            StepEvent::Undone => {
+                self.outputs.remove(&step);
+                self.called.remove(&step);
+                self.end(self.ending.unwrap_or(Phase::Failed));
+            }
+            // What cannot be taken back is said, and the job ends all the same.
+            StepEvent::Failed { problem } => {
+                let before = self.problem.take().map(|before| before + " ");
+                self.problem = Some(before.unwrap_or_default() + problem.as_str());
+                self.end(self.ending.unwrap_or(Phase::Failed));
+            }
+            StepEvent::Called { .. } | StepEvent::Succeeded { .. } => return Err(()),
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, until: Timestamp, reason: &WaitReason, progress: Option<Progress>) {
+        if matches!(reason, WaitReason::Problem { .. }) {
+            self.attempts += 1;
+        }
+        self.waits += 1;
+        self.waiting = Some((until, reason.clone()));
+        self.progress = progress;
     }
 
     fn step(&mut self, step: Step, event: &StepEvent) -> Result<(), ()> {
@@ -346,42 +448,42 @@ impl State {
                 self.started = Some(step);
                 self.waiting = None;
             }
-            StepEvent::Called { at } if step == Step::Switch && self.started == Some(step) => {
-                self.called = Called::Perhaps(*at);
+            StepEvent::Called { at }
+                if matches!(step, Step::Create | Step::Switch) && self.started == Some(step) =>
+            {
+                self.called.insert(step, *at);
             }
-            StepEvent::Undone if self.called != Called::Never && step == Step::Switch => {
-                self.called = Called::Never;
+            StepEvent::Undone if self.called.contains_key(&step) => {
+                self.called.remove(&step);
             }
             StepEvent::Called { .. } | StepEvent::Undone => return Err(()),
             StepEvent::Succeeded { output } => {
-                if self.started != Some(step) || step == Step::Plan {
+                if self.started != Some(step) || !output.is_of(step) {
                     return Err(());
                 }
                 self.outputs.insert(step, output.clone());
-                self.started = None;
-                self.waiting = None;
-                self.attempts = 0;
-                self.waits = 0;
-                if step == Step::Verify {
-                    self.verified(output);
-                    self.end(Phase::Done);
+                self.rest();
+                match step {
+                    Step::Review => self.phase = Phase::InReview,
+                    Step::Verify => {
+                        self.verified(output);
+                        self.end(Phase::Done);
+                    }
+                    _ => {}
                 }
             }
-            StepEvent::Waiting { until, reason } => {
-                if matches!(reason, WaitReason::Problem { .. }) {
-                    self.attempts += 1;
-                }
-                self.waits += 1;
-                self.waiting = Some((*until, reason.clone()));
-            }
+            StepEvent::Waiting {
+                until,
+                reason,
+                progress,
+            } => self.wait(*until, reason, *progress),
             StepEvent::Failed { problem } => {
                 self.problem = Some(problem.clone());
-                let end = if self.can_turn_back() {
-                    Phase::Failed
+                if self.can_turn_back() {
+                    self.turn_back(Phase::Failed);
                 } else {
-                    Phase::Stuck
-                };
-                self.end(end);
+                    self.end(Phase::Stuck);
+                }
             }
         }
         Ok(())
@@ -392,17 +494,51 @@ impl State {
     /// ([`StepEvent::Undone`]) can tell that nothing happened.
     #[must_use]
     pub fn can_turn_back(&self) -> bool {
-        !self.outputs.contains_key(&Step::Switch) && self.called == Called::Never
+        !self.outputs.contains_key(&Step::Switch) && self.called(Step::Switch) == Called::Never
     }
 
-    /// The step that is to be done now.
+    /// Whether there may be a room of this job that nothing leads to.
+    fn may_have_made_a_room(&self) -> bool {
+        self.outputs.contains_key(&Step::Create) || self.called(Step::Create) != Called::Never
+    }
+
+    /// Whether a step may have sent its one request.
+    #[must_use]
+    pub fn called(&self, step: Step) -> Called {
+        self.called
+            .get(&step)
+            .map_or(Called::Never, |at| Called::Perhaps(*at))
+    }
+
+    /// The steps of this job, in order.
+    #[must_use]
+    pub fn steps(&self) -> &'static [Step] {
+        self.plan
+            .as_ref()
+            .map_or(&[], |plan| Step::of(plan.intent.method, plan.intent.review))
+    }
+
+    /// Whether it does or takes back.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        if self.phase == Phase::Unwinding {
+            Direction::Back
+        } else {
+            Direction::Forward
+        }
+    }
+
+    /// The step that is to be done now, or taken back.
     #[must_use]
     pub fn current(&self) -> Option<Step> {
         match self.phase {
             Phase::Planning => Some(Step::Plan),
-            Phase::Running | Phase::Stuck => Step::UPGRADE
-                .into_iter()
+            Phase::Running | Phase::Stuck => self
+                .steps()
+                .iter()
+                .copied()
                 .find(|step| !self.outputs.contains_key(step)),
+            Phase::Unwinding => Some(Step::Create),
             _ => None,
         }
     }
@@ -411,7 +547,7 @@ impl State {
     #[must_use]
     pub fn is_at(&self, step: Step) -> bool {
         match self.phase {
-            Phase::Planning | Phase::Running => self.current() == Some(step),
+            Phase::Planning | Phase::Running | Phase::Unwinding => self.current() == Some(step),
             Phase::Done => step == Step::Verify,
             _ => false,
         }
@@ -426,17 +562,31 @@ impl State {
         }
     }
 
+    /// The room that was made and that nothing leads to yet.
+    #[must_use]
+    pub fn staged_room(&self) -> Option<&OwnedRoomId> {
+        match self.outputs.get(&Step::Create) {
+            Some(Output::Created { new_room }) => Some(new_room),
+            _ => None,
+        }
+    }
+
     /// What is to be done next. Total: there is an answer to every state.
     #[must_use]
     pub fn next_action(&self) -> Action {
         match (self.phase, self.current(), &self.waiting, &self.plan) {
             (Phase::Planned, _, _, Some(plan)) => Action::AwaitConfirmation(plan.expires_at),
+            (Phase::InReview, ..) => match self.outputs.get(&Step::Review) {
+                Some(Output::Reviewed { until }) => Action::AwaitConfirmation(*until),
+                _ => Action::AwaitConfirmation(Timestamp::MIN),
+            },
             (Phase::Stuck, ..) => Action::AwaitRetry,
             (Phase::Done, ..) => match self.recheck {
                 Some(at) => Action::Wait(Step::Verify, at),
                 None => Action::Finished,
             },
             (_, Some(step), Some((until, _)), _) => Action::Wait(step, *until),
+            (Phase::Unwinding, Some(step), None, _) => Action::Undo(step),
             (_, Some(step), None, _) => Action::Run(step),
             (_, None, ..) => Action::Finished,
         }

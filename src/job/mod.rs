@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Confirmation, JobId, RoomRef, UpgradeOptions};
+use crate::model::{Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions};
 use crate::room::diff::{Change, Obstacle};
 
 /// What was asked for, and where. Stored with the job, never changed.
@@ -69,37 +69,71 @@ pub enum Step {
     Plan,
     /// Reads the old room again, whole, and stores it.
     Snapshot,
+    /// Makes the new room; nobody can enter it yet.
+    Create,
+    /// Completes it while nobody is in it.
+    Populate,
+    /// Shows it to the moderators, who decide.
+    Review,
     /// The point of no return.
     Switch,
-    /// Mends what the server left out of the new room.
+    /// Mends what is still missing in the new room.
     Complete,
+    /// Pinned messages of the old room, posted again in the new one.
+    Pins,
     /// Addresses.
     Aliases,
     /// The published listing.
     Directory,
-    /// Links of spaces, and join rules of other rooms that named the old one.
+    /// Links between spaces and their rooms.
     Spaces,
+    /// Join rules of other rooms that let in members of the old one.
+    Access,
     /// Closes the old room.
     Lock,
+    /// Bots, creators, and members who cannot enter by themselves.
+    Invite,
     /// The linked message in the old room.
     Notice,
     /// Compares everything once more.
     Verify,
 }
 
+/// What follows the switch, whatever the method: the rest of a list of steps.
+macro_rules! steps {
+    ($($first:ident),+) => {
+        [
+            $(Step::$first,)+
+            Step::Complete,
+            Step::Pins,
+            Step::Aliases,
+            Step::Directory,
+            Step::Spaces,
+            Step::Access,
+            Step::Lock,
+            Step::Invite,
+            Step::Notice,
+            Step::Verify,
+        ]
+    };
+}
+
+const SERVER: [Step; 12] = steps!(Snapshot, Switch);
+const STAGED: [Step; 14] = steps!(Snapshot, Create, Populate, Switch);
+const STAGED_AND_REVIEWED: [Step; 15] = steps!(Snapshot, Create, Populate, Review, Switch);
+
 impl Step {
-    /// Steps after the confirmation, in order.
-    pub const UPGRADE: [Self; 9] = [
-        Self::Snapshot,
-        Self::Switch,
-        Self::Complete,
-        Self::Aliases,
-        Self::Directory,
-        Self::Spaces,
-        Self::Lock,
-        Self::Notice,
-        Self::Verify,
-    ];
+    /// Steps after the confirmation, in order. The tombstone stands before any invitation: remote
+    /// servers move their users' settings on the first join only if it already names the new room.
+    /// Source: Synapse, `handlers/federation.py`, unverified predecessors.
+    #[must_use]
+    pub fn of(method: Method, review: Review) -> &'static [Self] {
+        match (method, review) {
+            (Method::Staged, Review::Wanted) => &STAGED_AND_REVIEWED,
+            (Method::Staged, Review::Skip) => &STAGED,
+            (Method::Server | Method::Adopt, _) => &SERVER,
+        }
+    }
 
     /// The name as it stands in the log and in texts.
     #[must_use]
@@ -107,12 +141,18 @@ impl Step {
         match self {
             Self::Plan => "plan",
             Self::Snapshot => "snapshot",
+            Self::Create => "create",
+            Self::Populate => "populate",
+            Self::Review => "review",
             Self::Switch => "switch",
             Self::Complete => "complete",
+            Self::Pins => "pins",
             Self::Aliases => "aliases",
             Self::Directory => "directory",
             Self::Spaces => "spaces",
+            Self::Access => "access",
             Self::Lock => "lock",
+            Self::Invite => "invite",
             Self::Notice => "notice",
             Self::Verify => "verify",
         }
@@ -131,6 +171,16 @@ impl fmt::Display for Step {
 pub enum Output {
     /// Snapshot: stored beside the log.
     Stored,
+    /// Create: the room that is to replace the old one.
+    Created {
+        /// Its id.
+        new_room: OwnedRoomId,
+    },
+    /// Review: the new room was shown, and waits for a yes.
+    Reviewed {
+        /// Until when.
+        until: Timestamp,
+    },
     /// Switch: the room that replaces the old one.
     Switched {
         /// Its id.
@@ -142,6 +192,13 @@ pub enum Output {
         made: usize,
         /// Changes the server refused.
         refused: Vec<Refusal>,
+    },
+    /// Pins: the messages as they stand in the new room.
+    Pinned {
+        /// How many were posted again.
+        count: usize,
+        /// How many could not be read any more.
+        lost: usize,
     },
     /// The message in the old room.
     Noticed {
@@ -157,6 +214,33 @@ pub enum Output {
         /// When to look again whether people have done it.
         recheck_at: Option<Timestamp>,
     },
+}
+
+impl Output {
+    /// Whether a step leaves this.
+    #[must_use]
+    pub fn is_of(&self, step: Step) -> bool {
+        match self {
+            Self::Stored => step == Step::Snapshot,
+            Self::Created { .. } => step == Step::Create,
+            Self::Reviewed { .. } => step == Step::Review,
+            Self::Switched { .. } => step == Step::Switch,
+            Self::Pinned { .. } => step == Step::Pins,
+            Self::Noticed { .. } => step == Step::Notice,
+            Self::Verified { .. } => step == Step::Verify,
+            Self::Closed { .. } => matches!(
+                step,
+                Step::Populate
+                    | Step::Complete
+                    | Step::Aliases
+                    | Step::Directory
+                    | Step::Spaces
+                    | Step::Access
+                    | Step::Lock
+                    | Step::Invite
+            ),
+        }
+    }
 }
 
 /// A change that the homeserver refused, in its words.

@@ -53,7 +53,7 @@ impl Plan {
 /// How much there is in a room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// People (and bots) in the room.
+    /// Who is in the room, without the bot itself.
     pub members: usize,
     /// Their servers.
     pub servers: usize,
@@ -63,6 +63,9 @@ pub struct Counts {
     pub state: usize,
     /// Addresses on the bot's server.
     pub aliases: usize,
+    /// Pinned messages.
+    #[serde(default)]
+    pub pins: usize,
     /// Spaces with the room in it.
     pub spaces: usize,
 }

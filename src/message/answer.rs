@@ -83,6 +83,12 @@ pub fn wrong_moment(id: JobId, phase: Phase) -> Text {
                 "#{id} is at work, and past the point where it could be taken back. See `!upgrade status {id}`."
             )
         }
+        Phase::InReview => {
+            format!("#{id} shows you the new room and waits for a yes: `!upgrade confirm {id}`.")
+        }
+        Phase::Unwinding => {
+            format!("#{id} is taking back what it made. See `!upgrade status {id}`.")
+        }
         Phase::Stuck => format!("#{id} is stuck; `!upgrade retry {id}` makes it go on."),
         Phase::Done => format!("#{id} is done. An upgrade cannot be undone."),
         Phase::Closed => {
@@ -163,6 +169,8 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Planning => "being planned",
         Phase::Planned => "waits for a yes",
         Phase::Running => "at work",
+        Phase::InReview => "waits for a yes to the new room",
+        Phase::Unwinding => "being taken back",
         Phase::Stuck => "stuck",
         Phase::Done => "done",
         Phase::Closed => "plan only",

@@ -115,6 +115,13 @@ impl Doc {
     /// A paragraph.
     #[must_use]
     pub fn line(mut self, spans: &[Span]) -> Self {
+        // An empty piece (a problem that there is none of) makes no empty line.
+        if spans
+            .iter()
+            .all(|span| matches!(span, Span::Text(text) if text.is_empty()))
+        {
+            return self;
+        }
         self.close_list();
         self.break_plain();
         self.html.push_str("<p>");

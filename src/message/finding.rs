@@ -4,7 +4,9 @@ use ruma::UserId;
 
 use super::count;
 use super::doc::{Span, own, person, shortened};
-use crate::room::finding::{Deed, Finding, Holder, LeftBehind};
+use crate::model::Method;
+use crate::room::finding::{Deed, FalseWhy, Finding, Holder, LeftBehind};
+use crate::room::method::Reason;
 use crate::room::power::Power;
 
 /// How many places in power levels are named.
@@ -49,6 +51,7 @@ fn deed(deed: &Deed) -> &'static str {
         Deed::SendTombstone => "upgrade it",
         Deed::ChangePowerLevels => "close it to new messages",
         Deed::EditSpace => "change its list of rooms",
+        Deed::EditParent => "change which space it names",
         Deed::EditJoinRules => "change who can join it",
         Deed::ChangeAliases => "change its addresses",
         Deed::SendState { .. } => "change its settings",
@@ -72,9 +75,63 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
                 spans.push(text("; it leads to "));
                 spans.push(Span::Code(room.to_string()));
             }
-            spans.push(text("."));
+            spans.push(text(". "));
+            spans.extend(own(
+                "`!upgrade adopt` with this room finishes what is missing.",
+            ));
             spans
         }
+        Finding::NotUpgraded => own(
+            "Nobody has upgraded this room yet, so there is nothing to finish. Without `adopt`, I \
+             upgrade it.",
+        ),
+        Finding::FalseSuccessor { room, by, why } => {
+            let mut spans = vec![person(by), text(" marked this room as replaced, but ")];
+            if let Some(room) = room {
+                spans.push(text("by "));
+                spans.push(Span::Code(room.to_string()));
+                spans.push(text(", and "));
+            }
+            spans.extend(match why {
+                FalseWhy::NoRoom => own("without naming a new room."),
+                FalseWhy::Itself => own("that is the room itself."),
+                FalseWhy::CannotEnter => {
+                    let mut spans = own("I am not in that room and cannot join it. If it is the right one, invite me there: ");
+                    spans.push(Span::Code(format!("/invite {bot}")));
+                    spans
+                }
+                FalseWhy::NotPredecessor => own(
+                    "that room does not say that it replaces this one. It may be anybody's room; I \
+                     do not follow.",
+                ),
+            });
+            spans
+        }
+        Finding::FollowsAdminRoom => own(
+            "This is a room in which I take commands. I go with you: afterwards I listen in the \
+             new room, and not here any more.",
+        ),
+        Finding::MethodChosen { method, reason } => own(&chosen(*method, *reason)),
+        Finding::Invites {
+            bots,
+            creators,
+            members,
+        } => {
+            let people: Vec<_> = [
+                (*bots, "bot", "bots"),
+                (*creators, "creator", "creators"),
+                (*members, "other", "others"),
+            ]
+            .into_iter()
+            .filter(|(number, ..)| *number > 0)
+            .map(|(number, one, many)| count(number, one, many))
+            .collect();
+            own(&format!("I invite {}.", people.join(", ")))
+        }
+        Finding::LevelsDropped { places } => vec![text(format!(
+            "Permission settings that are no whole number are left out ({}).",
+            some(places)
+        ))],
         Finding::UnknownVersion { version, available } => vec![text(format!(
             "I do not know room version {}. I can do: {}.",
             shortened(version.as_str()),
@@ -127,9 +184,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
         Finding::ActiveJob { job } => own(&format!(
             "Upgrade #{job} is at work on this room. See `!upgrade status {job}`."
         )),
-        Finding::OwnAdminRoom => vec![text(
-            "This is a room in which I take commands. I do not upgrade it, as I would lose you.",
-        )],
+        Finding::OwnAdminRoom => own(
+            "This is a room in which I take commands. If you mean it, send the command again with \
+             `--yes-this-room`; I go with you to the new one.",
+        ),
         Finding::NoSuchUser { user } => vec![
             text("The user "),
             person(user),
@@ -161,10 +219,6 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             }));
             spans
         }
-        Finding::PinsStay { count: pins } => vec![text(format!(
-            "{} in the old room.",
-            count(*pins, "pinned message stays", "pinned messages stay")
-        ))],
         Finding::CannotEdit {
             label,
             deed: what,
@@ -230,6 +284,31 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "This is a space; its list of {} comes along.",
             count(*rooms, "room", "rooms")
         ))],
+    }
+}
+
+/// How the new room comes to be, and why so, in one sentence.
+fn chosen(method: Method, reason: Reason) -> String {
+    let why = match reason {
+        Reason::Asked => "as you asked".to_owned(),
+        Reason::Review => "so that you can look at it first".to_owned(),
+        Reason::CreatorsTakeBack => {
+            "as the server would leave everybody without power in that version".to_owned()
+        }
+        Reason::ServerWouldFail => {
+            "as the server's own upgrade fails at the permissions of this room".to_owned()
+        }
+        Reason::KeepsSettings { people } => format!(
+            "as this keeps favourites and notification settings of {} on this server",
+            count(people, "person", "people")
+        ),
+        Reason::NobodyLocal => "as nobody else on this server is in it".to_owned(),
+        Reason::OtherServer => "as this is the safest way on this server".to_owned(),
+    };
+    match method {
+        Method::Server => format!("The server makes the new room (`server`), {why}."),
+        Method::Staged => format!("I make the new room myself (`staged`), {why}."),
+        Method::Adopt => "Somebody else made the new room.".to_owned(),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Every text a person reads. Pure: data in, both forms of a text out.
 //!
 //! `plan`, `progress`, `report` and `answer` each hold the texts of one moment; `finding` and `todo`
-//! are sentences they share. Texts that people may change are templates (`notice`). Left out: when
+//! are sentences they share. Texts that people may change are templates (`member`). Left out: when
 //! a text is sent, and where.
 
 pub mod answer;
 pub mod doc;
 mod finding;
-pub mod notice;
+pub mod member;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod review;
 mod todo;
 
 use std::time::Duration;

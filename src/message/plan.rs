@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::doc::{Doc, Span, own, room};
 use super::{count, duration, finding, until};
 use crate::job::Plan;
-use crate::model::{Confirmation, JobId, Text};
+use crate::model::{Confirmation, JobId, Method, Review, Text};
 use crate::room::finding::Weight;
 
 /// Findings of one weight that are listed; the rest is counted.
@@ -34,7 +34,11 @@ pub fn plan(
     if occasion == Occasion::RoomChanged {
         doc = doc.say("The room changed after the plan was confirmed. Nothing was done. Here is the new plan:");
     }
-    let mut title = vec![Span::Bold(format!("Plan #{id}: upgrade "))];
+    let deed = match plan.intent.method {
+        Method::Adopt => "finish the upgrade of",
+        Method::Server | Method::Staged => "upgrade",
+    };
+    let mut title = vec![Span::Bold(format!("Plan #{id}: {deed} "))];
     title.extend(room(&plan.label, &plan.old_room, &[]));
     title.push(Span::Text(match &plan.from {
         Some(from) => format!(" from version {from} to {}", plan.intent.version),
@@ -97,21 +101,53 @@ pub fn plan(
 
 fn outline(plan: &Plan) -> Vec<String> {
     let counts = &plan.counts;
-    let mut lines = vec![format!(
-        "The server makes the new room and points the old one to it. {} on {} will see a link to \
-         follow; nobody is moved automatically.",
+    let mut content = count(counts.state, "setting", "settings");
+    for (number, one, many) in [
+        (counts.bans, "ban", "bans"),
+        (counts.pins, "pinned message", "pinned messages"),
+    ] {
+        if number > 0 {
+            content = format!("{content}, {}", count(number, one, many));
+        }
+    }
+    let people = format!(
+        "{} on {}",
         count(counts.members, "member", "members"),
         count(counts.servers, "server", "servers")
-    )];
-    lines.push(format!(
-        "I compare the new room with the old one and add what the server left out ({}{}).",
-        count(counts.state, "setting", "settings"),
-        if counts.bans > 0 {
-            format!(", {}", count(counts.bans, "ban", "bans"))
-        } else {
-            String::new()
+    );
+    let mut lines = match (plan.intent.method, plan.intent.review) {
+        (Method::Server, _) => vec![
+            format!(
+                "The server makes the new room and points the old one to it. {people} will see a \
+                 link to follow; nobody is moved automatically."
+            ),
+            format!(
+                "I compare the new room with the old one and add what the server left out \
+                 ({content})."
+            ),
+        ],
+        (Method::Staged, review) => {
+            let mut lines = vec![format!(
+                "I make the new room, which nobody can enter yet, and complete it ({content})."
+            )];
+            if review == Review::Wanted {
+                lines.push(
+                    "I invite you there and wait until you say yes. If you say no, I take the new \
+                     room back."
+                        .to_owned(),
+                );
+            }
+            lines.push(format!(
+                "Then the old room points to it. {people} will see a link to follow; nobody is \
+                 moved automatically."
+            ));
+            lines
         }
-    ));
+        (Method::Adopt, _) => vec![format!(
+            "The new room is there already. I compare it with the old one and add what is missing \
+             ({content}); what people changed in it since stays as it is."
+        )],
+    };
     if counts.aliases > 0 {
         lines.push(format!(
             "{} to the new room.",

@@ -13,12 +13,18 @@ pub fn doing(step: Step) -> &'static str {
     match step {
         Step::Plan => "making the plan",
         Step::Snapshot => "reading the old room",
-        Step::Switch => "making the new room",
+        Step::Create => "making the new room",
+        Step::Populate => "completing the new room before anybody is in it",
+        Step::Review => "showing you the new room",
+        Step::Switch => "pointing the old room to the new one",
         Step::Complete => "completing the new room",
+        Step::Pins => "posting the pinned messages again",
         Step::Aliases => "moving the addresses",
         Step::Directory => "moving the listing in the directory",
         Step::Spaces => "updating the spaces",
+        Step::Access => "letting people in to other rooms as before",
         Step::Lock => "closing the old room",
+        Step::Invite => "inviting people",
         Step::Notice => "leaving a message in the old room",
         Step::Verify => "checking everything",
     }
@@ -27,11 +33,12 @@ pub fn doing(step: Step) -> &'static str {
 /// Where a job stands.
 #[must_use]
 pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
-    let done = Step::UPGRADE
+    let steps = state.steps();
+    let done = steps
         .iter()
         .filter(|step| state.outputs.contains_key(step))
         .count();
-    let all = Step::UPGRADE.len();
+    let all = steps.len();
     let label = state.plan.as_ref().map_or_else(
         || job.request.named.name.to_string(),
         |plan| plan.label.clone(),
@@ -48,9 +55,13 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
         (Phase::Running | Phase::Planning, Some(step)) => match &state.waiting {
             Some((then, reason)) if *then > now => {
                 let wait = until(*then, now);
+                let far = state.progress.map_or_else(String::new, |progress| {
+                    format!(" ({} of {})", progress.done, progress.all)
+                });
                 match reason {
                     WaitReason::RateLimit { .. } => format!(
-                        "Waiting: {}. The server asked for a pause of {wait}; I go on by myself.",
+                        "Waiting: {}{far}. The server asked for a pause of {wait}; I go on by \
+                         myself.",
                         doing(step)
                     ),
                     WaitReason::Unreachable => format!(
@@ -68,6 +79,10 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
             }
             _ => format!("Now: {}.", doing(step)),
         },
+        (Phase::InReview, _) => {
+            "The new room is ready and waits for your yes; see the message below.".to_owned()
+        }
+        (Phase::Unwinding, _) => "Taking the new room back; the old one is as it was.".to_owned(),
         (Phase::Planned, _) => "The plan waits for a yes.".to_owned(),
         (Phase::Stuck, _) => "Stuck. See the message below.".to_owned(),
         (Phase::Done, _) => "Done.".to_owned(),

@@ -49,6 +49,7 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
             ))
             .finish(),
         Phase::Cancelled => titled("Cancelled, upgrade")
+            .line(&[Span::Text(problem)])
             .say("Nothing was changed.")
             .finish(),
         Phase::Expired => titled("Expired, plan")
@@ -56,7 +57,12 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
                 "Nobody confirmed it in time, or a newer plan took its place. Nothing was changed.",
             )
             .finish(),
-        Phase::Planning | Phase::Planned | Phase::Running | Phase::Closed => return None,
+        Phase::Planning
+        | Phase::Planned
+        | Phase::Running
+        | Phase::InReview
+        | Phase::Unwinding
+        | Phase::Closed => return None,
     })
 }
 

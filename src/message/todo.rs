@@ -6,6 +6,7 @@ use super::doc::{Span, person, shortened};
 use super::finding::ask;
 use crate::job::Todo;
 use crate::room::diff::{Change, Obstacle, Side};
+use crate::room::invitation::Role;
 
 fn text(text: impl Into<String>) -> Span {
     Span::Text(text.into())
@@ -28,7 +29,14 @@ pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
             )));
             spans.extend(ask(holders, bot, *needed));
         }
-        Obstacle::OtherServer => {}
+        Obstacle::OtherServer | Obstacle::TheirMove => {}
+        Obstacle::LeadsElsewhere { room } => {
+            spans.push(text(
+                " Somebody led it to another room, which I leave as it is: ",
+            ));
+            spans.push(Span::Code(room.to_string()));
+            spans.push(text("."));
+        }
         Obstacle::Refused { message, code } => {
             spans.push(text(format!(
                 " The server refused it: {} (",
@@ -106,7 +114,15 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
             slot,
             content,
         } => {
-            let mut spans = if slot.0 == "m.space.child" && content.is_empty() {
+            let mut spans = if slot.0 == "m.space.parent" && content.is_empty() {
+                vec![text(
+                    "This room still says that it belongs to the old space: ",
+                )]
+            } else if slot.0 == "m.space.parent" {
+                vec![text(
+                    "This room does not say that it belongs to the new space: ",
+                )]
+            } else if slot.0 == "m.space.child" && content.is_empty() {
                 vec![text("The space still lists the old room: ")]
             } else if slot.0 == "m.space.child" {
                 vec![text("The space does not list the new room: ")]
@@ -117,6 +133,25 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
             spans.push(text("."));
             spans
         }
+        Change::Invite { user, .. } => vec![
+            text("Not invited to the new room: "),
+            person(user),
+            text(". Somebody in there can type "),
+            Span::Code(format!("/invite {user}")),
+            text("."),
+        ],
+        Change::Arrival { user, role } => vec![
+            text(match role {
+                Role::Bot => "This bot is invited to the new room and has not come yet: ",
+                Role::Creator => "This creator is invited to the new room and has not come yet: ",
+                Role::Member => "Invited to the new room, and not there yet: ",
+            }),
+            person(user),
+            text(match role {
+                Role::Bot => ". Whoever runs it may have to tell it about the new room.",
+                Role::Creator | Role::Member => ".",
+            }),
+        ],
         Change::Lock { .. } => vec![text("The old room is still open to messages.")],
     }
 }

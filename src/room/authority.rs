@@ -12,6 +12,7 @@ use super::finding::{Deed, Finding};
 use super::power::Allowance;
 use super::state::{Membership, RoomState, Snapshot};
 use super::target::Intent;
+use crate::model::Method;
 
 /// What keeps the bot from making a change; `None` where its power is enough.
 #[must_use]
@@ -23,7 +24,16 @@ pub fn obstacle(
 ) -> Option<Obstacle> {
     let (room, kind) = match change {
         Change::RemoteAlias { .. } => return Some(Obstacle::OtherServer),
-        Change::MoveAlias { .. } | Change::List { .. } | Change::Ban { .. } => return None,
+        Change::Arrival { .. } => return Some(Obstacle::TheirMove),
+        Change::MoveAlias {
+            now: Some(room), ..
+        } if *room != now.old.room_id => {
+            return Some(Obstacle::LeadsElsewhere { room: room.clone() });
+        }
+        Change::MoveAlias { .. }
+        | Change::List { .. }
+        | Change::Ban { .. }
+        | Change::Invite { .. } => return None,
         Change::NewState { slot, .. } => (&now.new, slot.0.as_str()),
         Change::ShowAliases {
             side: Side::New, ..
@@ -89,6 +99,7 @@ pub fn findings(
         holders,
         ..
     }) = shortage(&old.room, &intent.bot, "m.room.tombstone")
+        && intent.method != Method::Adopt
     {
         found.push(Finding::NoPower {
             what: Deed::SendTombstone,
@@ -101,7 +112,12 @@ pub fn findings(
     for change in changes {
         let deed = match change {
             Change::OtherState { slot, .. } if slot.0 == "m.space.child" => Deed::EditSpace,
+            Change::OtherState { slot, .. } if slot.0 == "m.space.parent" => Deed::EditParent,
             Change::OtherState { .. } => Deed::EditJoinRules,
+            // A room that the bot makes itself gives it all the power it needs.
+            Change::NewState { slot, .. } if intent.method == Method::Adopt => Deed::SendState {
+                kind: slot.0.clone(),
+            },
             Change::Lock { .. } => Deed::ChangePowerLevels,
             Change::ShowAliases {
                 side: Side::Old, ..
@@ -120,8 +136,10 @@ pub fn findings(
         };
         let tag = match deed {
             Deed::EditSpace => "space",
+            Deed::EditParent => "parent",
             Deed::EditJoinRules => "rules",
             Deed::ChangeAliases => "aliases",
+            Deed::SendState { .. } => "state",
             _ => "lock",
         };
         if named.insert((room.clone(), tag)) {
@@ -134,26 +152,6 @@ pub fn findings(
                 holders,
             });
         }
-    }
-    // Closing the old room: the server does it if it may, and the prediction says it did.
-    if super::power::locked(&old.room).is_some()
-        && let Some(Obstacle::Power {
-            room,
-            label,
-            needed,
-            have,
-            holders,
-        }) = shortage(&old.room, &intent.bot, "m.room.power_levels")
-    {
-        let deed = Deed::ChangePowerLevels;
-        found.push(Finding::CannotEdit {
-            room,
-            label,
-            deed,
-            needed,
-            have,
-            holders,
-        });
     }
     found
 }

@@ -6,11 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::finding::Holder;
+use super::invitation::{Guest, Role};
+use super::join_rules::JOIN_RULES;
+use super::power::POWER_LEVELS;
 use super::state::{Content, Listing, RoomState, Slot};
 use super::target::{Target, is_link, slot, via_of};
 
@@ -27,6 +30,9 @@ pub struct Observed {
     pub old_listing: Listing,
     /// Whether the directory lists the new room.
     pub new_listing: Listing,
+    /// When the old room was closed, if that was not the bot's doing; milliseconds since the
+    /// epoch, 0 otherwise. What others set in the new room after it is their decision, and stays.
+    pub since: u64,
     /// State of other rooms, as far as the target speaks of it. Empty content: no such event.
     pub others: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>>,
 }
@@ -86,6 +92,20 @@ pub enum Change {
         /// Wanted content.
         content: Content,
     },
+    /// Somebody is to be invited to the new room.
+    Invite {
+        /// Who.
+        user: OwnedUserId,
+        /// As what.
+        role: Role,
+    },
+    /// Somebody was invited to the new room who is needed there, and has not come yet.
+    Arrival {
+        /// Who.
+        user: OwnedUserId,
+        /// As what.
+        role: Role,
+    },
     /// The old room is to be closed: content of its power levels.
     Lock {
         /// Wanted content.
@@ -113,10 +133,14 @@ pub enum Part {
     Aliases,
     /// The directory.
     Directory,
-    /// Spaces and join rules of other rooms.
+    /// Links between spaces and their rooms.
     Spaces,
+    /// Join rules of other rooms.
+    Access,
     /// Power levels of the old room.
     Lock,
+    /// Invitations.
+    Invite,
 }
 
 /// Why the bot cannot make a change.
@@ -138,6 +162,13 @@ pub enum Obstacle {
     },
     /// It is on another server.
     OtherServer,
+    /// Somebody led it to a third room.
+    LeadsElsewhere {
+        /// Which.
+        room: OwnedRoomId,
+    },
+    /// Only they can come.
+    TheirMove,
     /// The server said no.
     Refused {
         /// Matrix error code.
@@ -147,6 +178,19 @@ pub enum Obstacle {
     },
     /// It was sent and accepted, and still reads otherwise.
     DidNotTake,
+}
+
+impl Part {
+    /// All of them, in the order in which they are closed.
+    pub const ALL: [Self; 7] = [
+        Self::Complete,
+        Self::Aliases,
+        Self::Directory,
+        Self::Spaces,
+        Self::Access,
+        Self::Lock,
+        Self::Invite,
+    ];
 }
 
 impl Change {
@@ -159,8 +203,10 @@ impl Change {
                 Part::Aliases
             }
             Self::List { .. } => Part::Directory,
+            Self::OtherState { slot, .. } if slot.0 == JOIN_RULES => Part::Access,
             Self::OtherState { .. } => Part::Spaces,
             Self::Lock { .. } => Part::Lock,
+            Self::Invite { .. } | Self::Arrival { .. } => Part::Invite,
         }
     }
 
@@ -169,15 +215,49 @@ impl Change {
     pub fn requests(&self) -> usize {
         match self {
             Self::MoveAlias { now: Some(_), .. } => 2,
-            Self::RemoteAlias { .. } => 0,
+            Self::RemoteAlias { .. } | Self::Arrival { .. } => 0,
             _ => 1,
         }
     }
 
-    /// Whether only people on another server can make it.
+    /// Whether it is for people to make: the bot does not even try.
     #[must_use]
-    pub fn is_remote(&self) -> bool {
-        matches!(self, Self::RemoteAlias { .. })
+    pub fn is_for_people(&self, old_room: &RoomId) -> bool {
+        match self {
+            Self::RemoteAlias { .. } | Self::Arrival { .. } => true,
+            // Somebody led the address elsewhere on purpose.
+            Self::MoveAlias { now, .. } => now.as_ref().is_some_and(|room| room != old_room),
+            _ => false,
+        }
+    }
+
+    /// Whether both are about the same thing, though it may be wanted otherwise now.
+    #[must_use]
+    pub fn is_about_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NewState { slot: a, .. }, Self::NewState { slot: b, .. }) => a == b,
+            (Self::Ban { user: a, .. }, Self::Ban { user: b, .. })
+            | (
+                Self::Invite { user: a, .. } | Self::Arrival { user: a, .. },
+                Self::Invite { user: b, .. } | Self::Arrival { user: b, .. },
+            ) => a == b,
+            (
+                Self::MoveAlias { alias: a, .. } | Self::RemoteAlias { alias: a, .. },
+                Self::MoveAlias { alias: b, .. } | Self::RemoteAlias { alias: b, .. },
+            ) => a == b,
+            (Self::ShowAliases { side: a, .. }, Self::ShowAliases { side: b, .. })
+            | (Self::List { side: a, .. }, Self::List { side: b, .. }) => a == b,
+            (
+                Self::OtherState {
+                    room: a, slot: c, ..
+                },
+                Self::OtherState {
+                    room: b, slot: d, ..
+                },
+            ) => a == b && c == d,
+            (Self::Lock { .. }, Self::Lock { .. }) => true,
+            _ => false,
+        }
     }
 }
 
@@ -198,7 +278,13 @@ impl Observed {
                 self.aliases
                     .insert(alias.clone(), Some(self.new.room_id.clone()));
             }
-            Change::RemoteAlias { .. } => {}
+            Change::RemoteAlias { .. } | Change::Arrival { .. } => {}
+            Change::Invite { user, .. } => {
+                let mut invite = Content::new();
+                invite.insert("membership".to_owned(), json!("invite"));
+                self.new
+                    .put(slot("m.room.member", user.as_str()), bot, invite);
+            }
             Change::ShowAliases { side, content } => {
                 let room = match side {
                     Side::Old => &mut self.old,
@@ -241,13 +327,23 @@ impl Observed {
 pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     let mut changes = Vec::new();
 
-    // Power first: what follows may need it.
-    let levels_first = |slot: &&Slot| u8::from(slot.0 != "m.room.power_levels");
+    // Power first, as what follows may need it; but last where the bot gives up what it has.
+    let levels = slot(POWER_LEVELS, "");
+    let create = now.new.event("m.room.create", "").cloned();
+    let mut to_be = RoomState::new(now.new.room_id.clone(), create);
+    if let Some(content) = target.new_state.get(&levels) {
+        to_be.put(levels, &target.bot, content.clone());
+    }
+    let gives_up = to_be.power().power(&target.bot) < now.new.power().power(&target.bot);
     let mut slots: Vec<&Slot> = target.new_state.keys().collect();
-    slots.sort_by_key(levels_first);
+    slots.sort_by_key(|slot| match slot.0 == POWER_LEVELS {
+        true if gives_up => 2,
+        true => 0,
+        false => 1,
+    });
     for slot in slots {
         let content = &target.new_state[slot];
-        if now.new.content(&slot.0, &slot.1) != Some(content) {
+        if now.new.content(&slot.0, &slot.1) != Some(content) && !is_theirs(target, now, slot) {
             changes.push(Change::NewState {
                 slot: slot.clone(),
                 content: content.clone(),
@@ -257,7 +353,10 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
 
     let banned: BTreeSet<_> = now.new.bans().into_keys().collect();
     for (user, reason) in &target.bans {
-        if !banned.contains(user) {
+        let member = slot("m.room.member", user.as_str());
+        let lifted = is_theirs(target, now, &member)
+            && now.new.event(&member.0, &member.1).map(|e| &e.sender) != Some(user);
+        if !banned.contains(user) && !lifted {
             changes.push(Change::Ban {
                 user: user.clone(),
                 reason: reason.clone(),
@@ -292,7 +391,11 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     let shown = shown_by_new(target, |alias| {
         target.aliases.contains(alias) || leads_to_new(alias)
     });
-    if !shown.is_empty() && now.new.content("m.room.canonical_alias", "") != Some(&shown) {
+    let showing = slot("m.room.canonical_alias", "");
+    if !shown.is_empty()
+        && now.new.content(&showing.0, &showing.1) != Some(&shown)
+        && !is_theirs(target, now, &showing)
+    {
         changes.push(Change::ShowAliases {
             side: Side::New,
             content: shown,
@@ -350,7 +453,30 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     {
         changes.push(Change::Lock { content });
     }
+    changes.extend(target.guests.iter().filter_map(|guest| missing(guest, now)));
     changes
+}
+
+/// Whether somebody else decided this in the new room, after the old one was closed.
+fn is_theirs(target: &Target, now: &Observed, slot: &Slot) -> bool {
+    now.new
+        .event(&slot.0, &slot.1)
+        .is_some_and(|event| event.sender != target.bot && event.origin_server_ts > now.since)
+}
+
+/// What a guest still lacks. Who declined, was removed or is banned is left alone.
+fn missing(guest: &Guest, now: &Observed) -> Option<Change> {
+    let Guest { user, role } = guest.clone();
+    let membership = now
+        .new
+        .content("m.room.member", user.as_str())
+        .and_then(|content| content.get("membership"))
+        .and_then(Value::as_str);
+    match membership {
+        None | Some("knock") => Some(Change::Invite { user, role }),
+        Some("invite") if role != Role::Member => Some(Change::Arrival { user, role }),
+        Some(_) => None,
+    }
 }
 
 /// Whether what is there serves as what is wanted. A link serves with other servers in its `via`
@@ -360,12 +486,17 @@ fn is_satisfied(slot: &Slot, wanted: &Content, now: &Content) -> bool {
         if wanted.is_empty() {
             return !is_link(now);
         }
-        let without_via = |content: &Content| {
-            let mut rest = content.clone();
-            rest.remove("via");
-            rest
+        // A link that is there was put there by the bot, or by people who had their reasons; only
+        // one that says nothing about its place gets the old one's.
+        let is_placed = |content: &Content| {
+            ["order", "suggested"]
+                .iter()
+                .any(|key| content.contains_key(*key))
         };
-        return !via_of(now).is_empty() && without_via(wanted) == without_via(now);
+        return !via_of(now).is_empty() && (is_placed(now) || !is_placed(wanted));
+    }
+    if slot.0 == "m.space.parent" {
+        return is_link(wanted) == is_link(now);
     }
     wanted == now
 }

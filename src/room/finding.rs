@@ -7,8 +7,9 @@
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
+use super::method::Reason;
 use super::power::Power;
-use crate::model::JobId;
+use crate::model::{JobId, Method};
 
 /// How many people are named who could do what the bot may not.
 pub const HOLDERS_SHOWN_MAX: usize = 5;
@@ -91,6 +92,17 @@ pub enum Finding {
     },
     /// The room the bot takes its orders in.
     OwnAdminRoom,
+    /// There is no upgrade to finish: the room has no tombstone.
+    NotUpgraded,
+    /// The tombstone leads to something that does not replace this room.
+    FalseSuccessor {
+        /// Where it leads, if anywhere.
+        room: Option<OwnedRoomId>,
+        /// Who sent it.
+        by: OwnedUserId,
+        /// What is wrong with it.
+        why: FalseWhy,
+    },
     /// A creator that was asked for does not exist.
     NoSuchUser {
         /// Who.
@@ -106,11 +118,6 @@ pub enum Finding {
         state_key: String,
         /// Why.
         why: LeftBehind,
-    },
-    /// Pinned messages stay in the old room: they are not in the new one.
-    PinsStay {
-        /// How many.
-        count: usize,
     },
     /// The bot may not change what refers to the old room.
     CannotEdit {
@@ -144,6 +151,29 @@ pub enum Finding {
     },
 
     // Notes.
+    /// The room the bot takes its orders in, and somebody said that it is meant.
+    FollowsAdminRoom,
+    /// How the new room comes to be, and why.
+    MethodChosen {
+        /// How.
+        method: Method,
+        /// Why.
+        reason: Reason,
+    },
+    /// Who gets an invitation.
+    Invites {
+        /// How many bots.
+        bots: usize,
+        /// How many creators.
+        creators: usize,
+        /// How many others.
+        members: usize,
+    },
+    /// Levels that are no numbers; they are left out.
+    LevelsDropped {
+        /// Where.
+        places: Vec<String>,
+    },
     /// Power levels written as text; they become numbers.
     TextLevels {
         /// Where, such as `users.@a:example.org`.
@@ -182,6 +212,15 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// Whether it stays the same while people come and go: only then is a yes bound to it.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        !matches!(
+            self,
+            Self::InvitationsNeeded { .. } | Self::Invites { .. } | Self::MethodChosen { .. }
+        )
+    }
+
     /// How much it matters.
     #[must_use]
     pub fn weight(&self) -> Weight {
@@ -197,14 +236,19 @@ impl Finding {
             | Self::UnbannableBans { .. }
             | Self::ActiveJob { .. }
             | Self::OwnAdminRoom
+            | Self::NotUpgraded
+            | Self::FalseSuccessor { .. }
             | Self::NoSuchUser { .. } => Weight::Blocker,
             Self::NotCarried { .. }
-            | Self::PinsStay { .. }
             | Self::CannotEdit { .. }
             | Self::RemoteAlias { .. }
             | Self::InvitationsNeeded { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,
-            Self::TextLevels { .. }
+            Self::FollowsAdminRoom
+            | Self::MethodChosen { .. }
+            | Self::Invites { .. }
+            | Self::LevelsDropped { .. }
+            | Self::TextLevels { .. }
             | Self::UnknownCreator { .. }
             | Self::Creators { .. }
             | Self::TombstoneLevel { .. }
@@ -234,6 +278,8 @@ pub enum Deed {
     ChangePowerLevels,
     /// Add rooms to a space and take them out.
     EditSpace,
+    /// Say which space a room is in.
+    EditParent,
     /// Change who may enter.
     EditJoinRules,
     /// Change the published addresses.
@@ -243,6 +289,20 @@ pub enum Deed {
         /// Its type.
         kind: String,
     },
+}
+
+/// Why a tombstone is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FalseWhy {
+    /// It names no room.
+    NoRoom,
+    /// It names the room it stands in.
+    Itself,
+    /// The bot is not in that room and cannot join it, or there is none.
+    CannotEnter,
+    /// That room does not say that it replaces this one.
+    NotPredecessor,
 }
 
 /// Why a state event does not come along.

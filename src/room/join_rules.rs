@@ -10,28 +10,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{OwnedRoomId, RoomId, RoomVersionId};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::finding::Finding;
 use super::state::{Content, Membership, RoomState};
 use super::versions::{Feature, properties};
+use crate::model::JoinRulePolicy;
 
 /// Type of the join rules event.
 pub const JOIN_RULES: &str = "m.room.join_rules";
 
 /// Type of an `allow` entry that names a room.
 const MEMBERSHIP: &str = "m.room_membership";
-
-/// What becomes of a rule that members could not enter by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Setting {
-    /// Members of the old room may enter (MSC3325).
-    Restricted,
-    /// The rule stays, and members are invited.
-    Keep,
-}
 
 /// Join rules content of the new room, and what is to be said about it.
 ///
@@ -43,7 +33,7 @@ pub enum Setting {
 pub fn carried(
     old: &RoomState,
     to: &RoomVersionId,
-    setting: Setting,
+    setting: JoinRulePolicy,
     replaced: &BTreeMap<OwnedRoomId, OwnedRoomId>,
 ) -> (Content, Vec<Finding>) {
     let mut content = old.content(JOIN_RULES, "").cloned().unwrap_or_default();
@@ -53,8 +43,8 @@ pub fn carried(
         .unwrap_or("invite")
         .to_owned();
     let wanted = match (setting, rule.as_str()) {
-        (Setting::Restricted, "invite" | "private") => "restricted",
-        (Setting::Restricted, "knock") => "knock_restricted",
+        (JoinRulePolicy::Restricted, "invite" | "private") => "restricted",
+        (JoinRulePolicy::Restricted, "knock") => "knock_restricted",
         (_, rule) => rule,
     };
     let knows = Known::of(to);
@@ -82,7 +72,7 @@ pub fn carried(
         } else {
             None
         };
-        let extra = (setting == Setting::Restricted).then_some(&*old.room_id);
+        let extra = (setting == JoinRulePolicy::Restricted).then_some(&*old.room_id);
         let mut allow = match before {
             Some(Value::Array(entries)) => entries,
             _ => Vec::new(),
@@ -113,6 +103,16 @@ pub fn carried(
         }),
     };
     (content, finding.into_iter().collect())
+}
+
+/// Rooms whose members a room lets in.
+#[must_use]
+pub fn rooms(state: &RoomState) -> Vec<OwnedRoomId> {
+    let allow = state
+        .content(JOIN_RULES, "")
+        .and_then(|content| content.get("allow"))
+        .and_then(Value::as_array);
+    allow.into_iter().flatten().filter_map(room_of).collect()
 }
 
 /// Another room's join rules with `to` in the place of `from`, or `None` if they do not name `from`.
@@ -226,7 +226,7 @@ mod tests {
         room("!old:x", &events)
     }
 
-    fn carry(rule: Option<Value>, to: &str, setting: Setting) -> (Value, Vec<Finding>) {
+    fn carry(rule: Option<Value>, to: &str, setting: JoinRulePolicy) -> (Value, Vec<Finding>) {
         let replaced = [
             ("!was:x", "!is:x"),
             ("!too:x", "!is:x"),
@@ -252,7 +252,7 @@ mod tests {
 
     type Row = (Option<Value>, &'static str, Value, Vec<Finding>);
 
-    fn check(setting: Setting, rows: Vec<Row>) {
+    fn check(setting: JoinRulePolicy, rows: Vec<Row>) {
         for (before, to, after, findings) in rows {
             let name = format!("{setting:?} {before:?} to {to}");
             assert_eq!(carry(before, to, setting), (after, findings), "{name}");
@@ -301,7 +301,7 @@ mod tests {
                 vec![],
             ),
         ];
-        check(Setting::Restricted, rows);
+        check(JoinRulePolicy::Restricted, rows);
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
             (a(two), "9", both(one), vec![]),
             (a(two), "7", rule("knock"), invite()),
         ];
-        check(Setting::Restricted, rows);
+        check(JoinRulePolicy::Restricted, rows);
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
             (was("restricted"), "7", rule("invite"), invite()),
             (was("invite"), "12", is("invite"), invite()),
         ];
-        check(Setting::Keep, rows);
+        check(JoinRulePolicy::Keep, rows);
     }
 
     #[test]
@@ -353,7 +353,10 @@ mod tests {
                       {"type": MEMBERSHIP, "room_id": "!old:x"}],
             "key": [1],
         });
-        assert_eq!(carry(Some(before), "12", Setting::Restricted).0, after);
+        assert_eq!(
+            carry(Some(before), "12", JoinRulePolicy::Restricted).0,
+            after
+        );
     }
 
     #[test]
@@ -386,7 +389,7 @@ mod tests {
             if let Some(after) = repointed(&rule, from, to_room) {
                 prop_assert_eq!(repointed(&after, from, to_room), None);
             }
-            for setting in [Setting::Restricted, Setting::Keep] {
+            for setting in [JoinRulePolicy::Restricted, JoinRulePolicy::Keep] {
                 let (content, _) = carry(Some(rule.clone().into()), &to.to_string(), setting);
                 prop_assert!(content["join_rule"].is_string());
             }

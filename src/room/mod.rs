@@ -8,9 +8,12 @@
 //! people (`message`).
 
 pub mod authority;
+pub mod creation;
 pub mod diff;
 pub mod finding;
+pub mod invitation;
 pub mod join_rules;
+pub mod method;
 pub mod power;
 pub mod predict;
 pub mod state;

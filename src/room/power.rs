@@ -279,6 +279,25 @@ pub fn carried(old: &RoomState, rule: &PowerRule) -> (Content, Vec<Finding>) {
     (content, findings(&levels))
 }
 
+/// Gives somebody as much power as anything in the room takes, and anybody has: what the bot needs
+/// in a room without creators while it completes it.
+pub(super) fn empower(content: &mut Content, user: &UserId) {
+    let numbers = content
+        .values()
+        .flat_map(|value| match value {
+            Value::Object(entries) => entries.values().collect(),
+            other => vec![other],
+        })
+        .filter_map(Value::as_i64);
+    let level = numbers.fold(CREATOR_LEVEL, i64::max);
+    let users = content
+        .entry("users")
+        .or_insert_with(|| Value::Object(Content::new()));
+    if let Some(users) = users.as_object_mut() {
+        users.insert(user.to_string(), level.into());
+    }
+}
+
 /// Content of the old room's power levels after it is closed, or `None` if nobody below the
 /// moderators can write or invite already.
 ///

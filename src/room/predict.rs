@@ -1,15 +1,20 @@
-//! What the rooms will look like right after the server's own `/upgrade`, before the bot mends it.
+//! What the rooms will look like right after the switch, before the bot mends the rest.
 //!
 //! Only for estimates and for saying beforehand what the bot may not do: what really happened is
 //! read from the server. Source: Synapse 1.163, `clone_existing_room` and what follows it; other
 //! servers do less, so that the estimate is a little low there.
 
-use ruma::RoomId;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomId};
+use serde_json::json;
+
+use super::authority::shortage;
 use super::diff::Observed;
 use super::power;
-use super::state::{Listing, RoomState, Snapshot};
-use super::target::{Intent, slot};
+use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
+use super::target::{Intent, Target, slot};
+use crate::model::Method;
 
 /// Types that Synapse copies.
 const COPIED: [&str; 8] = [
@@ -23,9 +28,51 @@ const COPIED: [&str; 8] = [
     "m.room.server_acl",
 ];
 
-/// The rooms right after the server's own upgrade.
+/// The rooms right after the switch.
 #[must_use]
-pub fn after_server_upgrade(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Observed {
+pub fn after_switch(
+    old: &Snapshot,
+    intent: &Intent,
+    target: &Target,
+    new_room: &RoomId,
+) -> Observed {
+    if intent.method == Method::Server {
+        return after_server_upgrade(old, intent, new_room);
+    }
+    let mut new = RoomState::new(new_room.to_owned(), []);
+    for (slot, content) in &target.new_state {
+        new.put(slot.clone(), &intent.bot, content.clone());
+    }
+    let ban = content(json!({"membership": "ban"}));
+    for user in target.bans.keys() {
+        new.put(
+            slot("m.room.member", user.as_str()),
+            &intent.bot,
+            ban.clone(),
+        );
+    }
+    let lead_to = |aliases: &BTreeSet<OwnedRoomAliasId>| -> Vec<_> {
+        aliases
+            .iter()
+            .map(|alias| (alias.clone(), Some(old.room.room_id.clone())))
+            .collect()
+    };
+    Observed {
+        since: 0,
+        aliases: [lead_to(&target.aliases), lead_to(&target.remote_aliases)]
+            .concat()
+            .into_iter()
+            .collect(),
+        old: old.room.clone(),
+        new,
+        old_listing: old.listing,
+        new_listing: Listing::Private,
+        others: others(old),
+    }
+}
+
+/// The rooms right after the server's own upgrade.
+fn after_server_upgrade(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Observed {
     let mut new = RoomState::new(new_room.to_owned(), []);
     let is_space = old.room.is_space();
     for (key, event) in &old.room.events {
@@ -37,7 +84,8 @@ pub fn after_server_upgrade(old: &Snapshot, intent: &Intent, new_room: &RoomId) 
         }
     }
     let mut lone = old.room.clone();
-    if let Some(levels) = power::locked(&lone) {
+    let may_close = shortage(&lone, &intent.bot, power::POWER_LEVELS).is_none();
+    if let Some(levels) = power::locked(&lone).filter(|_| may_close) {
         lone.put(slot("m.room.power_levels", ""), &intent.bot, levels);
     }
     if let Some(shown) = old.room.content("m.room.canonical_alias", "") {
@@ -49,21 +97,11 @@ pub fn after_server_upgrade(old: &Snapshot, intent: &Intent, new_room: &RoomId) 
         lone.put(
             slot("m.room.canonical_alias", ""),
             &intent.bot,
-            super::state::Content::new(),
+            Content::new(),
         );
     }
-    let others = old
-        .referrers
-        .iter()
-        .map(|room| {
-            let slots = room
-                .events
-                .iter()
-                .map(|(slot, event)| (slot.clone(), event.content.clone()));
-            (room.room_id.clone(), slots.collect())
-        })
-        .collect();
     Observed {
+        since: 0,
         aliases: old
             .aliases
             .iter()
@@ -80,6 +118,19 @@ pub fn after_server_upgrade(old: &Snapshot, intent: &Intent, new_room: &RoomId) 
         new,
         old_listing: Listing::Private,
         new_listing: old.listing,
-        others,
+        others: others(old),
     }
+}
+
+fn others(old: &Snapshot) -> BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> {
+    old.referrers
+        .iter()
+        .map(|room| {
+            let slots = room
+                .events
+                .iter()
+                .map(|(slot, event)| (slot.clone(), event.content.clone()));
+            (room.room_id.clone(), slots.collect())
+        })
+        .collect()
 }

@@ -283,6 +283,18 @@ impl RoomState {
         })
     }
 
+    /// Pinned messages, in their order.
+    #[must_use]
+    pub fn pins(&self) -> Vec<OwnedEventId> {
+        self.content("m.room.pinned_events", "")
+            .and_then(|content| content.get("pinned"))
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|event| event.as_str()?.parse().ok())
+            .collect()
+    }
+
     /// Power levels, read leniently.
     #[must_use]
     pub fn power(&self) -> PowerLevels {
@@ -352,6 +364,9 @@ pub struct Snapshot {
     /// Rooms the bot is in that name this one: spaces with it as a child, rooms that let its
     /// members in. Only the state that matters is in them: create, name, power, the reference.
     pub referrers: Vec<RoomState>,
+    /// Rooms named in the join rules that were upgraded before, and what replaced them.
+    #[serde(default)]
+    pub replaced: BTreeMap<OwnedRoomId, OwnedRoomId>,
     /// Every room the account was in; a room created later is not among them.
     pub joined_rooms: BTreeSet<OwnedRoomId>,
 }

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::finding::Finding;
+use super::invitation::{self, Guest};
 use super::power::{self, PowerRule};
 use super::state::{Content, Listing, Slot, Snapshot, content};
 use super::transfer::{self, Fate};
 use super::{join_rules, versions};
-use crate::model::Method;
+use crate::model::{InvitePolicy, JoinRulePolicy, Method, OldChildLink, Review};
 
 /// What was asked for, with everything that was left open filled in from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +27,21 @@ pub struct Intent {
     pub version: RoomVersionId,
     /// How it comes to be.
     pub method: Method,
+    /// Whether moderators look at it first.
+    #[serde(default)]
+    pub review: Review,
     /// The account that does it.
     pub bot: OwnedUserId,
     /// Creators beside the bot; empty where the version has none.
     pub creators: BTreeSet<OwnedUserId>,
     /// What becomes of closed join rules.
-    pub join_rule: join_rules::Setting,
+    pub join_rule: JoinRulePolicy,
+    /// Who is invited.
+    #[serde(default)]
+    pub invite: InvitePolicy,
+    /// Patterns of bots' user ids.
+    #[serde(default)]
+    pub bots: Vec<String>,
     /// What becomes of the old room's place in its spaces.
     pub old_child_link: OldChildLink,
     /// Level that the new room's tombstone needs at least, in versions with creators.
@@ -41,14 +51,12 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// Everybody who stands above power levels in the new room.
+    /// Everybody who stands above power levels in the new room: the bot as well, unless somebody
+    /// else made that room.
     #[must_use]
     pub fn all_creators(&self) -> BTreeSet<OwnedUserId> {
-        self.creators
-            .iter()
-            .cloned()
-            .chain([self.bot.clone()])
-            .collect()
+        let bot = Some(self.bot.clone()).filter(|_| self.method != Method::Adopt);
+        self.creators.iter().cloned().chain(bot).collect()
     }
 
     fn server(&self) -> &ServerName {
@@ -56,19 +64,11 @@ impl Intent {
     }
 }
 
-/// What becomes of the old room's place in its spaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OldChildLink {
-    /// The new room takes it.
-    Remove,
-    /// Both are in the space.
-    Keep,
-}
-
 /// What should be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
+    /// The account that sees to it.
+    pub bot: OwnedUserId,
     /// State of the new room, apart from addresses.
     pub new_state: BTreeMap<Slot, Content>,
     /// Who is banned from the new room, and why.
@@ -85,6 +85,8 @@ pub struct Target {
     pub others: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>>,
     /// Power levels of the old room once it is closed; `None` where they are high enough.
     pub lock: Option<Content>,
+    /// Who should be invited to the new room, in this order.
+    pub guests: Vec<Guest>,
     /// What was found on the way.
     pub findings: Vec<Finding>,
 }
@@ -96,6 +98,12 @@ pub struct Canonical {
     pub alias: Option<OwnedRoomAliasId>,
     /// Further addresses.
     pub alternatives: Vec<OwnedRoomAliasId>,
+}
+
+/// Whether nobody is to be invited.
+#[must_use]
+pub fn invites_nobody(intent: &Intent) -> bool {
+    intent.invite == InvitePolicy::None
 }
 
 /// A name for the new room while it has no id yet. Never sent.
@@ -140,8 +148,9 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
     new_state.insert(slot("m.room.power_levels", ""), levels);
 
     let (rules, found) =
-        join_rules::carried(room, &intent.version, intent.join_rule, &BTreeMap::new());
+        join_rules::carried(room, &intent.version, intent.join_rule, &old.replaced);
     findings.extend(found);
+    let guests = invitation::guests(room, intent, &rules);
     new_state.insert(slot("m.room.join_rules", ""), rules);
     // A server's preset may open the room to guests where the old one was closed to them.
     new_state.insert(
@@ -153,21 +162,14 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
         .entry(slot("m.room.history_visibility", ""))
         .or_insert_with(|| content(json!({"history_visibility": "shared"})));
 
-    let pins = room
-        .content("m.room.pinned_events", "")
-        .and_then(|content| content.get("pinned"))
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
-    if pins > 0 {
-        findings.push(Finding::PinsStay { count: pins });
-    }
-
     let (aliases, remote_aliases) = addresses(old, intent.server());
     findings.extend(remote_aliases.iter().map(|alias| Finding::RemoteAlias {
         alias: alias.clone(),
     }));
 
     Target {
+        bot: intent.bot.clone(),
+        guests,
         new_state,
         bans: room.bans(),
         aliases,
@@ -209,7 +211,12 @@ fn others(
 ) -> BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> {
     let old_id = &old.room.room_id;
     let mut others = BTreeMap::new();
-    for referrer in &old.referrers {
+    // The new room may let in members of the old one; that is its own join rule.
+    for referrer in old
+        .referrers
+        .iter()
+        .filter(|room| room.room_id != *new_room)
+    {
         let mut wanted = BTreeMap::new();
         let link = referrer.content("m.space.child", old_id.as_str());
         if let Some(link) = link.filter(|link| is_link(link)) {
@@ -219,6 +226,13 @@ fn others(
             if intent.old_child_link == OldChildLink::Remove {
                 wanted.insert(slot("m.space.child", old_id.as_str()), Content::new());
             }
+        }
+        let parent = referrer.content("m.space.parent", old_id.as_str());
+        if let Some(parent) = parent.filter(|parent| is_link(parent)) {
+            let mut moved = parent.clone();
+            moved.insert("via".to_owned(), json!([intent.server()]));
+            wanted.insert(slot("m.space.parent", new_room.as_str()), moved);
+            wanted.insert(slot("m.space.parent", old_id.as_str()), Content::new());
         }
         let rules = referrer
             .content("m.room.join_rules", "")
@@ -286,4 +300,26 @@ pub fn creators(
         .chain(old)
         .filter(|user| user != bot)
         .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What `@bot:x` is to do, as far as nothing else is said.
+    pub(crate) fn intent(version: &str) -> Intent {
+        Intent {
+            version: version.try_into().unwrap(),
+            method: Method::Server,
+            review: Review::Skip,
+            bot: "@bot:x".try_into().unwrap(),
+            creators: BTreeSet::new(),
+            join_rule: JoinRulePolicy::Restricted,
+            invite: InvitePolicy::Auto,
+            bots: Vec::new(),
+            old_child_link: OldChildLink::Remove,
+            tombstone_level: 150,
+            reason: None,
+        }
+    }
 }

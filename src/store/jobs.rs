@@ -60,7 +60,7 @@ pub(super) fn append(
         )?;
     }
     let due = match state.next_action() {
-        Action::Run(_) => Some(now),
+        Action::Run(_) | Action::Undo(_) => Some(now),
         Action::Wait(_, at) | Action::AwaitConfirmation(at) => Some(at),
         Action::AwaitRetry | Action::Finished => None,
     };
@@ -111,7 +111,7 @@ impl Store {
         self.read("read a job", |db| {
             one(
                 db,
-                "old_room = ?1 AND state IN ('running', 'stuck')",
+                "old_room = ?1 AND state IN ('running', 'in_review', 'unwinding', 'stuck')",
                 params![old_room.as_str()],
             )
         })
@@ -152,7 +152,7 @@ impl Store {
     pub fn jobs(&self, admin_room: &RoomId, filter: Filter, limit: usize) -> Result<Vec<Job>> {
         let filter = match filter {
             Filter::Active => {
-                "admin_room = ?1 AND state IN ('planning', 'planned', 'running', 'stuck')"
+                "admin_room = ?1 AND state IN ('planning', 'planned', 'running', 'in_review', 'unwinding', 'stuck')"
             }
             Filter::All => "admin_room = ?1",
         };

@@ -31,7 +31,10 @@ use crate::room::state::Snapshot;
 /// How long a statement waits for another process (a backup) to let go of the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const MIGRATION_STEPS: &[M<'_>] = &[M::up(include_str!("../../migrations/001_start.sql"))];
+const MIGRATION_STEPS: &[M<'_>] = &[
+    M::up(include_str!("../../migrations/001_start.sql")),
+    M::up(include_str!("../../migrations/002_staged.sql")),
+];
 
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(MIGRATION_STEPS);
 

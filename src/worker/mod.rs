@@ -17,16 +17,17 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span, warn};
 
 use self::steps::{Drive, StepError};
-use crate::announce::{self, plan_key};
+use crate::announce;
 use crate::clock::Clock;
 use crate::config::{Messages, UpgradeSettings};
 use crate::homeserver::Homeserver;
+use crate::job::log::Direction;
 use crate::job::{Action, Entry, Job, State, Step, StepEvent, WaitReason};
+use crate::message::plan;
 use crate::message::plan::Occasion;
-use crate::message::{emoji, plan};
 use crate::model::{Confirmation, JobId};
 use crate::permissions::Office;
-use crate::store::{Outgoing, Post, Store, StoreError, Target, Write};
+use crate::store::{Store, StoreError, Write};
 use crate::telemetry::chain;
 
 /// Tries of one step that may fail in a way that may pass, before people are asked.
@@ -167,7 +168,7 @@ impl Worker {
             let state = folded(&job)?;
             let now = self.clock.now();
             let result = match state.next_action() {
-                Action::Run(step) => self.step(&mut drive, &job, step).await,
+                Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
                 Action::Wait(step, at) if at <= now => self.step(&mut drive, &job, step).await,
                 Action::AwaitConfirmation(at) if at <= now => {
                     self.record(&job, vec![Entry::Expired], vec![])
@@ -199,13 +200,17 @@ impl Worker {
         job.log.push((self.clock.now(), started));
         let state = folded(&job)?;
 
-        let outcome = steps::run(drive, &job, &state, step).await;
+        let direction = state.direction();
+        let outcome = match direction {
+            Direction::Forward => steps::run(drive, &job, &state, step).await,
+            Direction::Back => steps::undo(drive, &job, &state, step).await,
+        };
         // The step may have added to the log itself (`switch` does).
         let Some(job) = self.store.job(job.id)? else {
             return Ok(());
         };
         let state = folded(&job)?;
-        if !state.is_at(step) {
+        if !state.is_at(step) || state.direction() != direction {
             info!(
                 step = step.name(),
                 "cancelled or replaced meanwhile; the result is dropped"
@@ -221,6 +226,11 @@ impl Worker {
                 };
                 self.record(&job, vec![entry], writes)
             }
+            Ok(steps::Done::Undone) => {
+                info!(step = step.name(), "taken back");
+                let event = StepEvent::Undone;
+                self.record(&job, vec![Entry::Step { step, event }], vec![])
+            }
             Ok(steps::Done::Planned(plan)) => {
                 let mut entries = vec![];
                 let occasion = if step == Step::Plan {
@@ -231,31 +241,15 @@ impl Worker {
                 let now = self.clock.now();
                 let confirmation = job.request.confirmation;
                 let text = plan::plan(job.id, &plan, confirmation, occasion, now);
-                let key = plan_key(&job, &plan.hash);
-                let mut writes = vec![Write::Enqueue(Outgoing {
-                    key: key.clone(),
-                    room_id: job.request.admin_room.clone(),
-                    post: Post::Message {
-                        text,
-                        reply_to: Some(job.request.command_event.clone()),
-                    },
-                })];
                 let blocked = plan.is_blocked();
                 let hash = plan.hash.clone();
+                let mut writes = announce::asking(&job, "plan", &hash, text);
+                if blocked || confirmation != Confirmation::Ask {
+                    // Nothing to say yes to: only the message.
+                    writes.truncate(1);
+                }
                 entries.push(Entry::Planned { plan });
                 match confirmation {
-                    Confirmation::Ask if !blocked => {
-                        for (name, emoji) in [("yes", emoji::YES), ("no", emoji::NO)] {
-                            writes.push(Write::Enqueue(Outgoing {
-                                key: format!("{name}:{key}"),
-                                room_id: job.request.admin_room.clone(),
-                                post: Post::Reaction {
-                                    to: Target::Post(key.clone()),
-                                    emoji: emoji.to_owned(),
-                                },
-                            }));
-                        }
-                    }
                     Confirmation::Given if !blocked => entries.push(Entry::Confirmed {
                         by: job.request.sender.clone(),
                         hash,
@@ -293,11 +287,13 @@ impl Worker {
             StepError::RateLimited {
                 bucket,
                 retry_after,
+                progress,
             } => {
                 info!(step = step.name(), %bucket, wait_ms = retry_after.as_millis(), "rate limited");
                 StepEvent::Waiting {
                     until: after(retry_after),
                     reason: WaitReason::RateLimit { bucket },
+                    progress,
                 }
             }
             StepError::Unreachable(error) => {
@@ -309,6 +305,7 @@ impl Worker {
                 StepEvent::Waiting {
                     until: after(pause(state.waits, Duration::ZERO)),
                     reason: WaitReason::Unreachable,
+                    progress: None,
                 }
             }
             StepError::Settling => {
@@ -316,6 +313,7 @@ impl Worker {
                 StepEvent::Waiting {
                     until: after(pause(state.waits, Duration::ZERO).min(steps::SETTLE_POLL_MAX)),
                     reason: WaitReason::Settling,
+                    progress: None,
                 }
             }
             StepError::Retry { problem, source } if state.attempts + 1 < ATTEMPTS_MAX => {
@@ -327,6 +325,7 @@ impl Worker {
                 StepEvent::Waiting {
                     until: after(pause(state.attempts, Duration::from_secs(1))),
                     reason: WaitReason::Problem { problem },
+                    progress: None,
                 }
             }
             StepError::Retry { problem, source } => {

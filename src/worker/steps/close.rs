@@ -7,11 +7,23 @@ use ruma::RoomId;
 
 use super::{Done, Drive, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError};
-use crate::job::{Job, Output, Plan, Refusal, State};
+use crate::job::log::Progress;
+use crate::job::{Job, Output, Plan, Refusal, State, Todo};
+use crate::message::member::{Variables, render};
+use crate::room::creation::staged;
 use crate::room::diff::{Change, Part, Side, diff};
 use crate::room::state::Listing;
-use crate::room::target::target;
+use crate::room::target::{Target, target};
 use crate::survey;
+
+/// What the new room is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::worker) enum Stage {
+    /// What it should be until the switch.
+    Staged,
+    /// What it should be in the end.
+    Final,
+}
 
 /// A step that does nothing but close its part.
 pub(super) async fn step(
@@ -20,7 +32,8 @@ pub(super) async fn step(
     state: &State,
     part: Part,
 ) -> Result<Done, StepError> {
-    let (made, refused) = close(drive, job, plan_of(state)?, &new_room(state)?, part).await?;
+    let plan = plan_of(state)?;
+    let (made, refused) = close(drive, job, plan, &new_room(state)?, part, Stage::Final).await?;
     Ok(Output::Closed { made, refused }.into())
 }
 
@@ -31,22 +44,43 @@ pub(super) async fn close(
     plan: &Plan,
     new_room: &RoomId,
     part: Part,
+    stage: Stage,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
     let mut seen = match drive.seen.take() {
-        Some(seen) if seen.now.new.room_id == new_room => seen,
-        _ => read(drive, job, plan, new_room).await?,
+        Some(seen) if seen.now.new.room_id == new_room && seen.stage == stage => seen,
+        _ => read(drive, job, plan, new_room, stage).await?,
     };
-    let mut made = 0;
-    let mut refused = Vec::new();
-    let changes = diff(&seen.target, &seen.now);
-    for change in changes
+    let changes: Vec<_> = diff(&seen.target, &seen.now)
         .into_iter()
-        .filter(|change| change.part() == part && !change.is_remote())
-    {
-        match apply(&*drive.port, &change, job, new_room).await {
+        .filter(|change| change.part() == part && !change.is_for_people(&job.request.old_room))
+        .collect();
+    let variables = Variables::of(plan, new_room, drive.port.server_name());
+    let reason = render(&drive.setup.messages.invite, &variables)?;
+    let (mut made, mut refused) = (0, Vec::new());
+    let left = changes.len();
+    for change in changes {
+        match apply(&*drive.port, &change, job, new_room, &reason).await {
             Ok(()) => {
                 seen.now.apply(&change, drive.port.account());
                 made += 1;
+            }
+            Err(HomeserverError::RateLimited {
+                bucket,
+                retry_after,
+                ..
+            }) => {
+                let left = left - made - refused.len();
+                let all = total(&seen.target, part).max(left);
+                // Nothing happened: what was seen still holds.
+                drive.seen = Some(seen);
+                return Err(StepError::RateLimited {
+                    bucket,
+                    retry_after,
+                    progress: Some(Progress {
+                        done: all - left,
+                        all,
+                    }),
+                });
             }
             Err(HomeserverError::Refused { code, message, .. }) => {
                 refused.push(Refusal {
@@ -63,17 +97,65 @@ pub(super) async fn close(
     Ok((made, refused))
 }
 
+/// Tries again what was left to people, where nothing hinders the bot any more; says what is
+/// refused all the same.
+pub(super) async fn again(
+    drive: &Drive,
+    job: &Job,
+    plan: &Plan,
+    new_room: &RoomId,
+    todos: &[Todo],
+) -> Result<Vec<Refusal>, StepError> {
+    let seen = read(drive, job, plan, new_room, Stage::Final).await?;
+    let variables = Variables::of(plan, new_room, drive.port.server_name());
+    let reason = render(&drive.setup.messages.invite, &variables)?;
+    let mut refused = Vec::new();
+    for change in diff(&seen.target, &seen.now) {
+        let is_open = todos
+            .iter()
+            .any(|todo| todo.change.is_about_the_same(&change));
+        if !is_open || change.is_for_people(&job.request.old_room) {
+            continue;
+        }
+        match apply(&*drive.port, &change, job, new_room, &reason).await {
+            Ok(()) => {}
+            Err(HomeserverError::Refused { code, message, .. }) => refused.push(Refusal {
+                change,
+                code,
+                message,
+            }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(refused)
+}
+
+/// How much there is of a part, done or not, where that can be many.
+fn total(target: &Target, part: Part) -> usize {
+    match part {
+        Part::Complete => target.new_state.len() + target.bans.len(),
+        Part::Invite => target.guests.len(),
+        Part::Aliases | Part::Directory | Part::Spaces | Part::Access | Part::Lock => 0,
+    }
+}
+
 /// Reads both rooms.
 pub(super) async fn read(
     drive: &Drive,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
+    stage: Stage,
 ) -> Result<Seen, StepError> {
     let before = drive.snapshot(job)?;
-    let target = target(&before, &plan.intent, new_room);
+    let last = target(&before, &plan.intent, new_room);
+    let target = match stage {
+        Stage::Staged => staged(&last, &plan.intent),
+        Stage::Final => last,
+    };
     let now = survey::observe(&*drive.port, &before, &target, new_room).await?;
     Ok(Seen {
+        stage,
         before,
         target,
         now,
@@ -85,6 +167,7 @@ async fn apply(
     change: &Change,
     job: &Job,
     new_room: &RoomId,
+    reason_to_come: &str,
 ) -> Result<(), HomeserverError> {
     let old_room = &job.request.old_room;
     let room = |side: &Side| match side {
@@ -102,7 +185,8 @@ async fn apply(
             }
             port.create_alias(alias, new_room).await?;
         }
-        Change::RemoteAlias { .. } => {}
+        Change::RemoteAlias { .. } | Change::Arrival { .. } => {}
+        Change::Invite { user, .. } => port.invite(new_room, user, Some(reason_to_come)).await?,
         Change::ShowAliases { side, content } => {
             port.put_state(room(side), "m.room.canonical_alias", "", content)
                 .await?;

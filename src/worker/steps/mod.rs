@@ -4,13 +4,20 @@
 //! target and sends only that, so that running it again does nothing. It never writes to the log
 //! (but for the one mark of `switch`) and posts nothing into admin rooms; the executor does both.
 
+mod access;
 mod aliases;
 mod close;
 mod complete;
+mod create;
 mod directory;
+mod invite;
 mod lock;
+mod mark;
 mod notice;
+mod pins;
 mod plan;
+mod populate;
+mod review;
 mod snapshot;
 mod spaces;
 mod switch;
@@ -21,14 +28,18 @@ use std::time::Duration;
 
 use ruma::OwnedRoomId;
 
+use self::close::Stage;
 use super::Setup;
 use crate::clock::Clock;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
+use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, State, Step};
+use crate::message::member::TemplateError;
 use crate::room::diff::Observed;
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
 use crate::store::{Store, StoreError, Write};
+use crate::telemetry::chain;
 
 /// How long the server is given to finish a switch whose answer was lost, before the bot looks for
 /// a half-made room. Synapse goes on working after the connection is cut; should it still be at it
@@ -49,6 +60,8 @@ pub(super) enum Done {
     },
     /// A plan to be shown.
     Planned(Box<Plan>),
+    /// What the step made is taken back.
+    Undone,
 }
 
 impl From<Output> for Done {
@@ -69,6 +82,8 @@ pub(super) enum StepError {
         bucket: Bucket,
         /// How long.
         retry_after: Duration,
+        /// How far the step got.
+        progress: Option<Progress>,
     },
     /// The homeserver does not answer at all.
     Unreachable(HomeserverError),
@@ -96,6 +111,14 @@ impl From<StoreError> for StepError {
     }
 }
 
+impl From<TemplateError> for StepError {
+    fn from(error: TemplateError) -> Self {
+        Self::Fail {
+            problem: chain(&error),
+        }
+    }
+}
+
 impl From<HomeserverError> for StepError {
     fn from(error: HomeserverError) -> Self {
         match error {
@@ -106,6 +129,7 @@ impl From<HomeserverError> for StepError {
             } => Self::RateLimited {
                 bucket,
                 retry_after,
+                progress: None,
             },
             HomeserverError::Uncertain { status: None, .. } => Self::Unreachable(error),
             HomeserverError::Uncertain {
@@ -144,6 +168,7 @@ pub(super) struct Drive {
 
 /// Both rooms as they were read, and what they should be.
 pub(super) struct Seen {
+    pub(super) stage: Stage,
     pub(super) before: Snapshot,
     pub(super) target: Target,
     pub(super) now: Observed,
@@ -180,6 +205,13 @@ fn new_room(state: &State) -> Result<OwnedRoomId, StepError> {
     })
 }
 
+/// The room that nothing leads to yet; steps between its making and the switch have it.
+fn staged_room(state: &State) -> Result<OwnedRoomId, StepError> {
+    state.staged_room().cloned().ok_or_else(|| StepError::Fail {
+        problem: "The new room is not known.".to_owned(),
+    })
+}
+
 /// The plan; steps after the confirmation have it.
 fn plan_of(state: &State) -> Result<&Plan, StepError> {
     state.plan.as_ref().ok_or_else(|| StepError::Fail {
@@ -197,13 +229,33 @@ pub(super) async fn run(
     match step {
         Step::Plan => plan::run(drive, job).await,
         Step::Snapshot => snapshot::run(drive, job, state).await,
+        Step::Create => create::run(drive, job, state).await,
+        Step::Populate => populate::run(drive, job, state).await,
+        Step::Review => review::run(drive, job, state).await,
         Step::Switch => switch::run(drive, job, state).await,
         Step::Complete => complete::run(drive, job, state).await,
+        Step::Pins => pins::run(drive, job, state).await,
         Step::Aliases => aliases::run(drive, job, state).await,
         Step::Directory => directory::run(drive, job, state).await,
         Step::Spaces => spaces::run(drive, job, state).await,
+        Step::Access => access::run(drive, job, state).await,
         Step::Lock => lock::run(drive, job, state).await,
+        Step::Invite => invite::run(drive, job, state).await,
         Step::Notice => notice::run(drive, job, state).await,
         Step::Verify => verify::run(drive, job, state).await,
+    }
+}
+
+/// Takes back what a step made.
+pub(super) async fn undo(
+    drive: &mut Drive,
+    job: &Job,
+    state: &State,
+    step: Step,
+) -> Result<Done, StepError> {
+    match step {
+        Step::Create => create::undo(drive, job, state).await,
+        // Only making the room leaves something behind.
+        _ => Ok(Done::Undone),
     }
 }

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::{Done, Drive, StepError, new_room, plan_of};
 use crate::homeserver::HomeserverError;
 use crate::job::{Job, Output, Refusal, State};
-use crate::message::notice::{Variables, notice};
+use crate::message::member::{Variables, notice};
 use crate::room::diff::Change;
-use crate::room::state::{Content, matrix_to};
+use crate::room::state::Content;
 use crate::room::target::slot;
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
@@ -17,17 +17,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let port = &*drive.port;
     let old = &job.request.old_room;
     let new = new_room(state)?;
-    let link = matrix_to(&new, &[port.server_name().to_owned()]);
-    let variables = Variables {
-        old_name: &plan.label,
-        new_link: &link,
-        version: plan.intent.version.as_str(),
-        reason: plan.intent.reason.as_deref().unwrap_or_default(),
-    };
-    let content =
-        notice(&drive.setup.messages.notice, &variables).map_err(|error| StepError::Fail {
-            problem: error.to_string(),
-        })?;
+    let variables = Variables::of(plan, &new, port.server_name());
+    let content = notice(&drive.setup.messages.notice, &variables)?;
     let transaction = format!("notice.{}", job.request.command_event);
     let refusal = |change, code, message| Output::Noticed {
         event: None,

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::{Done, Drive, StepError};
 use crate::job::{Job, Plan};
+use crate::model::MethodChoice;
 use crate::room::state::Snapshot;
-use crate::survey::{self, Circumstances, OwnAdminRoom, Pace};
+use crate::survey;
+use crate::survey::plan::{Circumstances, Pace, Place, Read, plan};
 
 /// Requests that reading a room takes, to tell the pace from.
 const REQUESTS_OF_A_SURVEY: u32 = 6;
@@ -22,6 +24,17 @@ pub(super) async fn run(drive: &mut Drive, job: &Job) -> Result<Done, StepError>
 pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, Plan), StepError> {
     let begun = drive.clock.now();
     let before = survey::snapshot(&*drive.port, &job.request.old_room).await?;
+    let adopts = job.request.options.method == Some(MethodChoice::Adopt);
+    let successor = match &before {
+        Some(before) if adopts => Some(survey::successor(&*drive.port, &before.room).await?),
+        _ => None,
+    };
+    let read = match (&before, &successor) {
+        (None, _) => Read::NotJoined,
+        (Some(before), None) => Read::Old(before),
+        (Some(before), Some(Ok(new))) => Read::Succeeded(before, new),
+        (Some(before), Some(Err(finding))) => Read::Unfit(before, finding),
+    };
     let now = drive.clock.now();
     let took = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
     let active_job = drive
@@ -37,10 +50,10 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
     let circumstances = Circumstances {
         request: &job.request,
         settings: &drive.setup.upgrade,
-        own_admin_room: if own {
-            OwnAdminRoom::Yes
+        place: if own {
+            Place::AdminRoom
         } else {
-            OwnAdminRoom::No
+            Place::Elsewhere
         },
         active_job,
         now,
@@ -48,6 +61,6 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
             per_request: (took / REQUESTS_OF_A_SURVEY).max(PACE_MIN),
         },
     };
-    let plan = survey::plan(&*drive.port, before.as_ref(), &circumstances).await?;
+    let plan = plan(&*drive.port, read, &circumstances).await?;
     Ok((before, plan))
 }

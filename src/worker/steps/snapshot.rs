@@ -12,7 +12,17 @@ use crate::survey;
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     may_still(drive, job, state).await?;
     let (before, plan) = plan::read(drive, job).await?;
-    if plan.hash != plan_of(state)?.hash || plan.is_blocked() {
+    if state.staged_room().is_some() {
+        // The moderators said yes to the new room; what the old one became meanwhile is carried
+        // over, unless something forbids the upgrade now.
+        if plan.is_blocked() {
+            return Err(StepError::Fail {
+                problem: "Something is in the way of the upgrade by now. Send the command again \
+                          to see what."
+                    .to_owned(),
+            });
+        }
+    } else if plan.hash != plan_of(state)?.hash || plan.is_blocked() {
         return Ok(Done::Planned(Box::new(plan)));
     }
     let Some(before) = before else {

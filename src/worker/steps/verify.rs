@@ -1,16 +1,17 @@
 //! Reads both rooms again, mends what can still be mended, and lists what only people can do (P7).
 //!
-//! The same for a finished upgrade that is looked at again: what people did meanwhile is no longer
-//! in the difference, and so no longer on the list.
+//! A finished upgrade that is looked at again is another matter: the list gets shorter, and what
+//! is on it is tried once more, but nothing else is touched.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::close::Stage;
 use super::{Done, Drive, StepError, close, new_room, plan_of};
 use crate::job::{Entry, Job, Output, Refusal, State, Step, StepEvent, Todo};
 use crate::room::authority;
-use crate::room::diff::{Obstacle, Part, diff};
+use crate::room::diff::{Change, Obstacle, Part, diff};
 
 /// How long after each look the next one follows; the last is repeated.
 const RECHECK_AFTER: [Duration; 4] = [
@@ -27,20 +28,30 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let plan = plan_of(state)?;
     let new = new_room(state)?;
     drive.seen = None;
+    let open = match state.outputs.get(&Step::Verify) {
+        Some(Output::Verified { todos, .. }) => Some(todos.as_slice()),
+        _ => None,
+    };
     let mut refused = Vec::new();
-    for part in [
-        Part::Complete,
-        Part::Aliases,
-        Part::Directory,
-        Part::Spaces,
-        Part::Lock,
-    ] {
-        refused.extend(close::close(drive, job, plan, &new, part).await?.1);
+    match open {
+        None => {
+            for part in Part::ALL {
+                refused.extend(
+                    close::close(drive, job, plan, &new, part, Stage::Final)
+                        .await?
+                        .1,
+                );
+            }
+        }
+        // A finished upgrade belongs to its people: what they changed since is their decision, and
+        // only what was still open is tried again.
+        Some(todos) => refused = close::again(drive, job, plan, &new, todos).await?,
     }
     // Only what was changed just now has to be read once more.
-    let seen = close::read(drive, job, plan, &new).await?;
+    let seen = close::read(drive, job, plan, &new, Stage::Final).await?;
     let mut todos: Vec<Todo> = diff(&seen.target, &seen.now)
         .into_iter()
+        .filter(|change| open.is_none_or(|todos| is_among(change, todos)))
         .map(|change| {
             let refusal = refused.iter().find(|refusal| refusal.change == change);
             let obstacle = authority::obstacle(
@@ -86,4 +97,11 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         .and_then(|after| SignedDuration::try_from(after).ok())
         .and_then(|after| drive.clock.now().checked_add(after).ok());
     Ok(Output::Verified { todos, recheck_at }.into())
+}
+
+/// Whether a change was still open at the last look.
+fn is_among(change: &Change, todos: &[Todo]) -> bool {
+    todos
+        .iter()
+        .any(|todo| todo.change.is_about_the_same(change))
 }

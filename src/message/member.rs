@@ -1,46 +1,70 @@
-//! The message that members find in the old room: a template of the configuration.
+//! What members read: the message in the old room, the tombstone, the reason of an invitation.
+//! Templates of the configuration.
 
 use minijinja::{Environment, UndefinedBehavior, context};
+use ruma::{RoomId, ServerName};
 use serde_json::json;
 
 use super::doc::escape;
-use crate::room::state::{Content, content};
+use crate::job::Plan;
+use crate::room::state::{Content, content, matrix_to};
 
 /// A template that could not be rendered. The configuration was checked, so that this is a bug.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot render the template messages.notice")]
-pub struct NoticeError(#[from] minijinja::Error);
+#[error("cannot render a template of [messages]")]
+pub struct TemplateError(#[from] minijinja::Error);
 
-/// What the template may use.
-#[derive(Debug, Clone, Copy)]
+/// What a template may use.
+#[derive(Debug, Clone)]
 pub struct Variables<'a> {
     /// What people call the old room.
     pub old_name: &'a str,
     /// The link to the new room.
-    pub new_link: &'a str,
+    pub new_link: String,
     /// Version of the new room.
     pub version: &'a str,
     /// Why, or empty.
     pub reason: &'a str,
 }
 
-/// Content of the message. It mentions nobody; people are not paged by an upgrade.
+impl<'a> Variables<'a> {
+    /// Those of a job whose new room is known.
+    #[must_use]
+    pub fn of(plan: &'a Plan, new_room: &RoomId, server: &ServerName) -> Self {
+        Self {
+            old_name: &plan.label,
+            new_link: matrix_to(new_room, &[server.to_owned()]),
+            version: plan.intent.version.as_str(),
+            reason: plan.intent.reason.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// The text of a template.
 ///
 /// # Errors
-/// When the template cannot be rendered.
-pub fn notice(template: &str, variables: &Variables<'_>) -> Result<Content, NoticeError> {
+/// When it cannot be rendered.
+pub fn render(template: &str, variables: &Variables<'_>) -> Result<String, TemplateError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let plain = environment.render_str(
+    Ok(environment.render_str(
         template,
         context! {
             old_name => variables.old_name,
-            new_link => variables.new_link,
+            new_link => variables.new_link.clone(),
             version => variables.version,
             reason => variables.reason,
         },
-    )?;
-    let link = escape(variables.new_link);
+    )?)
+}
+
+/// Content of the message in the old room. It mentions nobody; people are not paged by an upgrade.
+///
+/// # Errors
+/// When the template cannot be rendered.
+pub fn notice(template: &str, variables: &Variables<'_>) -> Result<Content, TemplateError> {
+    let plain = render(template, variables)?;
+    let link = escape(&variables.new_link);
     let html = escape(&plain).replace(&link, &format!("<a href=\"{link}\">{link}</a>"));
     Ok(content(json!({
         "msgtype": "m.text",
@@ -59,7 +83,7 @@ mod tests {
     fn the_link_is_a_link_and_names_are_text() {
         let variables = Variables {
             old_name: "<b>@room</b>",
-            new_link: "https://matrix.to/#/!n:x?via=x",
+            new_link: "https://matrix.to/#/!n:x?via=x".to_owned(),
             version: "12",
             reason: "",
         };

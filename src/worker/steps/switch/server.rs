@@ -1,4 +1,4 @@
-//! The point of no return: the server makes the new room and points the old one to it.
+//! The switch by the server: it makes the new room and points the old one to it.
 //!
 //! `/upgrade` cannot be repeated: called again, it makes a second room. So this step looks before
 //! it calls, writes down that it calls, and afterwards believes only the rooms (P2): the tombstone
@@ -6,15 +6,17 @@
 
 use jiff::Timestamp;
 use ruma::{OwnedRoomId, OwnedUserId};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Done, Drive, SETTLE, StepError, close, plan_of};
+use super::super::close::Stage;
+use super::super::mark::{fold, mark, may_have_left, reread};
+use super::super::{Done, Drive, SETTLE, StepError, close, plan_of};
+use super::{overtaken, tombstone};
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::log::Called;
-use crate::job::{Entry, Job, Output, Plan, State, Step, StepEvent};
+use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::room::diff::Part;
-use crate::room::state::{Snapshot, content};
-use crate::store::{StoreError, Write};
+use crate::room::state::Snapshot;
 
 /// What the rooms show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,11 +67,15 @@ fn decide(sight: &Sight, called: Called, now: Timestamp) -> Act {
     }
 }
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+pub(in super::super) async fn run(
+    drive: &mut Drive,
+    job: &Job,
+    state: &State,
+) -> Result<Done, StepError> {
     let before = drive.snapshot(job)?;
     let plan = plan_of(state)?.clone();
-    let sight = look(&*drive.port, job, &before, state).await?;
-    match decide(&sight, state.called, drive.clock.now()) {
+    let sight = look(&*drive.port, job, &before).await?;
+    match decide(&sight, state.called(Step::Switch), drive.clock.now()) {
         Act::Call => call(drive, job, &plan, &before).await,
         act => settle(drive, job, state, &plan, act).await,
     }
@@ -84,6 +90,7 @@ async fn call(
     mark(
         drive,
         job,
+        Step::Switch,
         StepEvent::Called {
             at: drive.clock.now(),
         },
@@ -98,7 +105,7 @@ async fn call(
         Ok(new_room) => Ok(Output::Switched { new_room }.into()),
         // The limit is checked before anything is done.
         Err(error @ HomeserverError::RateLimited { .. }) => {
-            mark(drive, job, StepEvent::Undone)?;
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
             Err(error.into())
         }
         Err(HomeserverError::Refused { message, .. }) if message.contains("in progress") => {
@@ -107,9 +114,9 @@ async fn call(
         Err(HomeserverError::Refused { message, code, .. }) => {
             let job = reread(drive, job)?;
             let state = fold(&job)?;
-            match look(&*drive.port, &job, before, &state).await? {
+            match look(&*drive.port, &job, before).await? {
                 Sight::Untouched => {
-                    mark(drive, &job, StepEvent::Undone)?;
+                    mark(drive, &job, Step::Switch, StepEvent::Undone)?;
                     Err(StepError::Fail {
                         problem: format!("The server refused the upgrade: {message} ({code})."),
                     })
@@ -145,7 +152,7 @@ async fn settle(
         Act::Finish(new_room) => Ok(Output::Switched { new_room }.into()),
         Act::LookAgain => Err(StepError::Settling),
         Act::TakeBack | Act::Call => {
-            mark(drive, job, StepEvent::Undone)?;
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Retry {
                 problem: "The server did not carry out the upgrade.".to_owned(),
                 source: None,
@@ -153,11 +160,8 @@ async fn settle(
         }
         Act::FinishByHand(new_room) => {
             // As complete as can be before anybody is sent there.
-            close::close(drive, job, plan, &new_room, Part::Complete).await?;
-            let tombstone = content(json!({
-                "body": "This room has been replaced",
-                "replacement_room": new_room,
-            }));
+            close::close(drive, job, plan, &new_room, Part::Complete, Stage::Final).await?;
+            let tombstone = tombstone(drive, plan, &new_room)?;
             drive
                 .port
                 .put_state(&job.request.old_room, "m.room.tombstone", "", &tombstone)
@@ -165,14 +169,11 @@ async fn settle(
             Ok(Output::Switched { new_room }.into())
         }
         Act::GiveWay { by, to } => {
-            if state.called != Called::Never {
-                mark(drive, job, StepEvent::Undone)?;
+            if state.called(Step::Switch) != Called::Never {
+                mark(drive, job, Step::Switch, StepEvent::Undone)?;
             }
-            let to = to.map_or_else(|| "no room".to_owned(), |room| room.to_string());
             Err(StepError::Fail {
-                problem: format!(
-                    "{by} upgraded this room meanwhile; it leads to {to}. I made no second room."
-                ),
+                problem: overtaken(&by, to.as_ref(), &job.request.old_room),
             })
         }
     }
@@ -183,7 +184,6 @@ async fn look(
     port: &dyn Homeserver,
     job: &Job,
     before: &Snapshot,
-    state: &State,
 ) -> Result<Sight, HomeserverError> {
     let old = &job.request.old_room;
     let tombstone = port
@@ -212,16 +212,7 @@ async fn look(
         });
     }
     // Before the first call there can be no room of ours, and looking would cost a request.
-    let ever_called = job.log.iter().any(|(_, entry)| {
-        matches!(
-            entry,
-            Entry::Step {
-                event: StepEvent::Called { .. },
-                ..
-            }
-        )
-    });
-    if state.called == Called::Never && !ever_called {
+    if !may_have_left(job, Step::Switch) {
         return Ok(Sight::Untouched);
     }
     for room in port.joined_rooms().await?.difference(&before.joined_rooms) {
@@ -249,37 +240,6 @@ async fn is_ours(
         Err(HomeserverError::Refused { .. }) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Writes one of the marks that only this step makes, before or after its request.
-fn mark(drive: &Drive, job: &Job, event: StepEvent) -> Result<(), StepError> {
-    let job = reread(drive, job)?;
-    if !fold(&job)?.is_at(Step::Switch) {
-        // Cancelled before anything was asked of the server.
-        return Err(StoreError::Conflict(job.id).into());
-    }
-    let entry = Entry::Step {
-        step: Step::Switch,
-        event,
-    };
-    let append = Write::Append {
-        job: job.id,
-        expected: job.log.len(),
-        entries: vec![entry],
-    };
-    Ok(drive.store.commit(drive.clock.now(), &[append])?)
-}
-
-fn reread(drive: &Drive, job: &Job) -> Result<Job, StepError> {
-    drive.store.job(job.id)?.ok_or_else(|| StepError::Fail {
-        problem: "The job is gone from the database.".to_owned(),
-    })
-}
-
-fn fold(job: &Job) -> Result<State, StepError> {
-    job.state().map_err(|error| StepError::Fail {
-        problem: error.to_string(),
-    })
 }
 
 #[cfg(test)]

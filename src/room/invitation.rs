@@ -1,0 +1,149 @@
+//! Who is to be invited to the new room, and in which order. Pure.
+//!
+//! Bots come first: they check who invites them, and need to be there before the members. Who can
+//! enter by themselves is not bothered. Left out: who of them is there already (`diff`).
+
+use std::cmp::Reverse;
+
+use ruma::{OwnedUserId, RoomId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wildmatch::WildMatch;
+
+use super::state::{Content, Membership, RoomState};
+use super::target::Intent;
+use crate::model::InvitePolicy;
+
+/// Somebody who should be invited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest {
+    /// Who.
+    pub user: OwnedUserId,
+    /// As what.
+    pub role: Role,
+}
+
+/// As what somebody is invited; in the order in which they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A program: it does not follow links.
+    Bot,
+    /// A creator of the new room.
+    Creator,
+    /// Anybody else.
+    Member,
+}
+
+/// Who should be invited to a room with these join rules: bots, creators, then members with most
+/// power first.
+#[must_use]
+pub fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
+    if intent.invite == InvitePolicy::None {
+        return Vec::new();
+    }
+    let needs_invitation = intent.invite == InvitePolicy::All || !lets_in(rules, &old.room_id);
+    let patterns: Vec<_> = intent.bots.iter().map(|bot| WildMatch::new(bot)).collect();
+    let is_bot = |user: &UserId| patterns.iter().any(|bot| bot.matches(user.as_str()));
+    let power = old.power();
+    let creators = intent.creators.iter().map(|user| Guest {
+        user: user.clone(),
+        role: Role::Creator,
+    });
+    let mut joined: Vec<_> = old
+        .members(Membership::Join)
+        .filter(|user| needs_invitation || is_bot(user))
+        .collect();
+    joined.sort_by_key(|user| Reverse(power.power(user)));
+    // An invitation to a room that is left behind is worth nothing any more, and does not open the
+    // new one: only members of the old room are let in.
+    let invited = old.members(Membership::Invite);
+    let members = joined.into_iter().chain(invited).map(|user| Guest {
+        role: if is_bot(&user) {
+            Role::Bot
+        } else {
+            Role::Member
+        },
+        user,
+    });
+    let mut guests: Vec<Guest> = Vec::new();
+    for guest in creators.chain(members) {
+        let is_new = guests.iter().all(|known| known.user != guest.user);
+        if guest.user != intent.bot && is_new {
+            guests.push(guest);
+        }
+    }
+    guests.sort_by_key(|guest| guest.role);
+    guests
+}
+
+/// Whether members of the old room can enter by themselves.
+fn lets_in(rules: &Content, old_room: &RoomId) -> bool {
+    match rules.get("join_rule").and_then(Value::as_str) {
+        Some("public") => true,
+        Some("restricted" | "knock_restricted") => rules
+            .get("allow")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .any(|entry| entry.get("room_id").and_then(Value::as_str) == Some(old_room.as_str())),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::state::content;
+    use super::super::state::tests::room;
+    use super::super::target::tests::intent;
+    use super::*;
+
+    #[test]
+    fn bots_before_creators_before_members_and_nobody_twice() {
+        let member = |membership: &str| json!({"membership": membership});
+        let old = room(
+            "!old:x",
+            &[
+                (
+                    "m.room.power_levels",
+                    "",
+                    "@bot:x",
+                    json!({"users": {"@mod:x": 50}}),
+                ),
+                ("m.room.member", "@a:x", "@a:x", member("join")),
+                ("m.room.member", "@backup:x", "@backup:x", member("join")),
+                ("m.room.member", "@bot:x", "@bot:x", member("join")),
+                ("m.room.member", "@draupnir:y", "@d:y", member("join")),
+                ("m.room.member", "@gone:x", "@gone:x", member("leave")),
+                ("m.room.member", "@mod:x", "@mod:x", member("join")),
+                ("m.room.member", "@pending:x", "@a:x", member("invite")),
+                ("m.room.member", "@spam:x", "@a:x", member("ban")),
+            ],
+        );
+        let open = json!({"join_rule": "restricted",
+            "allow": [{"type": "m.room_membership", "room_id": "!old:x"}]});
+        let other = json!({"join_rule": "restricted",
+            "allow": [{"type": "m.room_membership", "room_id": "!space:x"}]});
+        let few = ["@draupnir:y", "@backup:x", "@pending:x"];
+        let all = ["@draupnir:y", "@backup:x", "@mod:x", "@a:x", "@pending:x"];
+        for (policy, rules, expected) in [
+            (InvitePolicy::Auto, json!({"join_rule": "public"}), &few[..]),
+            (InvitePolicy::Auto, open.clone(), &few[..]),
+            (InvitePolicy::Auto, other, &all[..]),
+            (InvitePolicy::Auto, json!({"join_rule": "invite"}), &all[..]),
+            (InvitePolicy::Auto, json!({}), &all[..]),
+            (InvitePolicy::All, open.clone(), &all[..]),
+            (InvitePolicy::None, open, &[]),
+        ] {
+            let mut intent = intent("12");
+            intent.invite = policy;
+            intent.bots = vec!["@draupnir:*".to_owned()];
+            intent.creators = ["@backup:x".try_into().unwrap()].into();
+            let guests = guests(&old, &intent, &content(rules.clone()));
+            let users: Vec<_> = guests.iter().map(|guest| guest.user.as_str()).collect();
+            assert_eq!(users, expected, "{policy:?} {rules}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Reads rooms and their surroundings through the port: for plans, steps and verification alike.
+//!
+//! Only reads (P4). Turns what was read into plain data for the rules in `room`; a whole state is
+//! read once instead of one request per type. Left out: deciding what to do about it.
+
+pub mod plan;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId};
+
+use crate::config::Scope;
+use crate::homeserver::{Homeserver, HomeserverError, Result};
+use crate::model::{RoomName, RoomRef};
+use crate::permissions::Within;
+use crate::room::diff::Observed;
+use crate::room::finding::{FalseWhy, Finding};
+use crate::room::join_rules;
+use crate::room::power::{Allowance, PowerLevels};
+use crate::room::state::{Content, Listing, Membership, RoomState, Slot, Snapshot};
+use crate::room::target::{self, Target};
+
+/// How many rooms a walk through nested spaces looks at before it gives up.
+const SPACE_WALK_ROOMS_MAX: usize = 5_000;
+
+/// Finds the room that somebody named. `None`: the address leads nowhere.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn find(port: &dyn Homeserver, room: &RoomRef) -> Result<Option<OwnedRoomId>> {
+    match &room.name {
+        RoomName::Id(id) => Ok(Some(id.clone())),
+        RoomName::Alias(alias) => follow(port, alias).await,
+    }
+}
+
+/// Where an address leads. `None`: nowhere, or its own server does not say, which is nothing that
+/// waiting here mends.
+async fn follow(port: &dyn Homeserver, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>> {
+    match port.resolve(alias).await {
+        Ok(found) => Ok(found.map(|found| found.room_id)),
+        Err(error) if alias.server_name() == port.server_name() => Err(error),
+        Err(
+            HomeserverError::Refused { .. }
+            | HomeserverError::Uncertain {
+                status: Some(_), ..
+            },
+        ) => Ok(None),
+        // Nobody answered. Is it ours that is away, or does it wait for the other one in vain?
+        Err(HomeserverError::Uncertain { status: None, .. }) => {
+            port.room_versions().await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Power levels of a room. The whole state is read: who created a room, and so stands above all
+/// levels in newer versions, is told by the sender of an event, which no smaller read gives.
+///
+/// # Errors
+/// When the room cannot be read.
+pub async fn power_in(port: &dyn Homeserver, room: &RoomId) -> Result<PowerLevels> {
+    Ok(port.state(room).await?.power())
+}
+
+/// Whether a room is in a scope: named itself, or in one of its spaces, nested ones too. An address
+/// in the scope that leads nowhere now puts nothing into it.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn within(port: &dyn Homeserver, scope: &Scope, room: &RoomId) -> Result<Within> {
+    let Scope::Only(named) = scope else {
+        return Ok(Within::Scope);
+    };
+    let mut queue: VecDeque<OwnedRoomId> = VecDeque::new();
+    for name in named {
+        queue.extend(match <&RoomId>::try_from(&**name) {
+            Ok(id) => Some(id.to_owned()),
+            Err(alias) => follow(port, alias).await?,
+        });
+    }
+    let mut seen = BTreeSet::new();
+    while let Some(next) = queue.pop_front() {
+        if next == room {
+            return Ok(Within::Scope);
+        }
+        if seen.len() < SPACE_WALK_ROOMS_MAX && seen.insert(next.clone()) {
+            queue.extend(port.children(&next).await?);
+        }
+    }
+    Ok(Within::Outside)
+}
+
+/// Whether somebody could send the tombstone of a room themselves. A room that cannot be read
+/// gives nobody power.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn target_power(
+    port: &dyn Homeserver,
+    room: &RoomId,
+    user: &UserId,
+) -> Result<Allowance> {
+    match power_in(port, room).await {
+        Ok(power) => Ok(power.can_send_state(user, "m.room.tombstone")),
+        Err(HomeserverError::Refused { .. }) => Ok(Allowance::Short {
+            needed: 100,
+            have: 0,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a room and all that refers to it. `None`: the account is not in the room.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn snapshot(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Snapshot>> {
+    let Some(state) = joined_state(port, room).await? else {
+        return Ok(None);
+    };
+    let mut replaced = BTreeMap::new();
+    for named in join_rules::rooms(&state) {
+        if let Some(replacement) = port.replacement(&named).await? {
+            replaced.insert(named, replacement);
+        }
+    }
+    Ok(Some(Snapshot {
+        room: state,
+        replaced,
+        aliases: port.local_aliases(room).await?,
+        listing: port.listing(room).await?,
+        referrers: port.referrers(room).await?,
+        joined_rooms: port.joined_rooms().await?,
+    }))
+}
+
+/// The room that a tombstone leads to, if it is one to be followed: the bot is in it, and it says
+/// that it replaces the old one. Otherwise what is wrong.
+///
+/// Joins that room where the bot can, as it cannot be read from outside; only `adopt` asks, and who
+/// typed that wants the bot there. A room that turns out to be a stranger's is left again.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn successor(
+    port: &dyn Homeserver,
+    old: &RoomState,
+) -> Result<std::result::Result<RoomState, Finding>> {
+    let Some(tombstone) = old.tombstone() else {
+        return Ok(Err(Finding::NotUpgraded));
+    };
+    let by = tombstone.sender;
+    let wrong = |room: Option<OwnedRoomId>, why| Finding::FalseSuccessor {
+        room,
+        by: by.clone(),
+        why,
+    };
+    let Some(id) = tombstone.replacement else {
+        return Ok(Err(wrong(None, FalseWhy::NoRoom)));
+    };
+    if id == old.room_id {
+        return Ok(Err(wrong(Some(id), FalseWhy::Itself)));
+    }
+    let inside = joined_state(port, &id).await?;
+    let (new, just_joined) = if let Some(state) = inside {
+        (Some(state), false)
+    } else {
+        let room = RoomRef {
+            name: RoomName::Id(id.clone()),
+            via: vec![by.server_name().to_owned()],
+        };
+        match port.join(&room).await {
+            Ok(_) => (joined_state(port, &id).await?, true),
+            Err(
+                HomeserverError::Refused { .. }
+                | HomeserverError::Uncertain {
+                    status: Some(_), ..
+                },
+            ) => (None, false),
+            Err(error) => return Err(error),
+        }
+    };
+    let Some(new) = new else {
+        return Ok(Err(wrong(Some(id), FalseWhy::CannotEnter)));
+    };
+    if new.create().predecessor.as_ref() != Some(&old.room_id) {
+        if just_joined {
+            port.leave(&id).await?;
+        }
+        return Ok(Err(wrong(Some(id), FalseWhy::NotPredecessor)));
+    }
+    Ok(Ok(new))
+}
+
+/// The state of a room the account is in; `None` where it is not.
+async fn joined_state(port: &dyn Homeserver, room: &RoomId) -> Result<Option<RoomState>> {
+    match port.state(room).await {
+        Ok(state) => {
+            let joined = state
+                .members(Membership::Join)
+                .any(|user| user == port.account());
+            Ok(joined.then_some(state))
+        }
+        Err(HomeserverError::Refused {
+            status: 403 | 404, ..
+        }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads what the target speaks of, as it is now.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn observe(
+    port: &dyn Homeserver,
+    before: &Snapshot,
+    target: &Target,
+    new_room: &RoomId,
+) -> Result<Observed> {
+    let new = port.state(new_room).await?;
+    let mut old = before.room.clone();
+    for kind in ["m.room.power_levels", "m.room.canonical_alias"] {
+        let content = port.state_event(&old.room_id, kind, "").await?;
+        old.put(
+            target::slot(kind, ""),
+            port.account(),
+            content.unwrap_or_default(),
+        );
+    }
+    let mut aliases = BTreeMap::new();
+    for alias in target.aliases.iter().chain(&target.remote_aliases) {
+        let leads_to = follow(port, alias).await?;
+        aliases.insert(alias.clone(), leads_to);
+    }
+    let mut others: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> = BTreeMap::new();
+    for (room, wanted) in &target.others {
+        for slot in wanted.keys() {
+            let content = match port.state_event(room, &slot.0, &slot.1).await {
+                Ok(content) => content.unwrap_or_default(),
+                // The bot is not there any more: it reads as empty, and becomes a to-do.
+                Err(HomeserverError::Refused { .. }) => Content::new(),
+                Err(error) => return Err(error),
+            };
+            others
+                .entry(room.clone())
+                .or_default()
+                .insert(slot.clone(), content);
+        }
+    }
+    let (old_listing, new_listing) = match target.listing {
+        Listing::Private => (Listing::Private, Listing::Private),
+        Listing::Public => (
+            port.listing(&old.room_id).await?,
+            port.listing(new_room).await?,
+        ),
+    };
+    let since = before
+        .room
+        .event("m.room.tombstone", "")
+        .map_or(0, |tombstone| tombstone.origin_server_ts);
+    Ok(Observed {
+        old,
+        new,
+        aliases,
+        old_listing,
+        new_listing,
+        since,
+        others,
+    })
+}

@@ -1,0 +1,414 @@
+//! Makes the plan: what an upgrade would do, what stands in its way, and what it costs.
+//!
+//! Reads the few things that the room itself does not tell (versions the server offers, whether
+//! creators exist, which server it is) and asks the rules in `room` for the rest. Left out: showing
+//! it (`message`).
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use ruma::OwnedUserId;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::observe;
+use crate::config::UpgradeSettings;
+use crate::homeserver::{Existence, Homeserver, Result};
+use crate::job::{Counts, Plan, Request};
+use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom};
+use crate::room::diff::{Change, Observed, diff};
+use crate::room::finding::{Finding, Weight};
+use crate::room::invitation::Role;
+use crate::room::method::{self, Reason};
+use crate::room::power::Power;
+use crate::room::state::{Membership, RoomState, Snapshot};
+use crate::room::target::{self, Intent, Target, room_to_be};
+use crate::room::{authority, predict, versions};
+
+/// Requests of an upgrade beside the changes: switch, reading both rooms twice, notice and pin.
+const BASE_REQUESTS: usize = 14;
+
+/// Time Synapse takes to copy one ban (measured: 1,000 in 27 s).
+const MILLIS_PER_BAN: u64 = 27;
+
+/// What a plan is made from beside the room itself.
+pub struct Circumstances<'a> {
+    /// What was asked for.
+    pub request: &'a Request,
+    /// What the configuration says.
+    pub settings: &'a UpgradeSettings,
+    /// Whether the room is one where the bot takes its orders.
+    pub place: Place,
+    /// Another job that is at work on the room.
+    pub active_job: Option<JobId>,
+    /// Now.
+    pub now: Timestamp,
+    /// How fast the server answered up to now.
+    pub pace: Pace,
+}
+
+/// What the room to be upgraded is to the bot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Commands are taken there.
+    AdminRoom,
+    /// Any other room.
+    Elsewhere,
+}
+
+/// How fast the homeserver answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Time one request takes.
+    pub per_request: Duration,
+}
+
+/// What was read of the room.
+#[derive(Debug, Clone, Copy)]
+pub enum Read<'a> {
+    /// The bot is not in it.
+    NotJoined,
+    /// It is to be upgraded.
+    Old(&'a Snapshot),
+    /// It was upgraded by somebody else, to this room.
+    Succeeded(&'a Snapshot, &'a RoomState),
+    /// It is to be adopted, and cannot be.
+    Unfit(&'a Snapshot, &'a Finding),
+}
+
+impl<'a> Read<'a> {
+    fn snapshot(self) -> Option<&'a Snapshot> {
+        match self {
+            Self::NotJoined => None,
+            Self::Old(old) | Self::Succeeded(old, _) | Self::Unfit(old, _) => Some(old),
+        }
+    }
+}
+
+/// Makes the plan for a room that was read.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>) -> Result<Plan> {
+    let before = read.snapshot();
+    let (intent, reason) = intent(port, read, at).await?;
+    let mut findings = Vec::new();
+    match (at.place, at.request.options.own_admin_room) {
+        (Place::AdminRoom, OwnAdminRoom::Spare) => findings.push(Finding::OwnAdminRoom),
+        (Place::AdminRoom, OwnAdminRoom::Included) => findings.push(Finding::FollowsAdminRoom),
+        (Place::Elsewhere, _) => {}
+    }
+    if let Some(job) = at.active_job {
+        findings.push(Finding::ActiveJob { job });
+    }
+    if intent.method != Method::Adopt {
+        findings.extend(version_findings(port, &intent).await?);
+        findings.extend(creator_findings(port, &intent.creators).await?);
+    }
+    let new_room = match read {
+        Read::Succeeded(_, new) => new.room_id.clone(),
+        _ => room_to_be(),
+    };
+    let target = before.map(|before| target::target(before, &intent, &new_room));
+    let mut counts = Counts::default();
+    let mut changes = Vec::new();
+    match (read, &target) {
+        (Read::Unfit(_, finding), _) => findings.push(finding.clone()),
+        (Read::Succeeded(before, new), Some(target)) => {
+            let now = observe(port, before, target, &new.room_id).await?;
+            changes = diff(target, &now);
+            findings.extend(room_findings(before, &intent, target, &changes, &now));
+            counts = counted(before, target);
+        }
+        (Read::Old(before), Some(target)) => {
+            let now = predict::after_switch(before, &intent, target, &new_room);
+            changes = diff(target, &now);
+            findings.extend(method_findings(before, &intent, reason));
+            findings.extend(room_findings(before, &intent, target, &changes, &now));
+            counts = counted(before, target);
+        }
+        _ => findings.push(Finding::NotJoined),
+    }
+    findings.sort_by_key(Finding::weight);
+
+    let requests = BASE_REQUESTS
+        + changes.iter().map(Change::requests).sum::<usize>()
+        + counts.aliases
+        + 2 * counts.pins
+        + 4 * counts.spaces;
+    let millis = at.pace.per_request.as_millis() * requests as u128
+        + u128::from(MILLIS_PER_BAN) * counts.bans as u128;
+    Ok(Plan {
+        old_room: at.request.old_room.clone(),
+        label: before.map_or_else(|| at.request.named.name.to_string(), |old| old.room.label()),
+        from: before.map(|old| old.room.create().version),
+        hash: fingerprint(target.as_ref(), &intent, &findings),
+        findings,
+        counts,
+        requests,
+        seconds: u64::try_from(millis.div_ceil(1000)).unwrap_or(u64::MAX),
+        expires_at: SignedDuration::try_from(at.settings.plan_expires)
+            .ok()
+            .and_then(|lifetime| at.now.checked_add(lifetime).ok())
+            .unwrap_or(at.now),
+        intent,
+    })
+}
+
+/// What is wanted, with everything that was left open filled in.
+async fn intent(
+    port: &dyn Homeserver,
+    read: Read<'_>,
+    at: &Circumstances<'_>,
+) -> Result<(Intent, Reason)> {
+    let (options, settings) = (&at.request.options, at.settings);
+    let bot = port.account().to_owned();
+    let old = read.snapshot().map(|before| &before.room);
+    let create = old.map(RoomState::create);
+    let adopted = match read {
+        Read::Succeeded(_, new) => Some(new.create()),
+        _ => None,
+    };
+    let version = match &adopted {
+        Some(new) => new.version.clone(),
+        None => options
+            .version
+            .clone()
+            .unwrap_or_else(|| settings.version.clone()),
+    };
+    let creators = match adopted {
+        Some(new) if versions::has_creators(&version) => new.creators,
+        Some(_) => BTreeSet::new(),
+        None => target::creators(
+            &settings.additional_creators,
+            &options.creators,
+            create
+                .as_ref()
+                .map(|create| (&create.version, &create.creators)),
+            &version,
+            &bot,
+        ),
+    };
+    let choice = options.method.unwrap_or(settings.method);
+    let mut intent = Intent {
+        version,
+        method: Method::Server,
+        review: options.review,
+        bot,
+        creators,
+        join_rule: options.join_rule.unwrap_or(settings.join_rule),
+        invite: options.invite.unwrap_or(settings.invite),
+        bots: settings.bots.clone(),
+        old_child_link: settings.old_child_link,
+        tombstone_level: settings.tombstone_level,
+        reason: options.reason.clone(),
+    };
+    let software = match choice {
+        MethodChoice::Auto => port.server_software().await?,
+        _ => None,
+    };
+    let (method, reason) =
+        method::choose(choice, options.review, old, &intent, software.as_deref());
+    intent.method = method;
+    Ok((intent, reason))
+}
+
+/// What the method itself has to say.
+fn method_findings(before: &Snapshot, intent: &Intent, reason: Reason) -> Vec<Finding> {
+    let room = &before.room;
+    let create = room.create();
+    let mut findings = vec![Finding::MethodChosen {
+        method: intent.method,
+        reason,
+    }];
+    if let Some(tombstone) = room.tombstone() {
+        findings.push(Finding::AlreadyUpgraded {
+            replacement: tombstone.replacement,
+            by: tombstone.sender,
+        });
+    }
+    if intent.method != Method::Server {
+        return findings;
+    }
+    if method::takes_creators_back(room, intent) {
+        findings.push(Finding::CreatorsTakeBack {
+            from: create.version.clone(),
+            to: intent.version.clone(),
+        });
+    }
+    // Without creators above all levels, the server bans with the bot's own level.
+    if !versions::has_creators(&intent.version) {
+        let power = room.power();
+        let own = power.power(&intent.bot);
+        let users: Vec<_> = room
+            .bans()
+            .into_keys()
+            .filter(|user| power.power(user) >= own || own < Power::Level(power.ban))
+            .collect();
+        if !users.is_empty() {
+            findings.push(Finding::UnbannableBans { users });
+        }
+    }
+    findings
+}
+
+async fn version_findings(port: &dyn Homeserver, intent: &Intent) -> Result<Option<Finding>> {
+    let offered = port.room_versions().await?.available;
+    let version = intent.version.clone();
+    let known: Vec<_> = offered
+        .iter()
+        .filter(|version| versions::properties(version).is_some())
+        .cloned()
+        .collect();
+    Ok(if versions::properties(&version).is_none() {
+        Some(Finding::UnknownVersion {
+            version,
+            available: known,
+        })
+    } else if offered.contains(&version) {
+        None
+    } else {
+        Some(Finding::VersionNotOffered {
+            version,
+            available: known,
+        })
+    })
+}
+
+async fn creator_findings(
+    port: &dyn Homeserver,
+    creators: &BTreeSet<OwnedUserId>,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for user in creators {
+        match port.user_exists(user).await? {
+            Some(Existence::Known) => {}
+            Some(Existence::Unknown) => findings.push(Finding::NoSuchUser { user: user.clone() }),
+            None => findings.push(Finding::UnknownCreator { user: user.clone() }),
+        }
+    }
+    Ok(findings)
+}
+
+/// What the room itself has to say.
+fn room_findings(
+    before: &Snapshot,
+    intent: &Intent,
+    target: &Target,
+    changes: &[Change],
+    now: &Observed,
+) -> Vec<Finding> {
+    let mut findings: Vec<_> = target
+        .findings
+        .iter()
+        .filter_map(|finding| told(finding, intent))
+        .collect();
+    findings.extend(authority::findings(before, intent, changes, now));
+    if versions::has_creators(&intent.version) && intent.method != Method::Adopt {
+        findings.push(Finding::Creators {
+            users: intent.all_creators().into_iter().collect(),
+        });
+        let levels = target
+            .new_state
+            .get(&target::slot("m.room.power_levels", ""));
+        let level = levels
+            .and_then(|levels| levels.get("events"))
+            .and_then(|events| events.get("m.room.tombstone"))
+            .and_then(serde_json::Value::as_i64);
+        findings.extend(level.map(|level| Finding::TombstoneLevel { level }));
+    }
+    if before.room.is_space() {
+        let count = before
+            .room
+            .of_kind("m.space.child")
+            .filter(|child| target::is_link(&child.content))
+            .count();
+        findings.push(Finding::SpaceChildren { count });
+    }
+    let guests = |role| {
+        changes
+            .iter()
+            .filter(|change| matches!(change, Change::Invite { role: of, .. } if *of == role))
+            .count()
+    };
+    let (bots, creators, members) = (
+        guests(Role::Bot),
+        guests(Role::Creator),
+        guests(Role::Member),
+    );
+    if bots + creators + members > 0 {
+        findings.push(Finding::Invites {
+            bots,
+            creators,
+            members,
+        });
+    }
+    findings
+}
+
+/// A finding of the rules as it matters to this method.
+fn told(finding: &Finding, intent: &Intent) -> Option<Finding> {
+    match (finding, intent.method) {
+        // The bot invites those who need it, and says how many.
+        (Finding::InvitationsNeeded { .. }, _) if !target::invites_nobody(intent) => None,
+        // Only the server's own upgrade fails at these.
+        (Finding::NoPowerLevels, Method::Staged | Method::Adopt) => None,
+        (Finding::BrokenPowerLevels { places }, Method::Staged | Method::Adopt) => {
+            Some(Finding::LevelsDropped {
+                places: places.clone(),
+            })
+        }
+        (finding, _) => Some(finding.clone()),
+    }
+}
+
+fn counted(before: &Snapshot, target: &Target) -> Counts {
+    let room = &before.room;
+    let servers: BTreeSet<_> = room
+        .members(Membership::Join)
+        .map(|user| user.server_name().to_owned())
+        .collect();
+    Counts {
+        members: room
+            .members(Membership::Join)
+            .filter(|user| *user != target.bot)
+            .count(),
+        servers: servers.len(),
+        bans: target.bans.len(),
+        state: target.new_state.len(),
+        aliases: before.aliases.len(),
+        pins: room.pins().len(),
+        spaces: target
+            .others
+            .values()
+            .filter(|wanted| wanted.keys().any(|slot| slot.0 == "m.space.child"))
+            .count(),
+    }
+}
+
+/// Fingerprint of all that somebody says yes to. Members and bans are left out: they come and go
+/// in a busy room, and are carried over as they are when the job begins.
+fn fingerprint(target: Option<&Target>, intent: &Intent, findings: &[Finding]) -> String {
+    let wanted = target.map(|target| {
+        let state: Vec<_> = target.new_state.iter().collect();
+        let others: Vec<_> = target
+            .others
+            .iter()
+            .map(|(room, slots)| (room, slots.iter().collect::<Vec<_>>()))
+            .collect();
+        json!([state, others, target.aliases, target.listing])
+    });
+    let lasting: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.weight() == Weight::Blocker || finding.is_lasting())
+        .collect();
+    let digest = Sha256::digest(json!([intent, wanted, lasting]).to_string());
+    let mut hash = String::with_capacity(16);
+    for byte in digest.iter().take(8) {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    hash
+}

@@ -1,0 +1,67 @@
+//! Shows the new room to the moderators before anything leads there: invites them, and says in the
+//! admin room what is in it. The yes or no is a command or a reaction, as for a plan.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::close::{self, Stage};
+use super::{Done, Drive, StepError, plan_of, staged_room};
+use crate::announce::asking;
+use crate::homeserver::HomeserverError;
+use crate::job::{Job, Output, State};
+use crate::message::review;
+use crate::permissions;
+use crate::room::diff::diff;
+use crate::room::power::Power;
+use crate::room::state::Membership;
+
+/// How long moderators may look before the room is taken back.
+const REVIEW_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// Moderators who are invited; a management room with more has its own ways to share a link.
+const INVITED_MAX: usize = 30;
+
+/// Why they are.
+const REASON: &str = "Please look at the new room before anybody is sent here";
+
+pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+    let plan = plan_of(state)?;
+    let new_room = staged_room(state)?;
+    let seen = close::read(drive, job, plan, &new_room, Stage::Staged).await?;
+    let admin_room = drive.port.state(&job.request.admin_room).await?;
+    let needed = permissions::office(&drive.setup.offices, &job.request.admin_room)
+        .map_or(i64::MAX, |office| office.rules.command_level);
+    let power = admin_room.power();
+    let moderators = admin_room
+        .members(Membership::Join)
+        .filter(|user| power.power(user) >= Power::Level(needed))
+        .filter(|user| seen.now.new.event("m.room.member", user.as_str()).is_none())
+        .take(INVITED_MAX);
+    let mut missed = Vec::new();
+    for user in moderators {
+        match drive.port.invite(&new_room, &user, Some(REASON)).await {
+            Ok(()) => {}
+            // They are told the room's id, and can ask somebody inside.
+            Err(HomeserverError::Refused { .. }) => missed.push(user),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let now = drive.clock.now();
+    let until = SignedDuration::try_from(REVIEW_MAX)
+        .ok()
+        .and_then(|longest| now.checked_add(longest).ok())
+        .unwrap_or(now);
+    let shown = review::Shown {
+        new_room: &new_room,
+        state: &seen.now.new,
+        differences: &diff(&seen.target, &seen.now),
+        missed: &missed,
+        until,
+    };
+    let text = review::review(job.id, plan, &shown, now);
+    Ok(Done::Output {
+        output: Output::Reviewed { until },
+        writes: asking(job, "review", &plan.hash, text),
+    })
+}

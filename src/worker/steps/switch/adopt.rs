@@ -1,0 +1,20 @@
+//! The switch that somebody else made: looks whether the old room leads to a room that replaces it.
+//!
+//! A tombstone alone proves nothing: only the new room's create event can say whom it replaces.
+
+use super::super::{Done, Drive, StepError};
+use crate::job::{Job, Output, State};
+use crate::survey;
+
+pub(super) async fn run(drive: &mut Drive, job: &Job, _state: &State) -> Result<Done, StepError> {
+    let before = drive.snapshot(job)?;
+    match survey::successor(&*drive.port, &before.room).await? {
+        Ok(new) => Ok(Output::Switched {
+            new_room: new.room_id,
+        }
+        .into()),
+        Err(_) => Err(StepError::Fail {
+            problem: "The old room does not lead to a room that replaces it any more.".to_owned(),
+        }),
+    }
+}

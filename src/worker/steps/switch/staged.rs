@@ -1,0 +1,86 @@
+//! The switch by the bot: opens the new room, then points the old one to it.
+//!
+//! Both can be repeated. What is marked in the log is the moment from which nobody can take the
+//! upgrade back any more.
+
+use super::super::mark::mark;
+use super::super::{Done, Drive, StepError, plan_of, staged_room};
+use super::{overtaken, tombstone};
+use crate::homeserver::HomeserverError;
+use crate::job::log::Called;
+use crate::job::{Job, Output, State, Step, StepEvent};
+use crate::room::join_rules::JOIN_RULES;
+use crate::room::target::{slot, target};
+
+pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+    let plan = plan_of(state)?.clone();
+    let old_room = &job.request.old_room;
+    let new_room = staged_room(state)?;
+    let called = state.called(Step::Switch);
+    let stop = |problem: String| {
+        if called != Called::Never {
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+        }
+        Err(StepError::Fail { problem })
+    };
+    if let Some(found) = drive.port.state(old_room).await?.tombstone() {
+        return if found.replacement.as_ref() == Some(&new_room) {
+            Ok(Output::Switched { new_room }.into())
+        } else {
+            stop(overtaken(
+                &found.sender,
+                found.replacement.as_ref(),
+                old_room,
+            ))
+        };
+    }
+    let new = drive.port.state(&new_room).await?;
+    if let Some(tombstone) = new.tombstone() {
+        return stop(format!(
+            "{} closed the new room before anybody was sent there.",
+            tombstone.sender
+        ));
+    }
+
+    // Whoever looked at the room may have chosen another rule: theirs stays.
+    let before = drive.snapshot(job)?;
+    let target = target(&before, &plan.intent, &new_room);
+    let rules = new.event(JOIN_RULES, "");
+    let ours = rules.is_none_or(|rules| rules.sender == plan.intent.bot);
+    if let Some(wanted) = target.new_state.get(&slot(JOIN_RULES, ""))
+        && ours
+        && rules.map(|rules| &rules.content) != Some(wanted)
+    {
+        drive
+            .port
+            .put_state(&new_room, JOIN_RULES, "", wanted)
+            .await?;
+    }
+    let content = tombstone(drive, &plan, &new_room)?;
+    if called == Called::Never {
+        let at = drive.clock.now();
+        mark(drive, job, Step::Switch, StepEvent::Called { at })?;
+    }
+    match drive
+        .port
+        .put_state(old_room, "m.room.tombstone", "", &content)
+        .await
+    {
+        Ok(_) => Ok(Output::Switched { new_room }.into()),
+        Err(HomeserverError::Refused { code, message, .. }) => {
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            Err(StepError::Fail {
+                problem: format!(
+                    "The server did not let me close the old room: {message} ({code})."
+                ),
+            })
+        }
+        Err(error @ HomeserverError::RateLimited { .. }) => {
+            // Nothing left the bot or arrived: it can still be taken back while it waits.
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            Err(error.into())
+        }
+        // It looks again before it sends again.
+        Err(error) => Err(error.into()),
+    }
+}
