@@ -5,7 +5,7 @@ use ruma::OwnedServerName;
 use super::doc::{Doc, Span, own, room};
 use super::{count, todo};
 use crate::job::{Job, Output, Phase, State, Step, Todo};
-use crate::model::Text;
+use crate::model::{Method, Text};
 
 /// To-dos that are listed; the rest is counted.
 const TODOS_SHOWN_MAX: usize = 20;
@@ -96,11 +96,37 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
             }
         })
         .sum();
-    doc = doc.say(&format!(
-        "I compared settings, power levels, bans, addresses, directory and spaces, and added {} that \
-         the server had left out.",
-        count(mended, "thing", "things")
-    ));
+    doc = doc.say(&match plan.intent.method {
+        Method::Server => format!(
+            "I compared settings, power levels, bans, addresses, directory and spaces, and added \
+             {} that the server had left out.",
+            count(mended, "thing", "things")
+        ),
+        Method::Staged => {
+            "I compared settings, power levels, bans, addresses, directory and spaces with the old \
+             room."
+                .to_owned()
+        }
+        Method::Adopt => format!(
+            "I compared settings, power levels, bans, addresses, directory and spaces with the old \
+             room, and added {} that were missing.",
+            count(mended, "thing", "things")
+        ),
+    });
+    if let Some(Output::Pinned { count: posted, lost }) = state.outputs.get(&Step::Pins) {
+        if *posted > 0 {
+            doc = doc.say(&format!(
+                "I posted {} of the old room again and pinned them.",
+                count(*posted, "pinned message", "pinned messages")
+            ));
+        }
+        if *lost > 0 {
+            doc = doc.say(&format!(
+                "{} of the old room could not be posted again; they are still to be found there.",
+                count(*lost, "pinned message", "pinned messages")
+            ));
+        }
+    }
     let todos = todos(state);
     if todos.is_empty() {
         return Some(doc.say("Nothing is left to do.").finish());

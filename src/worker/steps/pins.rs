@@ -1,8 +1,82 @@
-//! Posts the pinned messages of the old room again in the new one.
+//! Posts the pinned messages of the old room again in the new one, and pins them in the old order.
+//!
+//! Each copy has a transaction id of its own that belongs to the job, so that a repeat is the same
+//! message. What people pinned in the new room meanwhile stays pinned.
 
-use super::{Done, Drive, StepError};
+use serde_json::{Value, json};
+
+use super::{Done, Drive, StepError, new_room, plan_of};
+use crate::homeserver::HomeserverError;
 use crate::job::{Job, Output, State};
+use crate::message::pin::{Original, copy};
+use crate::room::state::content;
 
-pub(super) async fn run(_drive: &mut Drive, _job: &Job, _state: &State) -> Result<Done, StepError> {
-    Ok(Output::Pinned { count: 0, lost: 0 }.into())
+/// Pinned messages that are posted again; clients show a few, and each takes two requests.
+const PINS_MAX: usize = 50;
+
+const PINNED_EVENTS: &str = "m.room.pinned_events";
+
+pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+    let before = drive.snapshot(job)?;
+    let pins = before.room.pins();
+    if pins.is_empty() {
+        return Ok(Output::Pinned { count: 0, lost: 0 }.into());
+    }
+    let new = new_room(state)?;
+    let old = &before.room.room_id;
+    let via = before.room.via(plan_of(state)?.intent.bot.server_name());
+    let port = &*drive.port;
+    let mut copies: Vec<Value> = Vec::new();
+    for pin in pins.iter().take(PINS_MAX) {
+        let Some(event) = port.event(old, pin).await? else {
+            continue;
+        };
+        let original = Original {
+            room: old,
+            event: pin,
+            via: &via,
+        };
+        let transaction = format!("pin.{}.{pin}", job.request.command_event);
+        match port
+            .send_message(&new, &transaction, &copy(&event, &original))
+            .await
+        {
+            Ok(event) => copies.push(json!(event)),
+            Err(HomeserverError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let count = copies.len();
+    if count > 0 {
+        let now = port.state_event(&new, PINNED_EVENTS, "").await?;
+        let pinned = now
+            .as_ref()
+            .and_then(|now| now.get("pinned"))
+            .and_then(Value::as_array);
+        let theirs: Vec<_> = pinned
+            .into_iter()
+            .flatten()
+            .filter(|pin| !copies.contains(pin))
+            .cloned()
+            .collect();
+        let wanted = content(json!({"pinned": [copies, theirs].concat()}));
+        if now.as_ref() != Some(&wanted) {
+            match port.put_state(&new, PINNED_EVENTS, "", &wanted).await {
+                Ok(_) => {}
+                Err(HomeserverError::Refused { .. }) => {
+                    return Ok(Output::Pinned {
+                        count: 0,
+                        lost: pins.len(),
+                    }
+                    .into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(Output::Pinned {
+        count,
+        lost: pins.len() - count,
+    }
+    .into())
 }
