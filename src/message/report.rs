@@ -113,7 +113,11 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
             count(mended, "thing", "things")
         ),
     });
-    if let Some(Output::Pinned { count: posted, lost }) = state.outputs.get(&Step::Pins) {
+    if let Some(Output::Pinned {
+        count: posted,
+        lost,
+    }) = state.outputs.get(&Step::Pins)
+    {
         if *posted > 0 {
             doc = doc.say(&format!(
                 "I posted {} of the old room again and pinned them.",
