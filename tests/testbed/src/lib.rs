@@ -1,5 +1,5 @@
-//! The testbed of Roomlift's integration tests: a real Synapse ([`synapse`]), users of it
-//! ([`user`]), a proxy that breaks requests on purpose ([`proxy`]) and the bot as a process of its
+//! The testbed of Roomlift's integration tests: a real Synapse ([`synapse`]), two of them that
+//! federate ([`federation`]), users ([`user`]), a proxy that breaks requests on purpose ([`proxy`]) and the bot as a process of its
 //! own ([`bot`]).
 //!
 //! Everything fails by panicking with what was being done and what the other side said: this is
@@ -10,6 +10,7 @@ pub mod bot;
 pub mod checks;
 pub mod community;
 pub mod eventually;
+pub mod federation;
 pub mod process;
 pub mod proxy;
 pub mod request;
@@ -22,6 +23,7 @@ pub use bot::Bot;
 pub use checks::{Check, Outcome};
 pub use community::{Community, Wanted};
 pub use eventually::eventually;
+pub use federation::Federation;
 pub use proxy::{Fault, Proxy, Rule};
 pub use request::{Kind, Seen};
 pub use synapse::{Synapse, SynapseOptions};

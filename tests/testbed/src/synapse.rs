@@ -3,7 +3,8 @@
 //! The first use installs Synapse into the target directory. A server is dead and its directory
 //! gone once its [`Synapse`] is dropped or the test process has ended, whatever ended it.
 //!
-//! Leaves out TLS, so servers cannot federate with each other; workers; and Postgres.
+//! Servers federate with each other where [`SynapseOptions::federated`] says so. Leaves out workers
+//! and Postgres.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,10 +17,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use self::config::{CONFIG_FILE, LOG_FILE, Ports};
 use crate::eventually::eventually_blocking;
 use crate::process::{Guarded, Launch, tail};
 use crate::user::User;
 use crate::venv;
+
+mod config;
 
 /// How long a server may take until it answers.
 pub const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -37,16 +41,9 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// How many lines of its logs a panic about the server shows.
 const LOG_TAIL_LINES: usize = 40;
 
-/// What a rate limit is set to where it shall not limit.
-const NO_LIMIT: u32 = 100_000;
-
 /// The password of every user registered here.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// The configuration's name in the server's directory.
-const CONFIG_FILE: &str = "homeserver.yaml";
-/// The log Synapse writes.
-const LOG_FILE: &str = "homeserver.log";
 /// What Synapse prints, which is next to nothing unless it fails early.
 const OUTPUT_FILE: &str = "output.log";
 
@@ -55,9 +52,28 @@ const OUTPUT_FILE: &str = "output.log";
 pub struct SynapseOptions {
     /// Top-level keys of `homeserver.yaml` to replace.
     pub overrides: Vec<(String, Value)>,
+    /// Whether other servers reach this one.
+    pub reach: Reach,
+}
+
+/// Who reaches a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Its clients only.
+    #[default]
+    Clients,
+    /// Other servers too, over TLS on a port of its own, with a certificate nobody vouches for.
+    Servers,
 }
 
 impl SynapseOptions {
+    /// With the other servers of this machine reaching it, and it them.
+    #[must_use]
+    pub fn federated(mut self) -> Self {
+        self.reach = Reach::Servers;
+        self
+    }
+
     /// With that top-level key replaced.
     #[must_use]
     pub fn with(mut self, key: &str, value: Value) -> Self {
@@ -82,13 +98,18 @@ pub struct Synapse {
     process: Mutex<Guarded>,
     dir: TempDir,
     python: PathBuf,
-    port: u16,
+    ports: Ports,
 }
 
 impl Synapse {
     /// Starts a server and waits until it answers.
     pub async fn start(options: SynapseOptions) -> Self {
         blocking(move || Self::start_blocking(&options)).await
+    }
+
+    /// Starts a server that federates, see [`SynapseOptions::federated`].
+    pub async fn start_federated() -> Self {
+        Self::start(SynapseOptions::default().federated()).await
     }
 
     /// The server all tests of this process share, started by the first that asks.
@@ -106,14 +127,17 @@ impl Synapse {
                 .prefix("roomlift-synapse-")
                 .tempdir()
                 .expect("create the server's directory");
-            let port = free_port();
-            write_config(&dir, port, options);
+            let ports = Ports {
+                client: free_port(),
+                federation: (options.reach == Reach::Servers).then(free_port),
+            };
+            config::write(dir.path(), ports, options, &python);
             let process = Mutex::new(launch(&python, &dir));
             let synapse = Self {
                 process,
                 dir,
                 python: python.clone(),
-                port,
+                ports,
             };
             match synapse.until_it_answers() {
                 Ok(()) => return synapse,
@@ -127,13 +151,13 @@ impl Synapse {
     /// The address clients use, without a slash at its end.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.ports.client)
     }
 
     /// The part of ids after the colon.
     #[must_use]
     pub fn server_name(&self) -> String {
-        format!("localhost:{}", self.port)
+        self.ports.server_name()
     }
 
     /// The end of what the server logged and printed.
@@ -151,7 +175,7 @@ impl Synapse {
     /// Starts the server again, on the same port and with the same data, and waits until it
     /// answers.
     pub async fn start_again(&self) {
-        let (python, port) = (&self.python, self.port);
+        let (python, port) = (&self.python, self.ports.client);
         {
             let mut process = self.process();
             assert!(
@@ -215,7 +239,7 @@ impl Synapse {
     /// Waits for the server's first answer; says why where there is none.
     fn until_it_answers(&self) -> Result<(), String> {
         let probe = || {
-            if probe(self.port) {
+            if probe(self.ports.client) {
                 Some(true)
             } else {
                 self.process().ended().map(|_| false)
@@ -233,7 +257,7 @@ impl Synapse {
 
     /// Where the start stands.
     async fn probe_once(&self) -> Probe {
-        let port = self.port;
+        let port = self.ports.client;
         if blocking(move || probe(port)).await {
             Probe::Answers
         } else if self.process().ended().is_some() {
@@ -312,89 +336,6 @@ fn free_port() -> u16 {
         }
     }
     panic!("no port of {PORTS:?} is free");
-}
-
-/// Writes all files the server needs. JSON is YAML.
-fn write_config(dir: &TempDir, port: u16, options: &SynapseOptions) {
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let write = |name: &str, text: String| {
-        std::fs::write(dir.path().join(name), text).expect("write the server's configuration");
-    };
-    let limit = json!({ "per_second": NO_LIMIT, "burst_count": NO_LIMIT });
-    let mut config = json!({
-        "server_name": format!("localhost:{port}"),
-        "public_baseurl": format!("http://127.0.0.1:{port}/"),
-        "listeners": [{
-            "type": "http",
-            "port": port,
-            "bind_addresses": ["127.0.0.1"],
-            "tls": false,
-            "resources": [{ "names": ["client", "federation"], "compress": false }],
-        }],
-        "database": { "name": "sqlite3", "args": { "database": path("homeserver.db") } },
-        "log_config": path("log.yaml"),
-        "media_store_path": path("media"),
-        "signing_key_path": path("signing.key"),
-        "registration_shared_secret": "registration",
-        "macaroon_secret_key": "macaroons",
-        "form_secret": "forms",
-        "trusted_key_servers": [],
-        "suppress_key_server_warning": true,
-        "federation_verify_certificates": false,
-        "ip_range_blacklist": [],
-        "enable_registration": true,
-        "enable_registration_without_verification": true,
-        "bcrypt_rounds": 4,
-        "report_stats": false,
-        "url_preview_enabled": false,
-        "presence": { "enabled": false },
-        "room_list_publication_rules": [{ "action": "allow" }],
-        // Timelines shall not have gaps.
-        "filter_timeline_limit": -1,
-        "rc_login": { "address": limit, "account": limit, "failed_attempts": limit },
-        "rc_joins": { "local": limit, "remote": limit },
-        "rc_invites": { "per_room": limit, "per_user": limit, "per_issuer": limit },
-        "rc_3pid_validation": limit,
-    });
-    for key in [
-        "rc_admin_redaction",
-        "rc_delayed_event_mgmt",
-        "rc_joins_per_room",
-        "rc_key_requests",
-        "rc_media_create",
-        "rc_message",
-        "rc_registration",
-        "rc_registration_token_validity",
-        "rc_reports",
-        "rc_room_creation",
-        "rc_third_party_invite",
-        "rc_user_directory",
-    ] {
-        config[key] = limit.clone();
-    }
-    for (key, value) in &options.overrides {
-        config[key] = value.clone();
-    }
-    write(CONFIG_FILE, format!("{config:#}"));
-    let log = json!({
-        "version": 1,
-        "formatters": { "line": {
-            "format": "%(asctime)s %(levelname)s %(name)s %(request)s: %(message)s",
-        } },
-        "handlers": { "file": {
-            "class": "logging.FileHandler",
-            "filename": path(LOG_FILE),
-            "formatter": "line",
-        } },
-        "root": { "level": "INFO", "handlers": ["file"] },
-        "disable_existing_loggers": false,
-    });
-    write("log.yaml", format!("{log:#}"));
-    // 32 bytes of nothing: what it signs is thrown away with the server.
-    write(
-        "signing.key",
-        format!("ed25519 a_test {}\n", "A".repeat(43)),
-    );
 }
 
 /// The name with a number of its own in this process.
