@@ -1,6 +1,6 @@
 //! The testbed of Roomlift's integration tests: a real Synapse ([`synapse`]), two of them that
-//! federate ([`federation`]), users ([`user`]), a proxy that breaks requests on purpose ([`proxy`]) and the bot as a process of its
-//! own ([`bot`]).
+//! federate ([`federation`]), users ([`user`]), a proxy that breaks requests on purpose ([`proxy`]) or
+//! plays another server ([`play`]), and the bot as a process of its own ([`bot`]).
 //!
 //! Everything fails by panicking with what was being done and what the other side said: this is
 //! test code, and the panic is its report. Nothing here knows what the bot does; that is left to
@@ -11,6 +11,7 @@ pub mod checks;
 pub mod community;
 pub mod eventually;
 pub mod federation;
+pub mod play;
 pub mod process;
 pub mod proxy;
 pub mod request;

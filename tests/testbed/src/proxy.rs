@@ -1,27 +1,33 @@
-//! A proxy in front of a homeserver that logs every request and breaks those it is told to.
+//! A proxy in front of a homeserver that logs every request and breaks those it is told to. Parts of
+//! the homeserver can be replaced, see [`Proxy::stand_in`] and [`crate::play`].
 //!
 //! It runs on a thread of its own, so it works on while a test blocks. Answers are buffered. Leaves
 //! out TLS, streaming and keeping connections to the homeserver.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+pub use self::rule::{Action, Condition, Fault, Fired, Mapping, Rule};
 pub use crate::request::{Kind, Seen};
+use crate::user::User;
+
+mod rule;
 
 /// How long the homeserver may take for an answer. Longer than any long poll.
 pub const UPSTREAM_TIMEOUT: Duration = Duration::from_mins(5);
@@ -37,164 +43,11 @@ const NOT_FORWARDED: [HeaderName; 7] = [
     UPGRADE,
 ];
 
-/// Which requests a rule is about.
-pub type Condition = Arc<dyn Fn(&Seen) -> bool + Send + Sync>;
-/// Something to do when a request comes. May block: it runs on a thread of its own.
-pub type Action = Arc<dyn Fn() + Send + Sync>;
-/// Makes another answer of the homeserver's. A body that is not JSON comes as `null`.
-pub type Mapping = Arc<dyn Fn(u16, Value) -> (u16, Value) + Send + Sync>;
-
-/// What to do to a request.
-#[derive(Clone)]
-pub enum Fault {
-    /// Answer without forwarding.
-    Answer {
-        /// The status.
-        status: u16,
-        /// Headers besides the body's.
-        headers: Vec<(String, String)>,
-        /// The body.
-        body: Value,
-    },
-    /// Forward, wait for the answer, then cut the connection instead of passing it on.
-    LoseAnswer,
-    /// Forward, wait for the answer, then give this one.
-    AnswerInstead {
-        /// The status.
-        status: u16,
-        /// The body.
-        body: Value,
-    },
-    /// Cut the connection without forwarding.
-    Reset,
-    /// Wait, then forward.
-    Delay(Duration),
-    /// Run the action, then cut the connection without forwarding.
-    Before(Action),
-    /// Forward, wait for the answer, run the action, then cut the connection.
-    After(Action),
-    /// Forward, and give the answer this function makes of the homeserver's.
-    Custom(Mapping),
-}
-
-impl Fault {
-    /// Answers with that status and body.
-    #[must_use]
-    pub fn answer(status: u16, body: Value) -> Self {
-        Self::Answer {
-            status,
-            headers: Vec::new(),
-            body,
-        }
-    }
-
-    /// Answers with that status and a Matrix error.
-    #[must_use]
-    pub fn error(status: u16, errcode: &str) -> Self {
-        Self::answer(
-            status,
-            json!({ "errcode": errcode, "error": "made up by the testbed" }),
-        )
-    }
-
-    /// Answers that there have been too many requests, in the body and in the header.
-    #[must_use]
-    pub fn too_many_requests(retry_after: Duration) -> Self {
-        // The header knows whole seconds only.
-        let seconds = retry_after.as_millis().div_ceil(1000);
-        Self::Answer {
-            status: StatusCode::TOO_MANY_REQUESTS.as_u16(),
-            headers: vec![("retry-after".into(), seconds.to_string())],
-            body: json!({
-                "errcode": "M_LIMIT_EXCEEDED",
-                "error": "Too Many Requests",
-                "retry_after_ms": u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
-            }),
-        }
-    }
-
-    /// [`Fault::Before`] of a closure.
-    #[must_use]
-    pub fn before(action: impl Fn() + Send + Sync + 'static) -> Self {
-        Self::Before(Arc::new(action))
-    }
-
-    /// [`Fault::After`] of a closure.
-    #[must_use]
-    pub fn after(action: impl Fn() + Send + Sync + 'static) -> Self {
-        Self::After(Arc::new(action))
-    }
-
-    /// [`Fault::Custom`] of a closure.
-    #[must_use]
-    pub fn custom(map: impl Fn(u16, Value) -> (u16, Value) + Send + Sync + 'static) -> Self {
-        Self::Custom(Arc::new(map))
-    }
-}
-
-/// Which requests to break, and how.
-#[derive(Clone)]
-pub struct Rule {
-    /// Which requests this is about.
-    pub when: Condition,
-    /// How many of them to let pass first.
-    pub skip: usize,
-    /// How many to break then.
-    pub times: usize,
-    /// What to do to those.
-    pub fault: Fault,
-}
-
-impl Rule {
-    /// Breaks the first request `when` is true of.
-    #[must_use]
-    pub fn new(when: impl Fn(&Seen) -> bool + Send + Sync + 'static, fault: Fault) -> Self {
-        Self {
-            when: Arc::new(when),
-            skip: 0,
-            times: 1,
-            fault,
-        }
-    }
-
-    /// Breaks the first request of that kind.
-    #[must_use]
-    pub fn on(kind: Kind, fault: Fault) -> Self {
-        Self::new(move |seen| seen.kind == kind, fault)
-    }
-
-    /// Lets that many pass first.
-    #[must_use]
-    pub fn skip(mut self, skip: usize) -> Self {
-        self.skip = skip;
-        self
-    }
-
-    /// Breaks that many.
-    #[must_use]
-    pub fn times(mut self, times: usize) -> Self {
-        self.times = times;
-        self
-    }
-
-    /// Breaks all from there on.
-    #[must_use]
-    pub fn for_ever(self) -> Self {
-        self.times(usize::MAX)
-    }
-}
-
-/// Tells how often a rule was applied.
-#[derive(Debug, Clone)]
-pub struct Fired(Arc<AtomicUsize>);
-
-impl Fired {
-    /// How many requests the rule broke up to now.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
+/// An answer in the making: a status and a JSON body.
+pub type Answering = Pin<Box<dyn Future<Output = (u16, Value)> + Send>>;
+/// Answers requests in the homeserver's place. Gets the request and its sender, as a client of the
+/// homeserver itself; of the sender it knows the access token only, if there is one.
+pub type StandIn = Arc<dyn Fn(Seen, User) -> Answering + Send + Sync>;
 
 /// A rule at work.
 struct Armed {
@@ -209,6 +62,8 @@ struct Shared {
     client: reqwest::Client,
     log: Mutex<Log>,
     rules: Mutex<Vec<Armed>>,
+    stand_ins: Mutex<Vec<(Condition, StandIn)>>,
+    hidden: Mutex<Vec<HeaderName>>,
 }
 
 /// The requests seen, with the number of the first one kept.
@@ -248,6 +103,8 @@ impl Proxy {
             client,
             log: Mutex::default(),
             rules: Mutex::default(),
+            stand_ins: Mutex::default(),
+            hidden: Mutex::default(),
         });
         let (running, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -327,6 +184,24 @@ impl Proxy {
     pub fn clear_rules(&self) {
         lock(&self.shared.rules).clear();
     }
+
+    /// Has those requests answered in the homeserver's place, for good; where several stand in for
+    /// it, the first does. Rules break such answers as they break the homeserver's.
+    pub fn stand_in<F>(
+        &self,
+        when: impl Fn(&Seen) -> bool + Send + Sync + 'static,
+        answer: impl Fn(Seen, User) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = (u16, Value)> + Send + 'static,
+    {
+        let answer: StandIn = Arc::new(move |seen, sender| Box::pin(answer(seen, sender)));
+        lock(&self.shared.stand_ins).push((Arc::new(when), answer));
+    }
+
+    /// Takes that header out of the homeserver's answers.
+    pub fn hide_header(&self, name: HeaderName) {
+        lock(&self.shared.hidden).push(name);
+    }
 }
 
 /// The homeserver's answer, or one in its place.
@@ -364,6 +239,7 @@ impl std::error::Error for Cut {}
 
 /// A request with all of its body.
 struct Complete {
+    seen: Seen,
     method: Method,
     path_and_query: String,
     headers: HeaderMap,
@@ -402,8 +278,9 @@ async fn serve(
     let query = head.uri.query().unwrap_or_default();
     let seen = Seen::new(head.method.as_str(), head.uri.path(), query, &body);
     let fault = shared.pick(&seen);
-    let number = shared.note(seen);
+    let number = shared.note(seen.clone());
     let request = Complete {
+        seen,
         method: head.method,
         path_and_query,
         headers: head.headers,
@@ -508,8 +385,24 @@ impl Shared {
         Ok(answer)
     }
 
-    /// Has the homeserver answer. Where it does not, neither does the proxy.
+    /// Who answers that request in the homeserver's place.
+    fn stand_in_for(&self, seen: &Seen) -> Option<StandIn> {
+        let stand_ins = lock(&self.stand_ins);
+        let found = stand_ins.iter().find(|(when, _)| when(seen))?;
+        Some(Arc::clone(&found.1))
+    }
+
+    /// Has the homeserver answer, or whoever stands in for it. Where it does not, neither does the proxy.
     async fn forward(&self, number: usize, request: Complete) -> Result<Answer, Cut> {
+        if let Some(stand_in) = self.stand_in_for(&request.seen) {
+            let token = request.headers.get(AUTHORIZATION);
+            let token = token.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+            let sender = User::with_token(&self.upstream, token.unwrap_or_default());
+            let (status, body) = stand_in(request.seen, sender).await;
+            let answer = Answer::json(status, &body);
+            self.note_status(number, answer.status);
+            return Ok(answer);
+        }
         let url = format!("{}{}", self.upstream, request.path_and_query);
         let response = self
             .client
@@ -520,7 +413,10 @@ impl Shared {
             .await
             .map_err(|_| Cut)?;
         let status = response.status();
-        let headers = end_to_end(response.headers().clone());
+        let mut headers = end_to_end(response.headers().clone());
+        for name in lock(&self.hidden).iter() {
+            headers.remove(name);
+        }
         let body = response.bytes().await.map_err(|_| Cut)?;
         self.note_status(number, status);
         Ok(Answer {

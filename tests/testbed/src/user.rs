@@ -104,6 +104,18 @@ impl User {
         Self::enter(Location::caller(), base_url, "login", request, password)
     }
 
+    /// Whoever has that access token; what else there is to know of them is empty.
+    pub(crate) fn with_token(base_url: &str, access_token: &str) -> Self {
+        Self {
+            user_id: String::new(),
+            access_token: access_token.into(),
+            device_id: String::new(),
+            password: String::new(),
+            base_url: base_url.into(),
+            http: client(),
+        }
+    }
+
     /// Makes a user of the answer to a registration or a login.
     async fn enter(
         caller: &Location<'_>,
@@ -113,12 +125,8 @@ impl User {
         password: &str,
     ) -> Self {
         let mut user = Self {
-            user_id: String::new(),
-            access_token: String::new(),
-            device_id: String::new(),
             password: password.into(),
-            base_url: base_url.into(),
-            http: client(),
+            ..Self::with_token(base_url, "")
         };
         let answer = user.must(caller, "POST", path.into(), Some(request)).await;
         user.user_id = string(&answer, "user_id");

@@ -1,0 +1,325 @@
+//! Plays other homeservers: has a [`Proxy`] do parts of a server's work the way they would.
+//!
+//! What they do is taken from reading them, see the table in the project's notes on homeservers. A
+//! played `/upgrade` uses the sender's access token on the Synapse behind, for requests that any
+//! client could make; they are not in the proxy's log. So what a client cannot keep Synapse from
+//! doing stays: a new room always has join rule, history visibility, guest access and power levels.
+//! Left out is what happens later, such as tags that move when a member joins the new room.
+
+use std::sync::Arc;
+
+use hyper::header::SERVER;
+use serde_json::{Map, Value, json};
+
+use crate::proxy::Proxy;
+use crate::request::{Kind, Seen};
+use crate::user::{ApiError, NO_ANSWER, User, seg};
+
+/// Versions of rooms whose creators have no power but what is listed. All later ones, whatever they
+/// will be called, have creators above everyone.
+const WITHOUT_CREATORS: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+
+/// The state Palpo copies, in its order. Power levels come last and otherwise.
+const PALPO_COPIES: [&str; 8] = [
+    "m.room.server_acl",
+    "m.room.encryption",
+    "m.room.name",
+    "m.room.avatar",
+    "m.room.topic",
+    "m.room.guest_access",
+    "m.room.history_visibility",
+    "m.room.join_rules",
+];
+
+/// The level `events_default` and `invite` of a replaced room have at least, by the specification.
+const LOCKED_LEVEL: i64 = 50;
+
+/// How a server says that it has no `/upgrade`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 501 `M_UNSUPPORTED`, as Construct does: it knows the request.
+    NotImplemented,
+    /// 404 `M_UNRECOGNIZED`, as the specification has it for any request a server does not know.
+    Unrecognized,
+}
+
+/// Plays a server without `/upgrade`.
+pub fn without_upgrade(proxy: &Proxy, refusal: Refusal) {
+    let (status, errcode) = match refusal {
+        Refusal::NotImplemented => (501, "M_UNSUPPORTED"),
+        Refusal::Unrecognized => (404, "M_UNRECOGNIZED"),
+    };
+    proxy.stand_in(is_upgrade, move |_, _| async move {
+        error(status, errcode, "the played server has no upgrade")
+    });
+}
+
+/// Plays a server whose `/upgrade` does what the specification lists and says in full, and nothing
+/// that it recommends or leaves to the server: it checks the permission, makes a room with
+/// `predecessor`, `room_version`, `type` and the `additional_creators` asked for, and sends the
+/// tombstone. No state is copied, no level, ban or alias moves, the old room stays open, and another
+/// call makes another room.
+pub fn spec_only(proxy: &Proxy) {
+    proxy.stand_in(is_upgrade, |seen, sender| async move {
+        answer(upgrade_by_the_spec(&Call::of(&seen, sender)).await)
+    });
+}
+
+/// Plays Palpo's `/upgrade`: the permission is not checked before the new room exists, so a refusal
+/// leaves a room behind; the tombstone precedes what is copied; the create event is kept whole;
+/// eight types of state are copied; and the new room gets the power levels of the locked old one, so
+/// that ordinary members cannot speak in it. Bans, aliases, the directory entry and local users'
+/// settings stay behind, and another call makes another room.
+pub fn palpo(proxy: &Proxy) {
+    proxy.stand_in(is_upgrade, |seen, sender| async move {
+        answer(upgrade_by_palpo(&Call::of(&seen, sender)).await)
+    });
+}
+
+/// Plays a server that calls itself by that name, and is not Synapse: nothing below `/_synapse/`,
+/// and no `Server` header.
+pub fn other_software(proxy: &Proxy, name: &str) {
+    let name: Arc<str> = name.into();
+    proxy.stand_in(
+        |seen| seen.method == "GET" && seen.path == "/_matrix/federation/v1/version",
+        move |_, _| {
+            let body = json!({ "server": { "name": &*name, "version": "1.2.3" } });
+            async move { (200, body) }
+        },
+    );
+    proxy.stand_in(
+        |seen| seen.path.starts_with("/_synapse/"),
+        |_, _| async { error(404, "M_UNRECOGNIZED", "this is not Synapse") },
+    );
+    proxy.hide_header(SERVER);
+}
+
+/// A call of `/upgrade`.
+struct Call {
+    /// Who calls, as a client of the homeserver.
+    sender: User,
+    /// The room to be replaced.
+    old: String,
+    /// The request's body.
+    request: Value,
+}
+
+impl Call {
+    /// The call that request is.
+    fn of(seen: &Seen, sender: User) -> Self {
+        let old = seen.path.strip_suffix("/upgrade").unwrap_or_default();
+        let old = old.rsplit('/').next().unwrap_or_default();
+        Self {
+            sender,
+            old: old.to_owned(),
+            request: seen.body.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The version asked for.
+    fn version(&self) -> &str {
+        self.request["new_version"].as_str().unwrap_or_default()
+    }
+
+    /// Whether rooms of the version asked for have creators above everyone.
+    fn makes_creators(&self) -> bool {
+        !WITHOUT_CREATORS.contains(&self.version())
+    }
+
+    /// Who calls.
+    async fn sender_id(&self) -> Result<String, ApiError> {
+        let answer = self.sender.call("GET", "account/whoami", None).await?;
+        Ok(string(&answer["user_id"]))
+    }
+
+    /// The present state of the old room.
+    async fn state(&self) -> Result<State, ApiError> {
+        let path = format!("rooms/{}/state", seg(&self.old));
+        let answer = self.sender.call("GET", &path, None).await?;
+        Ok(State(answer.as_array().cloned().unwrap_or_default()))
+    }
+
+    /// The last event of the old room.
+    async fn last_event(&self) -> Result<String, ApiError> {
+        let path = format!("rooms/{}/messages?dir=b&limit=1", seg(&self.old));
+        let answer = self.sender.call("GET", &path, None).await?;
+        Ok(string(&answer["chunk"][0]["event_id"]))
+    }
+
+    /// Makes the new room, with that content of its create event.
+    async fn create(&self, content: Value) -> Result<String, ApiError> {
+        let request = json!({
+            "room_version": self.request["new_version"],
+            "preset": "private_chat",
+            "creation_content": content,
+        });
+        let answer = self
+            .sender
+            .call("POST", "createRoom", Some(request))
+            .await?;
+        Ok(string(&answer["room_id"]))
+    }
+
+    /// Sets state in a room.
+    async fn put(&self, room: &str, kind: &str, content: Value) -> Result<(), ApiError> {
+        let path = format!("rooms/{}/state/{}/", seg(room), seg(kind));
+        self.sender.call("PUT", &path, Some(content)).await?;
+        Ok(())
+    }
+
+    /// Sends the tombstone.
+    async fn bury(&self, new: &str) -> Result<(), ApiError> {
+        let content = json!({ "body": "This room has been replaced", "replacement_room": new });
+        self.put(&self.old, "m.room.tombstone", content).await
+    }
+}
+
+/// The state of a room.
+struct State(Vec<Value>);
+
+impl State {
+    /// The event of that type with an empty key; `null` where there is none.
+    fn event(&self, kind: &str) -> &Value {
+        let found = self
+            .0
+            .iter()
+            .find(|event| event["type"] == kind && event["state_key"] == "");
+        found.unwrap_or(&Value::Null)
+    }
+
+    /// Its content; `null` where there is none.
+    fn content(&self, kind: &str) -> &Value {
+        &self.event(kind)["content"]
+    }
+
+    /// Whether that user's level allows a tombstone.
+    fn lets_bury(&self, user: &str) -> bool {
+        let create = self.event("m.room.create");
+        let content = &create["content"];
+        let version = content["room_version"].as_str().unwrap_or("1");
+        let added = content["additional_creators"].as_array();
+        let creator =
+            create["sender"] == user || added.is_some_and(|added| added.contains(&user.into()));
+        if creator && !WITHOUT_CREATORS.contains(&version) {
+            return true;
+        }
+        let levels = self.content("m.room.power_levels");
+        if levels.is_null() {
+            return creator;
+        }
+        let level = |value: &Value, otherwise: i64| value.as_i64().unwrap_or(otherwise);
+        let needed = level(
+            &levels["events"]["m.room.tombstone"],
+            level(&levels["state_default"], 50),
+        );
+        level(&levels["users"][user], level(&levels["users_default"], 0)) >= needed
+    }
+}
+
+/// See [`spec_only`].
+async fn upgrade_by_the_spec(call: &Call) -> Result<Value, ApiError> {
+    let state = call.state().await?;
+    if !state.lets_bury(&call.sender_id().await?) {
+        let (status, body) = error(403, "M_FORBIDDEN", "no power to send the tombstone");
+        return Err(ApiError { status, body });
+    }
+    let mut content = json!({ "predecessor": { "room_id": call.old } });
+    if !call.makes_creators() {
+        content["predecessor"]["event_id"] = call.last_event().await?.into();
+    }
+    let kind = &state.content("m.room.create")["type"];
+    if kind.is_string() {
+        content["type"] = kind.clone();
+    }
+    let creators = &call.request["additional_creators"];
+    if call.makes_creators() && creators.is_array() {
+        content["additional_creators"] = creators.clone();
+    }
+    let new = call.create(content).await?;
+    call.bury(&new).await?;
+    Ok(json!({ "replacement_room": new }))
+}
+
+/// See [`palpo`].
+async fn upgrade_by_palpo(call: &Call) -> Result<Value, ApiError> {
+    let state = call.state().await?;
+    let mut content = object(state.content("m.room.create"));
+    content.remove("creator");
+    content.remove("room_version");
+    content.insert("predecessor".into(), json!({ "room_id": call.old }));
+    let creators = &call.request["additional_creators"];
+    if creators.is_array() {
+        content.insert("additional_creators".into(), creators.clone());
+    }
+    let mut creators = content
+        .get("additional_creators")
+        .cloned()
+        .unwrap_or_default();
+    let new = call.create(content.into()).await?;
+    call.bury(&new).await?;
+    for kind in PALPO_COPIES {
+        let content = state.content(kind);
+        if !content.is_null() {
+            call.put(&new, kind, content.clone()).await?;
+        }
+    }
+
+    let old_levels = state.content("m.room.power_levels");
+    let mut levels = object(old_levels);
+    let member = levels.get("users_default").and_then(Value::as_i64);
+    let locked = LOCKED_LEVEL.max(member.unwrap_or_default() + 1);
+    for name in ["events_default", "invite"] {
+        let level = levels.get(name).and_then(Value::as_i64);
+        levels.insert(name.into(), level.unwrap_or_default().max(locked).into());
+    }
+    let levels = Value::from(levels);
+    if levels != *old_levels {
+        call.put(&call.old, "m.room.power_levels", levels.clone())
+            .await?;
+    }
+    // The mistake: these are the old room's levels as they are now.
+    let mut new_levels = levels;
+    if call.makes_creators() {
+        let sender = Value::from(call.sender_id().await?);
+        let creators = creators
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
+        if let Some(users) = new_levels["users"].as_object_mut() {
+            for creator in creators.iter().chain([&sender]) {
+                users.remove(creator.as_str().unwrap_or_default());
+            }
+        }
+    }
+    call.put(&new, "m.room.power_levels", new_levels).await?;
+    Ok(json!({ "replacement_room": new }))
+}
+
+/// Whether that is a call of `/upgrade`.
+fn is_upgrade(seen: &Seen) -> bool {
+    seen.kind == Kind::Upgrade
+}
+
+/// What the played server answers: refusals of the server behind are its own.
+fn answer(result: Result<Value, ApiError>) -> (u16, Value) {
+    match result {
+        Ok(body) => (200, body),
+        Err(e) if e.status == NO_ANSWER => error(502, "M_UNKNOWN", "no answer behind the play"),
+        Err(e) => (e.status, e.body),
+    }
+}
+
+/// A Matrix error.
+fn error(status: u16, errcode: &str, text: &str) -> (u16, Value) {
+    (status, json!({ "errcode": errcode, "error": text }))
+}
+
+/// The string; empty where it is none.
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The object; empty where it is none.
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
