@@ -5,7 +5,8 @@
 
 use serde_json::{Value, json};
 
-use crate::community::{Community, extras};
+use crate::community::{Community, Entry, Listing, Presence, extras, settings};
+use crate::version::has_creators;
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +114,6 @@ impl Community {
         for (what, kind, key) in [
             ("name", "m.room.name", ""),
             ("topic", "m.room.topic", ""),
-            ("join rule", "m.room.join_rules", ""),
             ("history", "m.room.history_visibility", ""),
             ("guests", "m.room.guest_access", ""),
         ] {
@@ -121,6 +121,14 @@ impl Community {
             let same = before.is_some() && before == after;
             check(what, short(before.as_ref()), short(after.as_ref()), same);
         }
+        let rules = read(new, "m.room.join_rules", "").await;
+        let wanted = self.join_rules_afterwards();
+        check(
+            "join rule",
+            short(Some(&wanted)),
+            short(rules.as_ref()),
+            rules.as_ref() == Some(&wanted),
+        );
         for (kind, key, wanted) in extras("") {
             let after = read(new, kind, key).await;
             let holds = match kind {
@@ -147,13 +155,26 @@ impl Community {
             .await
             .unwrap_or_default();
         let level = |user: &str| levels["users"].get(user).and_then(Value::as_i64);
-        let moderator = level(&self.moderator.user_id);
-        check(
-            "moderator's power",
-            "100".to_owned(),
-            short(moderator.map(Value::from).as_ref()),
-            moderator == Some(100),
-        );
+        if has_creators(self.wanted.version) && has_creators(version) {
+            let creators = &create.as_ref().unwrap_or(&Value::Null)["additional_creators"];
+            let listed = creators.as_array().cloned().unwrap_or_default();
+            for user in self.creators.iter().chain([&self.moderator]) {
+                check(
+                    "old creator is creator",
+                    user.user_id.clone(),
+                    short(Some(creators)),
+                    listed.contains(&user.user_id.as_str().into()),
+                );
+            }
+        } else {
+            let moderator = level(&self.moderator.user_id);
+            check(
+                "moderator's power",
+                "100".to_owned(),
+                short(moderator.map(Value::from).as_ref()),
+                moderator == Some(100),
+            );
+        }
         let tombstone = levels["events"]["m.room.tombstone"].as_i64();
         let bot_level = level(&bot.user_id);
         if version == "12" {
@@ -224,7 +245,7 @@ impl Community {
             "in the directory",
             listed_old.to_string(),
             listed_new.to_string(),
-            listed_new && !listed_old,
+            listed_new == (self.wanted.listing == Listing::Listed) && !listed_old,
         );
 
         let link = read(&self.space, "m.space.child", new)
@@ -257,6 +278,25 @@ impl Community {
             short(parent.get("canonical")),
             parent["canonical"] == true,
         );
+
+        if let Some(guarded) = &self.guarded {
+            let rules = read(guarded, "m.room.join_rules", "").await;
+            let rules = rules.unwrap_or_default();
+            let wanted = json!([{ "type": "m.room_membership", "room_id": new }]);
+            check(
+                "members get into the other room",
+                short(Some(&wanted)),
+                short(rules.get("allow")),
+                rules["allow"] == wanted,
+            );
+        }
+        if self.wanted.settings == Presence::Present {
+            let member = &self.members[0];
+            let (before, after) = (settings(member, old).await, settings(member, new).await);
+            let kept = before == after && after["actions"] == json!([]);
+            let what = "member's own settings";
+            check(what, short(Some(&before)), short(Some(&after)), kept);
+        }
 
         let levels = read(old, "m.room.power_levels", "")
             .await
@@ -305,6 +345,21 @@ impl Community {
             notices == 1,
         );
         checks
+    }
+
+    /// The new room's join rules: whoever could get into the old room gets in, and its members too
+    /// (MSC3325).
+    fn join_rules_afterwards(&self) -> Value {
+        let member_of = |room: &str| json!({ "type": "m.room_membership", "room_id": room });
+        let old = member_of(&self.room);
+        match self.wanted.entry {
+            Entry::Public => json!({ "join_rule": "public" }),
+            Entry::Invite => json!({ "join_rule": "restricted", "allow": [old] }),
+            Entry::Knock => json!({ "join_rule": "knock_restricted", "allow": [old] }),
+            Entry::Restricted => {
+                json!({ "join_rule": "restricted", "allow": [member_of(&self.space), old] })
+            }
+        }
     }
 
     /// Insists on all checks.

@@ -19,10 +19,11 @@ pub mod synapse;
 pub mod user;
 
 mod venv;
+mod version;
 
 pub use bot::Bot;
 pub use checks::{Check, Outcome};
-pub use community::{Community, Wanted};
+pub use community::{Community, Entry, Listing, Nested, Presence, Remote, Wanted};
 pub use eventually::eventually;
 pub use federation::Federation;
 pub use proxy::{Fault, Proxy, Rule};

@@ -14,10 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::proxy::Proxy;
 use crate::request::{Kind, Seen};
 use crate::user::{ApiError, NO_ANSWER, User, seg};
-
-/// Versions of rooms whose creators have no power but what is listed. All later ones, whatever they
-/// will be called, have creators above everyone.
-const WITHOUT_CREATORS: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+use crate::version::has_creators;
 
 /// The state Palpo copies, in its order. Power levels come last and otherwise.
 const PALPO_COPIES: [&str; 8] = [
@@ -123,7 +120,7 @@ impl Call {
 
     /// Whether rooms of the version asked for have creators above everyone.
     fn makes_creators(&self) -> bool {
-        !WITHOUT_CREATORS.contains(&self.version())
+        has_creators(self.version())
     }
 
     /// Who calls.
@@ -200,7 +197,7 @@ impl State {
         let added = content["additional_creators"].as_array();
         let creator =
             create["sender"] == user || added.is_some_and(|added| added.contains(&user.into()));
-        if creator && !WITHOUT_CREATORS.contains(&version) {
+        if creator && has_creators(version) {
             return true;
         }
         let levels = self.content("m.room.power_levels");

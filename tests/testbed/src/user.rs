@@ -508,6 +508,33 @@ impl User {
         async move { answer.await["visibility"] == "public" }
     }
 
+    /// Uploads a file; returns its `mxc:` address.
+    #[track_caller]
+    pub fn upload(
+        &self,
+        content_type: &str,
+        bytes: &'static [u8],
+    ) -> impl Future<Output = String> + Send {
+        let caller = Location::caller();
+        let request = self
+            .http
+            .post(format!("{}/_matrix/media/v3/upload", self.base_url))
+            .bearer_auth(&self.access_token)
+            .header("content-type", content_type)
+            .body(bytes);
+        async move {
+            let answer = match request.send().await {
+                Ok(response) => response.text().await,
+                Err(e) => Err(e),
+            };
+            let answer = answer.unwrap_or_else(|e| panic!("{caller}: upload: {}", reason(&e)));
+            string(
+                &serde_json::from_str(&answer).unwrap_or_default(),
+                "content_uri",
+            )
+        }
+    }
+
     /// The last `limit` events of a room's timeline, newest first.
     #[track_caller]
     pub fn messages(&self, room: &str, limit: usize) -> impl Future<Output = Vec<Value>> + Send {
