@@ -46,6 +46,9 @@ pub(super) enum Verb {
         /// Begin at once, without asking.
         #[arg(long)]
         yes: bool,
+        /// Yes, upgrade the very room in which the bot takes commands.
+        #[arg(long)]
+        yes_this_room: bool,
     },
     /// Show what an upgrade would do, without doing it.
     #[command(after_help = "!upgrade plan #community:example.org 12")]
@@ -135,9 +138,6 @@ pub(super) struct UpgradeWords {
     /// What becomes of a room that is by invitation: its members can join the new one, or it stays.
     #[arg(long, value_name = "rule")]
     pub(super) join_rule: Option<JoinRuleWord>,
-    /// Yes, upgrade the very room in which the bot takes commands.
-    #[arg(long)]
-    pub(super) yes_this_room: bool,
     /// One more creator of the new room. Can be given several times.
     #[arg(long, value_name = "@user:server")]
     pub(super) creator: Vec<String>,

@@ -119,7 +119,8 @@ mod tests {
         I upgrade rooms. These are my commands:
         - `!upgrade <room> [version] [options]`: Upgrade a room. You see the plan first, and nothing changes before you say yes.
         - `!upgrade plan <room> [version] [options]`: Show what an upgrade would do, without doing it.
-        - `!upgrade confirm <id>`: Say yes to a plan.
+        - `!upgrade adopt <old room> [--yes]`: Finish an upgrade that somebody began with another program. You see the plan first.
+        - `!upgrade confirm <id>`: Say yes to a plan, or to a new room that you looked at.
         - `!upgrade cancel <id>`: Drop a plan, or stop a job while that is still possible.
         - `!upgrade status [id|room]`: Show how a job is doing, or all that are running.
         - `!upgrade list [--all]`: List the latest jobs.
@@ -138,10 +139,14 @@ mod tests {
         - `<room>`: The room: its address, its id, or a link to it.
         - `[version]`: The room version to upgrade to. Without it, the configured one.
         - `--version <version>`: The room version, written as an option.
-        - `--method <method>`: How the new room is made. Can be: `server`.
+        - `--method <method>`: How the new room is made. Can be: `auto`, `server`, `staged`.
+        - `--review`: Make the new room and let moderators look at it, before anybody is sent there.
+        - `--invite <who>`: Who is invited to the new room. Can be: `auto`, `all`, `none`.
+        - `--join-rule <rule>`: What becomes of a room that is by invitation: its members can join the new one, or it stays. Can be: `restricted`, `keep`.
         - `--creator <@user:server>`: One more creator of the new room. Can be given several times.
         - `--reason <text>`: Why, in quotation marks. Members will read it.
         - `--yes`: Begin at once, without asking.
+        - `--yes-this-room`: Yes, upgrade the very room in which the bot takes commands.
         Example: `!upgrade #community:example.org 12 --reason "New rules about creators"`
         "#);
         insta::assert_snapshot!(help(Some(&grammar::topic("Status").unwrap())), @r#"

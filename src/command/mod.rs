@@ -195,11 +195,23 @@ fn read(arguments: &str) -> Result<Command, CommandError> {
 /// Gives the words of a command their meaning.
 fn command(verb: Verb) -> Result<Command, Problem> {
     Ok(match verb {
-        Verb::Upgrade { upgrade, yes: true } => upgrade_command(upgrade, Confirmation::Given)?,
         Verb::Upgrade {
             upgrade,
-            yes: false,
-        } => upgrade_command(upgrade, Confirmation::Ask)?,
+            yes,
+            yes_this_room,
+        } => {
+            let confirmation = if yes {
+                Confirmation::Given
+            } else {
+                Confirmation::Ask
+            };
+            let own_admin_room = if yes_this_room {
+                OwnAdminRoom::Included
+            } else {
+                OwnAdminRoom::Spare
+            };
+            upgrade_command(upgrade, confirmation, own_admin_room)?
+        }
         Verb::Adopt { room, yes } => Command::Upgrade(UpgradeCommand {
             room: reference::room(&room)?,
             options: UpgradeOptions {
@@ -212,7 +224,9 @@ fn command(verb: Verb) -> Result<Command, Problem> {
                 Confirmation::Ask
             },
         }),
-        Verb::Plan(upgrade) => upgrade_command(upgrade, Confirmation::PlanOnly)?,
+        Verb::Plan(upgrade) => {
+            upgrade_command(upgrade, Confirmation::PlanOnly, OwnAdminRoom::Spare)?
+        }
         Verb::Confirm { id } => Command::Confirm(reference::job(&id)?),
         Verb::Cancel { id } => Command::Cancel(reference::job(&id)?),
         Verb::Status { job } => {
@@ -228,7 +242,11 @@ fn command(verb: Verb) -> Result<Command, Problem> {
     })
 }
 
-fn upgrade_command(words: UpgradeWords, confirmation: Confirmation) -> Result<Command, Problem> {
+fn upgrade_command(
+    words: UpgradeWords,
+    confirmation: Confirmation,
+    own_admin_room: OwnAdminRoom,
+) -> Result<Command, Problem> {
     let room = reference::room(&words.room)?;
     let options = UpgradeOptions {
         version: version(words.version.iter().chain(&words.version_option))?,
@@ -242,11 +260,7 @@ fn upgrade_command(words: UpgradeWords, confirmation: Confirmation) -> Result<Co
         } else {
             Review::Skip
         },
-        own_admin_room: if words.yes_this_room {
-            OwnAdminRoom::Included
-        } else {
-            OwnAdminRoom::Spare
-        },
+        own_admin_room,
     };
     if words.review && matches!(words.method, Some(MethodWord::Server)) {
         return Err(Problem::ReviewNeedsStaged);

@@ -290,7 +290,7 @@ fn answers() {
     !upgrade #a:b V12!
         `V12!` is not a room version. Write for example `12`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --method magic
-        `--method` cannot be `magic`. It can be: `server`. Type `!upgrade help upgrade` to see how it is used.
+        `--method` cannot be `magic`. It can be: `auto`, `server`, `staged`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --creator user
         `user` does not fit here. I expected a user with server, such as `@name:server`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --reason "not closed

@@ -95,7 +95,7 @@ fn the_example_names_every_key() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 27);
+    assert_eq!(keys, 31);
 }
 
 #[test]
@@ -123,9 +123,15 @@ fn defaults() {
         ],
         upgrade: UpgradeSettings {
             version: V12,
-            method: Server,
+            method: Auto,
             additional_creators: [],
             join_rule: Restricted,
+            invite: Auto,
+            bots: [
+                "@draupnir:*",
+                "@mjolnir:*",
+                "@_*:*",
+            ],
             old_child_link: Remove,
             tombstone_level: 150,
             concurrency: 4,
@@ -134,6 +140,8 @@ fn defaults() {
         },
         messages: Messages {
             notice: "This room has been replaced. Please go on in the new one: {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}",
+            tombstone: "This room has been replaced",
+            invite: "{{ old_name }} has moved to a new room",
         },
         warnings: [],
     }
@@ -180,14 +188,14 @@ fn everything_wrong_is_told_at_once() {
         scope = ["#a:b", 3, "#a", "#a:b"]
         [upgrade]
         version = "V12"
-        method = "staged"
+        method = "magic"
         additional_creators = "@a:b"
         join_rule = "open"
         concurrency = 17
         tombstone_level = 9007199254740992
         max_command_age = "1"
         plan_expires = "1s"
-        invite = "auto"
+        invited = "auto"
         [messages]
         notice = "{{ new_lnik }}"
     "##;
@@ -212,13 +220,13 @@ fn everything_wrong_is_told_at_once() {
     - admin_room[2].scope[3]: is in the list already; remove it
     - upgrade.concurrency: must be from 1 to 16
     - upgrade.version: `V12` is not a room version; write `"12"`
-    - upgrade.method: `staged` is not possible; possible: `"server"`
+    - upgrade.method: `magic` is not possible; possible: `"auto"`, `"server"`, `"staged"`
     - upgrade.additional_creators: is text; write a list, such as `["…", "…"]`
     - upgrade.join_rule: `open` is not possible; possible: `"restricted"`, `"keep"`
     - upgrade.tombstone_level: must be from 0 to 9007199254740991
     - upgrade.max_command_age: `1` is not a duration; write `"90s"`, `"10m"`, `"2h"` or `"3d"`
     - upgrade.plan_expires: `1s` is out of bounds; from 1m to 30days
-    - upgrade.invite: is not a key. Keys in `upgrade`: `concurrency`, `version`, `method`, `additional_creators`, `join_rule`, `old_child_link`, `tombstone_level`, `max_command_age`, `plan_expires`
+    - upgrade.invited: is not a key; did you mean `invite`? Keys in `upgrade`: `concurrency`, `version`, `method`, `additional_creators`, `join_rule`, `invite`, `bots`, `old_child_link`, `tombstone_level`, `max_command_age`, `plan_expires`
     - messages.notice: `new_lnik` is not a variable; known: `old_name`, `new_link`, `version`, `reason`
     "##);
 }

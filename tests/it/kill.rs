@@ -10,8 +10,53 @@ use roomlift_testbed::{Fault, Kind, Rule, Seen};
 
 use crate::scene::{Scene, reactions, said};
 
+/// How the room is upgraded.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    Server,
+    Staged,
+    Adopt,
+}
+
+impl Method {
+    /// What the moderator does and types; the version that the room ends with.
+    async fn begin(self, scene: &Scene) -> &'static str {
+        let alias = scene.community.alias.clone();
+        match self {
+            Self::Server => {
+                scene
+                    .say(&format!("!upgrade {alias} 12 --method server --yes"))
+                    .await;
+                "12"
+            }
+            Self::Staged => {
+                scene
+                    .say(&format!("!upgrade {alias} 12 --method staged --yes"))
+                    .await;
+                "12"
+            }
+            // In a version without creators: the bot has only what power levels give it.
+            Self::Adopt => {
+                let room = scene.community.room.clone();
+                scene.community.moderator.upgrade(&room, "11").await;
+                scene.say(&format!("!upgrade adopt {room} --yes")).await;
+                "11"
+            }
+        }
+    }
+
+    /// Requests that make a room, and how often they are to be carried out.
+    fn made(self) -> (Kind, usize) {
+        match self {
+            Self::Server => (Kind::Upgrade, 1),
+            Self::Staged => (Kind::CreateRoom, 1),
+            Self::Adopt => (Kind::Upgrade, 0),
+        }
+    }
+}
+
 /// How many tests share the matrix, so that they run side by side.
-const SHARES: usize = 4;
+const SHARES: usize = 2;
 
 /// More than an upgrade needs; the matrix ends where no request is left to kill at.
 const REQUESTS_MAX: usize = 80;
@@ -67,7 +112,7 @@ async fn story(scene: &Scene) -> String {
 }
 
 /// One upgrade with a kill at the `nth` request; `None` when there is no such request.
-async fn killed_at(nth: usize, instant: Instant) -> Option<String> {
+async fn killed_at(method: Method, nth: usize, instant: Instant) -> Option<String> {
     let mut scene = Scene::new().await;
     let killer = scene.bot.killer();
     let fault = match instant {
@@ -75,20 +120,20 @@ async fn killed_at(nth: usize, instant: Instant) -> Option<String> {
         Instant::AfterEffect => Fault::after(killer),
     };
     let fired = scene.proxy.add(Rule::new(is_effect, fault).skip(nth));
-    let command = format!("!upgrade {} 12 --yes", scene.community.alias);
-    scene.say(&command).await;
+    let version = method.begin(&scene).await;
     if kill_or_end(&scene, &fired).await == Hit::Ended {
         return None;
     }
     scene.bot.start_again();
     scene.hear("Upgrade #1 is done").await;
     settled(&scene).await;
-    scene.community.assert_moved("12").await;
-    let done = |seen: &Seen| seen.kind == Kind::Upgrade && seen.status == Some(200);
-    let upgrades = scene.proxy.log().into_iter().filter(done).count();
+    scene.community.assert_moved(version).await;
+    let (kind, times) = method.made();
+    let done = |seen: &Seen| seen.kind == kind && seen.status == Some(200);
+    let made = scene.proxy.log().into_iter().filter(done).count();
     assert_eq!(
-        upgrades, 1,
-        "killed {instant:?} {nth}: calls of /upgrade that were carried out"
+        made, times,
+        "{method:?} killed {instant:?} {nth}: rooms that were made"
     );
     Some(story(&scene).await)
 }
@@ -143,24 +188,22 @@ async fn settled(scene: &Scene) {
     .await;
 }
 
-async fn undisturbed() -> String {
+async fn undisturbed(method: Method) -> String {
     let mut scene = Scene::new().await;
-    scene
-        .say(&format!("!upgrade {} 12 --yes", scene.community.alias))
-        .await;
+    method.begin(&scene).await;
     scene.hear("Upgrade #1 is done").await;
     settled(&scene).await;
     story(&scene).await
 }
 
-async fn share(share: usize) {
-    let expected = undisturbed().await;
+async fn share(method: Method, share: usize) {
+    let expected = undisturbed(method).await;
     for nth in (0..REQUESTS_MAX).filter(|nth| nth % SHARES == share) {
         let mut ended = true;
         for instant in [Instant::BeforeRequest, Instant::AfterEffect] {
-            if let Some(story) = killed_at(nth, instant).await {
+            if let Some(story) = killed_at(method, nth, instant).await {
                 ended = false;
-                assert_eq!(story, expected, "killed {instant:?} {nth}");
+                assert_eq!(story, expected, "{method:?} killed {instant:?} {nth}");
             }
         }
         if ended {
@@ -172,21 +215,31 @@ async fn share(share: usize) {
 }
 
 #[tokio::test]
-async fn matrix_a() {
-    share(0).await;
+async fn server_a() {
+    share(Method::Server, 0).await;
 }
 
 #[tokio::test]
-async fn matrix_b() {
-    share(1).await;
+async fn server_b() {
+    share(Method::Server, 1).await;
 }
 
 #[tokio::test]
-async fn matrix_c() {
-    share(2).await;
+async fn staged_a() {
+    share(Method::Staged, 0).await;
 }
 
 #[tokio::test]
-async fn matrix_d() {
-    share(3).await;
+async fn staged_b() {
+    share(Method::Staged, 1).await;
+}
+
+#[tokio::test]
+async fn adopt_a() {
+    share(Method::Adopt, 0).await;
+}
+
+#[tokio::test]
+async fn adopt_b() {
+    share(Method::Adopt, 1).await;
 }

@@ -8,5 +8,6 @@ mod authority;
 mod commands;
 mod kill;
 mod plan;
+mod staged;
 mod trouble;
 mod upgrade;

@@ -59,7 +59,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             .filter(|pin| !copies.contains(pin))
             .cloned()
             .collect();
-        let wanted = content(json!({"pinned": [copies, theirs].concat()}));
+        let all = [copies, theirs].concat();
+        let wanted = content(json!({"pinned": all}));
         if now.as_ref() != Some(&wanted) {
             match port.put_state(&new, PINNED_EVENTS, "", &wanted).await {
                 Ok(_) => {}

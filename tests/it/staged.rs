@@ -1,0 +1,242 @@
+//! The bot makes the new room itself: complete before anybody can enter, taken back when something
+//! fails (P6), never made twice (P2).
+
+use std::collections::BTreeSet;
+
+use roomlift_testbed::{Community, Fault, Kind, Rule, Seen, Wanted, user};
+use serde_json::json;
+
+use crate::scene::{SPEECH, Scene, said};
+
+const STAGED: &str = "12 --method staged";
+
+fn is_create(seen: &Seen) -> bool {
+    seen.kind == Kind::CreateRoom
+}
+
+#[tokio::test]
+async fn a_staged_room_is_all_that_the_old_one_was() {
+    let mut scene = Scene::new().await;
+    scene.upgrade(STAGED).await;
+    let report = scene.hear("Upgrade #1 is done").await;
+    let text = user::text(&report);
+    assert!(text.contains("Nothing is left to do."), "{text}");
+    scene.community.assert_moved("12").await;
+    assert!(scene.proxy.log_of(&Kind::Upgrade).is_empty());
+}
+
+#[tokio::test]
+async fn down_and_sideways_without_stranding_anybody() {
+    for (from, to) in [("12", "11"), ("12", "12"), ("10", "10")] {
+        let wanted = Wanted {
+            version: from,
+            bot_power: 150,
+            ..Wanted::default()
+        };
+        let mut scene = Scene::with(&wanted, "").await;
+        scene.upgrade(&format!("{to} --method staged")).await;
+        scene.hear("Upgrade #1 is done").await;
+        let new = scene.community.replacement().await.expect("a replacement");
+        let levels = scene
+            .community
+            .bot
+            .state_event(&new, "m.room.power_levels", "")
+            .await
+            .expect("levels");
+        let moderator = scene.community.moderator.user_id.clone();
+        let create = scene
+            .community
+            .bot
+            .state_event(&new, "m.room.create", "")
+            .await
+            .expect("a create event");
+        let creators = create["additional_creators"].as_array();
+        let is_creator = creators.is_some_and(|all| all.contains(&json!(moderator)));
+        match (from, to) {
+            // Who made the old room of version 12 is a creator of the new one, too.
+            ("12", "12") => assert!(is_creator, "{create}"),
+            _ => assert!(
+                levels["users"][&moderator].as_i64() >= Some(100),
+                "{from} to {to}: {levels}"
+            ),
+        }
+    }
+}
+
+/// Until the switch, nobody can enter and the old room is as it was; then everything at once.
+#[tokio::test]
+async fn moderators_look_first() {
+    let mut scene = Scene::new().await;
+    let before = state(&scene.community).await;
+    scene.upgrade("12 --method staged --review").await;
+    let shown = scene.hear("please look at the new room").await;
+    let text = user::text(&shown);
+    assert!(text.contains("Nothing differs"), "{text}");
+    let new = made(&scene.community).await.expect("a new room");
+    assert_eq!(
+        state(&scene.community).await,
+        before,
+        "the old room is as it was"
+    );
+    let member = scene.community.members[0].clone();
+    let refused = member
+        .call(
+            "POST",
+            &format!("join/{}", roomlift_testbed::seg(&new)),
+            Some(json!({})),
+        )
+        .await;
+    assert!(refused.is_err(), "a member entered before the switch");
+    let moderator = scene.community.moderator.clone();
+    moderator.join(&new).await;
+    // What happens meanwhile comes along: a ban in the old room, another topic in the new one.
+    moderator
+        .ban(&scene.community.room, &member.user_id, "late")
+        .await;
+    moderator
+        .put_state(
+            &new,
+            "m.room.topic",
+            "",
+            json!({"topic": "Chosen in review"}),
+        )
+        .await;
+    scene.restart().await;
+    let event = shown["event_id"].as_str().expect("an id").to_owned();
+    let admin = scene.community.admin_room.clone();
+    moderator.react(&admin, &event, "✅").await;
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(scene.community.replacement().await, Some(new.clone()));
+    let banned = moderator
+        .state_event(&new, "m.room.member", &member.user_id)
+        .await
+        .expect("a member event");
+    assert_eq!(banned["membership"], "ban");
+    let topic = moderator.state_event(&new, "m.room.topic", "").await;
+    assert_eq!(topic.expect("a topic")["topic"], "Chosen in review");
+}
+
+/// P6: a no, or a failure, leaves no trace.
+#[tokio::test]
+async fn a_room_that_is_not_wanted_is_taken_back() {
+    let mut scene = Scene::new().await;
+    let before = state(&scene.community).await;
+    scene.upgrade("12 --method staged --review").await;
+    let shown = scene.hear("please look at the new room").await;
+    let new = made(&scene.community).await.expect("a new room");
+    scene.community.moderator.join(&new).await;
+    let event = shown["event_id"].as_str().expect("an id").to_owned();
+    let admin = scene.community.admin_room.clone();
+    scene.community.moderator.react(&admin, &event, "❌").await;
+    scene.hear("Nothing was changed.").await;
+    untouched(&scene.community, &before).await;
+    let members = scene.community.moderator.joined_rooms().await;
+    assert!(!members.contains(&new), "the moderator is still in it");
+}
+
+#[tokio::test]
+async fn a_switch_that_is_refused_takes_the_new_room_back() {
+    let mut scene = Scene::new().await;
+    let before = state(&scene.community).await;
+    let tombstone = |seen: &Seen| matches!(&seen.kind, Kind::PutState { event_type, .. } if event_type == "m.room.tombstone");
+    scene
+        .proxy
+        .add(Rule::new(tombstone, Fault::error(403, "M_FORBIDDEN")));
+    scene.upgrade(STAGED).await;
+    scene.hear("The old room is as it was").await;
+    untouched(&scene.community, &before).await;
+}
+
+#[tokio::test]
+async fn somebody_who_is_faster_wins_and_nothing_is_left_behind() {
+    let mut scene = Scene::new().await;
+    let moderator = scene.community.moderator.clone();
+    let room = scene.community.room.clone();
+    scene.upgrade("12 --method staged --review").await;
+    let shown = scene.hear("please look at the new room").await;
+    let ours = made(&scene.community).await.expect("a new room");
+    let theirs = moderator.upgrade(&room, "11").await;
+    let event = shown["event_id"].as_str().expect("an id").to_owned();
+    let admin = scene.community.admin_room.clone();
+    moderator.react(&admin, &event, "✅").await;
+    scene.hear("The old room is as it was").await;
+    assert_eq!(scene.community.replacement().await, Some(theirs));
+    assert!(!scene.community.bot.joined_rooms().await.contains(&ours));
+}
+
+async fn lost(fault: Fault, calls: usize) {
+    let mut scene = Scene::new().await;
+    let fired = scene.proxy.add(Rule::new(is_create, fault));
+    scene.upgrade(STAGED).await;
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(fired.count(), 1, "the fault happened");
+    assert_eq!(scene.proxy.log_of(&Kind::CreateRoom).len(), calls);
+    scene.community.assert_moved("12").await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_makes_no_second_room() {
+    lost(Fault::LoseAnswer, 1).await;
+}
+
+#[tokio::test]
+async fn a_room_that_was_never_made_is_made() {
+    lost(Fault::Reset, 2).await;
+}
+
+/// Synapse makes the room and then refuses one event of it: that room serves.
+#[tokio::test]
+async fn one_event_that_is_refused_does_not_spoil_the_rest() {
+    let mut scene = Scene::new().await;
+    // A room may forbid its own server to the rest of the world; a new one must not.
+    let acl = json!({"allow": ["elsewhere.example.org"], "deny": [], "allow_ip_literals": false});
+    let moderator = scene.community.moderator.clone();
+    let room = scene.community.room.clone();
+    let refused = moderator
+        .call(
+            "PUT",
+            &format!(
+                "rooms/{}/state/m.room.server_acl/",
+                roomlift_testbed::seg(&room)
+            ),
+            Some(acl),
+        )
+        .await;
+    assert!(
+        refused.is_err(),
+        "this server takes it: the test needs another event"
+    );
+    let answer = Fault::AnswerInstead {
+        status: 400,
+        body: json!({"errcode": "M_UNKNOWN", "error": "Bad event"}),
+    };
+    scene.proxy.add(Rule::new(is_create, answer));
+    scene.upgrade(STAGED).await;
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(scene.proxy.log_of(&Kind::CreateRoom).len(), 1);
+    scene.community.assert_moved("12").await;
+}
+
+/// The room that the bot made and nothing leads to.
+async fn made(community: &Community) -> Option<String> {
+    community.successors().await.into_iter().next()
+}
+
+async fn untouched(community: &Community, before: &BTreeSet<String>) {
+    roomlift_testbed::eventually("the new room is left", SPEECH, async || {
+        community.successors().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(community.replacement().await, None);
+    assert_eq!(state(community).await, *before, "the old room is as it was");
+    assert!(said(community, &community.room).await.is_empty());
+}
+
+/// The events that are the state of the old room.
+async fn state(community: &Community) -> BTreeSet<String> {
+    let events = community.bot.state(&community.room).await;
+    events
+        .iter()
+        .map(|event| event["event_id"].to_string())
+        .collect()
+}
