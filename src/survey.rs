@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomAliasId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -40,14 +40,28 @@ const MILLIS_PER_BAN: u64 = 27;
 pub async fn find(port: &dyn Homeserver, room: &RoomRef) -> Result<Option<OwnedRoomId>> {
     match &room.name {
         RoomName::Id(id) => Ok(Some(id.clone())),
-        RoomName::Alias(alias) => match port.resolve(alias).await {
-            Ok(found) => Ok(found.map(|found| found.room_id)),
-            // Their server does not answer, or there is none: nothing that waiting here mends.
-            Err(HomeserverError::Uncertain {
+        RoomName::Alias(alias) => follow(port, alias).await,
+    }
+}
+
+/// Where an address leads. `None`: nowhere, or its own server does not say, which is nothing that
+/// waiting here mends.
+async fn follow(port: &dyn Homeserver, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>> {
+    match port.resolve(alias).await {
+        Ok(found) => Ok(found.map(|found| found.room_id)),
+        Err(error) if alias.server_name() == port.server_name() => Err(error),
+        Err(
+            HomeserverError::Refused { .. }
+            | HomeserverError::Uncertain {
                 status: Some(_), ..
-            }) if alias.server_name() != port.server_name() => Ok(None),
-            Err(error) => Err(error),
-        },
+            },
+        ) => Ok(None),
+        // Nobody answered. Is it ours that is away, or does it wait for the other one in vain?
+        Err(HomeserverError::Uncertain { status: None, .. }) => {
+            port.room_versions().await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -60,7 +74,8 @@ pub async fn power_in(port: &dyn Homeserver, room: &RoomId) -> Result<PowerLevel
     Ok(port.state(room).await?.power())
 }
 
-/// Whether a room is in a scope: named itself, or in one of its spaces, nested ones too.
+/// Whether a room is in a scope: named itself, or in one of its spaces, nested ones too. An address
+/// in the scope that leads nowhere now puts nothing into it.
 ///
 /// # Errors
 /// When the homeserver does not answer.
@@ -70,9 +85,10 @@ pub async fn within(port: &dyn Homeserver, scope: &Scope, room: &RoomId) -> Resu
     };
     let mut queue: VecDeque<OwnedRoomId> = VecDeque::new();
     for name in named {
-        if let Some(id) = resolve(port, name).await? {
-            queue.push_back(id);
-        }
+        queue.extend(match <&RoomId>::try_from(&**name) {
+            Ok(id) => Some(id.to_owned()),
+            Err(alias) => follow(port, alias).await?,
+        });
     }
     let mut seen = BTreeSet::new();
     while let Some(next) = queue.pop_front() {
@@ -84,13 +100,6 @@ pub async fn within(port: &dyn Homeserver, scope: &Scope, room: &RoomId) -> Resu
         }
     }
     Ok(Within::Outside)
-}
-
-async fn resolve(port: &dyn Homeserver, name: &OwnedRoomOrAliasId) -> Result<Option<OwnedRoomId>> {
-    if let Ok(alias) = <&RoomAliasId>::try_from(name.as_str()) {
-        return Ok(port.resolve(alias).await?.map(|found| found.room_id));
-    }
-    Ok(RoomId::parse(name.as_str()).ok())
 }
 
 /// Whether somebody could send the tombstone of a room themselves. A room that cannot be read
@@ -162,17 +171,7 @@ pub async fn observe(
     }
     let mut aliases = BTreeMap::new();
     for alias in target.aliases.iter().chain(&target.remote_aliases) {
-        let leads_to = match port.resolve(alias).await {
-            Ok(found) => found.map(|found| found.room_id),
-            // Another server that does not answer must not hold up what can be done here.
-            Err(
-                HomeserverError::Uncertain {
-                    status: Some(_), ..
-                }
-                | HomeserverError::Refused { .. },
-            ) if target.remote_aliases.contains(alias) => None,
-            Err(error) => return Err(error),
-        };
+        let leads_to = follow(port, alias).await?;
         aliases.insert(alias.clone(), leads_to);
     }
     let mut others: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> = BTreeMap::new();

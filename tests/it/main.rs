@@ -4,6 +4,7 @@
 
 mod scene;
 
+mod authority;
 mod commands;
 mod kill;
 mod plan;
