@@ -49,6 +49,29 @@ const CONFIG_FILE: &str = "homeserver.yaml";
 const LOG_FILE: &str = "homeserver.log";
 /// What Synapse prints, which is next to nothing unless it fails early.
 const OUTPUT_FILE: &str = "output.log";
+/// The database, and the module of [`SynapseOptions::trusting`].
+const DATABASE_FILE: &str = "homeserver.db";
+const MODULE_FILE: &str = "trusting.py";
+
+/// Takes two checks of what clients send out of the server, in its own process.
+const MODULE: &str = r#"
+from synapse.events import validator
+from synapse.handlers.message import EventCreationHandler
+
+
+async def believe(*_):
+    pass
+
+
+class Trusting:
+    def __init__(self, config, api):
+        validator.POWER_LEVELS_SCHEMA = {}
+        EventCreationHandler._validate_canonical_alias = believe
+
+    @staticmethod
+    def parse_config(config):
+        return config
+"#;
 
 /// How a server differs from the default one.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +86,17 @@ impl SynapseOptions {
     pub fn with(mut self, key: &str, value: Value) -> Self {
         self.overrides.push((key.into(), value));
         self
+    }
+
+    /// Takes power levels that are no numbers, and addresses that do not lead to the room that shows
+    /// them. Such rooms exist, made by older servers and by others; today's Synapse refuses both to
+    /// its own clients.
+    #[must_use]
+    pub fn trusting(self) -> Self {
+        self.with(
+            "modules",
+            json!([{ "module": "trusting.Trusting", "config": {} }]),
+        )
     }
 
     /// With a limit on that `rc_*` key, of the plain kind.
@@ -134,6 +168,12 @@ impl Synapse {
     #[must_use]
     pub fn server_name(&self) -> String {
         format!("localhost:{}", self.port)
+    }
+
+    /// The server's database, for what no client can do. Only while the server is down.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.dir.path().join(DATABASE_FILE)
     }
 
     /// The end of what the server logged and printed.
@@ -331,7 +371,7 @@ fn write_config(dir: &TempDir, port: u16, options: &SynapseOptions) {
             "tls": false,
             "resources": [{ "names": ["client", "federation"], "compress": false }],
         }],
-        "database": { "name": "sqlite3", "args": { "database": path("homeserver.db") } },
+        "database": { "name": "sqlite3", "args": { "database": path(DATABASE_FILE) } },
         "log_config": path("log.yaml"),
         "media_store_path": path("media"),
         "signing_key_path": path("signing.key"),
@@ -376,6 +416,7 @@ fn write_config(dir: &TempDir, port: u16, options: &SynapseOptions) {
         config[key] = value.clone();
     }
     write(CONFIG_FILE, format!("{config:#}"));
+    write(MODULE_FILE, MODULE.to_owned());
     let log = json!({
         "version": 1,
         "formatters": { "line": {
