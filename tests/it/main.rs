@@ -7,6 +7,7 @@ mod scene;
 mod authority;
 mod commands;
 mod kill;
+mod naming;
 mod odd_rooms;
 mod plan;
 mod trouble;
