@@ -5,6 +5,7 @@
 mod scene;
 
 mod authority;
+mod bad_ends;
 mod commands;
 mod kill;
 mod naming;
