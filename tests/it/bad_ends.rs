@@ -98,7 +98,7 @@ async fn a_disk_that_is_full_at_once() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_while_the_plan_is_made() {
+async fn a_disk_that_is_full_once_the_plan_is_made() {
     disk_full_after(100_000).await;
 }
 

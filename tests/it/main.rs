@@ -12,4 +12,5 @@ mod naming;
 mod odd_rooms;
 mod plan;
 mod trouble;
+mod twice;
 mod upgrade;
