@@ -210,12 +210,16 @@ async fn a_session_stays_the_same_device() {
 async fn connecting_waits_for_the_homeserver() {
     let synapse = Synapse::start(SynapseOptions::default()).await;
     let bot = synapse.register("bot").await;
-    let account = account(&synapse.base_url(), &bot);
+    let proxy = Proxy::start(&synapse.base_url());
+    let account = account(&proxy.base_url(), &bot);
     synapse.kill();
     let dir = tempfile::tempdir().unwrap();
     let stop = CancellationToken::new();
     let (answer, ()) = tokio::join!(matrix::connect(&account, dir.path(), &stop), async {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        eventually("a second try", Duration::from_secs(20), async || {
+            (proxy.log().len() >= 2).then_some(())
+        })
+        .await;
         stop.cancel();
     });
     assert!(matches!(answer, Err(MatrixError::Stopped)));
@@ -493,10 +497,15 @@ async fn nothing_is_lost_between_two_runs() {
     assert_eq!(rooms.len(), 1);
 
     let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
-    alice
+    let before = alice
         .send_text(&room, "!upgrade before the first start")
         .await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let before = alice.event(&room, &before).await.unwrap();
+    let before = before["origin_server_ts"].as_i64().unwrap();
+    eventually("a later moment", Duration::from_secs(1), async || {
+        (SystemClock.now().as_millisecond() > before).then_some(())
+    })
+    .await;
     let running = receive(&session, &store, &room).await;
     let asked = alice.send_text(&room, "!upgrade one").await;
     alice.send_text(&room, "not for us").await;
@@ -512,13 +521,14 @@ async fn nothing_is_lost_between_two_runs() {
     alice.react(&room, &asked, "✅").await;
     alice.send_text(&room, "!upgrade two").await;
     let got = Mutex::new(Vec::new());
-    eventually("three events", Duration::from_secs(20), async || {
-        got.lock().unwrap().extend(drain(&store));
-        (got.lock().unwrap().len() >= 3).then_some(())
+    // Events come in their order: with the last one, all before it are there.
+    eventually("the last event", Duration::from_secs(20), async || {
+        let mut got = got.lock().unwrap();
+        got.extend(drain(&store));
+        let last = bodies(&got).pop();
+        (last.as_deref() == Some("!upgrade two")).then_some(())
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    got.lock().unwrap().extend(drain(&store));
     assert_eq!(
         bodies(&got.lock().unwrap()),
         ["!upgrade one", "✅", "!upgrade two"]
@@ -695,18 +705,11 @@ async fn the_outbox_becomes_true() {
     );
     let running = start_sending(&session, &store);
     sent(&store).await;
-    for n in 1..=3 {
-        commit(
-            &store,
-            &[Write::Revise(say(
-                "plan",
-                &room,
-                &format!("plan {n}"),
-                Some(&command),
-            ))],
-        );
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+    // The first edit goes out at once; what follows within the interval goes out as one.
+    let revised = |text: &str| Write::Revise(say("plan", &room, text, Some(&command)));
+    commit(&store, &[revised("plan 1")]);
+    sent(&store).await;
+    commit(&store, &[revised("plan 2"), revised("plan 3")]);
     sent(&store).await;
     assert!(store.posted_event("forbidden").unwrap().is_none());
     let mut all = bot.messages(&room, 100).await;
@@ -851,12 +854,6 @@ async fn talk_in_an_encrypted_room() {
     assert_eq!(bodies(&drain(&store)), ["!upgrade y"]);
     receiving.end().await;
     they_receive.end().await;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let rss = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    eprintln!("{rss}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -874,7 +871,7 @@ async fn a_room_that_hangs_holds_up_nobody_else() {
         .unwrap();
     let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
     let room = format!("{slow}/send");
-    let second = room.clone();
+    let (second, on_its_way) = (room.clone(), room.clone());
     let fault = Fault::Delay(Duration::from_secs(6));
     let _fired = proxy.add(Rule::new(move |seen| seen.path.contains(&room), fault));
     let _fired = proxy.add(
@@ -892,7 +889,12 @@ async fn a_room_that_hangs_holds_up_nobody_else() {
             Write::Enqueue(say("s2", &slow, "second", None)),
         ],
     );
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("the slow one leaves", Duration::from_secs(5), async || {
+        let mut log = proxy.log().into_iter();
+        log.any(|seen| seen.path.contains(&on_its_way))
+            .then_some(())
+    })
+    .await;
     commit(&store, &[Write::Enqueue(say("q1", &quick, "quick", None))]);
     let started = std::time::Instant::now();
     eventually("the quick one", Duration::from_secs(3), async || {
@@ -913,12 +915,4 @@ async fn a_room_that_hangs_holds_up_nobody_else() {
         .collect();
     assert_eq!(texts, ["first", "second"]);
     sending.end().await;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    eprintln!(
-        "{}",
-        status
-            .lines()
-            .find(|line| line.starts_with("VmRSS"))
-            .unwrap()
-    );
 }

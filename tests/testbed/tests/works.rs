@@ -338,13 +338,8 @@ async fn a_bot_that_ends_early_is_noticed() {
     bot.until_logged("up", SOON).await;
 }
 
-/// What [`nothing_outlives_the_test_process`] kills: a test process with a server and a bot.
-#[tokio::test]
-#[ignore = "run by another test, as a process of its own"]
+/// The test process to be killed, with a server and a bot: the test below, run by itself.
 async fn victim() {
-    if std::env::var_os(VICTIM).is_none() {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let synapse = Synapse::shared().await;
     let bot = Bot::start(
@@ -358,9 +353,13 @@ async fn victim() {
 
 #[tokio::test]
 async fn nothing_outlives_the_test_process() {
+    if std::env::var_os(VICTIM).is_some() {
+        return victim().await;
+    }
     let temp = tempfile::tempdir().unwrap();
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "victim", "--nocapture"])
+        .args(["--exact", "nothing_outlives_the_test_process"])
+        .arg("--nocapture")
         .env("TMPDIR", temp.path())
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
