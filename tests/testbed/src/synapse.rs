@@ -54,7 +54,7 @@ const DATABASE_FILE: &str = "homeserver.db";
 const MODULE_FILE: &str = "trusting.py";
 
 /// Takes two checks of what clients send out of the server, in its own process.
-const MODULE: &str = r#"
+const MODULE: &str = r"
 from synapse.events import validator
 from synapse.handlers.message import EventCreationHandler
 
@@ -71,7 +71,7 @@ class Trusting:
     @staticmethod
     def parse_config(config):
         return config
-"#;
+";
 
 /// How a server differs from the default one.
 #[derive(Debug, Clone, Default)]
