@@ -113,7 +113,10 @@ async fn a_damaged_session_file() {
     scene
         .say(&format!("!upgrade {} 12", scene.community.alias))
         .await;
-    scene.hear("Plan #1").await;
+    let plan = scene.hear("Plan #1").await;
+    // Transaction ids hold within a device: what was posted must be recorded before the device goes.
+    let plan = plan["event_id"].as_str().expect("an event id").to_owned();
+    scene.reacted(&plan, "❌").await;
     scene.bot.kill();
     scene.say("!upgrade confirm 1").await;
     let file = data(&scene, "session.json");
