@@ -68,7 +68,17 @@ pub enum AppError {
     SameRoom,
     /// The homeserver or the session cannot be used.
     #[error(transparent)]
-    Matrix(#[from] MatrixError),
+    Matrix(MatrixError),
+}
+
+impl From<MatrixError> for AppError {
+    /// A database that fails says the same, whichever loop found out.
+    fn from(error: MatrixError) -> Self {
+        match error {
+            MatrixError::Inbox(error) | MatrixError::Outbox(error) => Self::Store(error),
+            error => Self::Matrix(error),
+        }
+    }
 }
 
 /// Runs the bot until the token is cancelled.

@@ -255,6 +255,11 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "Permission levels written as text become numbers ({}).",
             some(places)
         ))],
+        Finding::StrayAddress { alias } => vec![
+            text("The room shows the address "),
+            Span::Code(alias.to_string()),
+            text(", which does not lead to it. I leave that out of the new room."),
+        ],
         Finding::UnknownCreator { user } => vec![
             text("I could not find out whether "),
             person(user),

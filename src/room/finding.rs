@@ -179,6 +179,11 @@ pub enum Finding {
         /// Where, such as `users.@a:example.org`.
         places: Vec<String>,
     },
+    /// An address that the room shows, and that does not lead to it: the new room does not show it.
+    StrayAddress {
+        /// The address.
+        alias: OwnedRoomAliasId,
+    },
     /// A creator whose server could not be asked whether they exist.
     UnknownCreator {
         /// Who.
@@ -249,6 +254,7 @@ impl Finding {
             | Self::Invites { .. }
             | Self::LevelsDropped { .. }
             | Self::TextLevels { .. }
+            | Self::StrayAddress { .. }
             | Self::UnknownCreator { .. }
             | Self::Creators { .. }
             | Self::TombstoneLevel { .. }

@@ -428,7 +428,7 @@ fn normalised(raw: &Content) -> (Content, Vec<Oddity>) {
             section(key, value, &mut oddities)
         } else {
             unknown(key, value, &mut oddities);
-            Some(with_integers(value))
+            Some(as_upgraded(value))
         };
         if let Some(kept) = kept {
             content.insert(key.clone(), kept);
@@ -499,14 +499,11 @@ fn as_level(value: &Value) -> (Option<i64>, Option<OddityKind>) {
     }
 }
 
-/// Lists what the server's own upgrade fails at under a key that means nothing to it: Synapse
-/// wants numbers there, too, one map deep (`copy_and_fixup_power_levels_contents`).
+/// Lists what is odd under a key that means nothing to the server: Synapse's own upgrade wants
+/// numbers there, too, one map deep (`copy_and_fixup_power_levels_contents`).
 fn unknown(key: &str, value: &Value, oddities: &mut Vec<Oddity>) {
     let mut check = |place: String, value: &Value| {
-        let kind = as_level(value)
-            .1
-            .filter(|kind| *kind != OddityKind::TextNumber);
-        oddities.extend(kind.map(|kind| Oddity { place, kind }));
+        oddities.extend(as_level(value).1.map(|kind| Oddity { place, kind }));
     };
     match value {
         Value::Object(entries) => {
@@ -515,6 +512,22 @@ fn unknown(key: &str, value: &Value, oddities: &mut Vec<Oddity>) {
             }
         }
         _ => check(key.to_owned(), value),
+    }
+}
+
+/// What a key that means nothing to the server looks like after the server's own upgrade: numbers,
+/// also where they were written as text, one map deep.
+fn as_upgraded(value: &Value) -> Value {
+    let number = |value: &Value| match value {
+        Value::String(_) => as_level(value).0.map_or_else(|| value.clone(), Value::from),
+        other => with_integers(other),
+    };
+    match value {
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(key, value)| (key.clone(), number(value)))
+            .collect(),
+        other => number(other),
     }
 }
 
@@ -695,6 +708,7 @@ pub(crate) mod tests {
             places,
             [
                 "ban Junk",
+                "custom.a TextNumber",
                 "custom.b Junk",
                 "events Junk",
                 "flag Junk",

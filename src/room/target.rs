@@ -166,6 +166,9 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
     findings.extend(remote_aliases.iter().map(|alias| Finding::RemoteAlias {
         alias: alias.clone(),
     }));
+    let shown = room.published_aliases().into_iter();
+    let stray = shown.filter(|alias| !aliases.contains(alias) && !remote_aliases.contains(alias));
+    findings.extend(stray.map(|alias| Finding::StrayAddress { alias }));
 
     Target {
         bot: intent.bot.clone(),

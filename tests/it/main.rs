@@ -5,9 +5,13 @@
 mod scene;
 
 mod authority;
+mod bad_ends;
 mod commands;
 mod kill;
+mod naming;
+mod odd_rooms;
 mod plan;
 mod staged;
 mod trouble;
+mod twice;
 mod upgrade;

@@ -38,10 +38,15 @@ async fn nothing_is_lost_between_two_runs() {
     assert_eq!(rooms.len(), 1);
 
     let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
-    alice
+    let before = alice
         .send_text(&room, "!upgrade before the first start")
         .await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let before = alice.event(&room, &before).await.unwrap();
+    let before = before["origin_server_ts"].as_i64().unwrap();
+    eventually("a later moment", Duration::from_secs(1), async || {
+        (SystemClock.now().as_millisecond() > before).then_some(())
+    })
+    .await;
     let running = receive(&session, &store, &room).await;
     let asked = alice.send_text(&room, "!upgrade one").await;
     alice.send_text(&room, "not for us").await;
@@ -57,13 +62,14 @@ async fn nothing_is_lost_between_two_runs() {
     alice.react(&room, &asked, "✅").await;
     alice.send_text(&room, "!upgrade two").await;
     let got = Mutex::new(Vec::new());
-    eventually("three events", Duration::from_secs(20), async || {
-        got.lock().unwrap().extend(drain(&store));
-        (got.lock().unwrap().len() >= 3).then_some(())
+    // Events come in their order: with the last one, all before it are there.
+    eventually("the last event", Duration::from_secs(20), async || {
+        let mut got = got.lock().unwrap();
+        got.extend(drain(&store));
+        let last = bodies(&got).pop();
+        (last.as_deref() == Some("!upgrade two")).then_some(())
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    got.lock().unwrap().extend(drain(&store));
     assert_eq!(
         bodies(&got.lock().unwrap()),
         ["!upgrade one", "✅", "!upgrade two"]

@@ -115,12 +115,16 @@ async fn a_session_stays_the_same_device() {
 async fn connecting_waits_for_the_homeserver() {
     let synapse = Synapse::start(SynapseOptions::default()).await;
     let bot = synapse.register("bot").await;
-    let account = account(&synapse.base_url(), &bot);
+    let proxy = Proxy::start(&synapse.base_url());
+    let account = account(&proxy.base_url(), &bot);
     synapse.kill();
     let dir = tempfile::tempdir().unwrap();
     let stop = CancellationToken::new();
     let (answer, ()) = tokio::join!(matrix::connect(&account, dir.path(), &stop), async {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        eventually("a second try", Duration::from_secs(20), async || {
+            (proxy.log().len() >= 2).then_some(())
+        })
+        .await;
         stop.cancel();
     });
     assert!(matches!(answer, Err(MatrixError::Stopped)));

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use self::config::{CONFIG_FILE, LOG_FILE, Ports};
+use self::config::{CONFIG_FILE, DATABASE_FILE, LOG_FILE, Ports};
 use crate::eventually::eventually_blocking;
 use crate::process::{Guarded, Launch, tail};
 use crate::user::User;
@@ -46,7 +46,6 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// What Synapse prints, which is next to nothing unless it fails early.
 const OUTPUT_FILE: &str = "output.log";
-
 /// How a server differs from the default one.
 #[derive(Debug, Clone, Default)]
 pub struct SynapseOptions {
@@ -79,6 +78,17 @@ impl SynapseOptions {
     pub fn with(mut self, key: &str, value: Value) -> Self {
         self.overrides.push((key.into(), value));
         self
+    }
+
+    /// Takes power levels that are no numbers, and addresses that do not lead to the room that shows
+    /// them. Such rooms exist, made by older servers and by others; today's Synapse refuses both to
+    /// its own clients.
+    #[must_use]
+    pub fn trusting(self) -> Self {
+        self.with(
+            "modules",
+            json!([{ "module": "trusting.Trusting", "config": {} }]),
+        )
     }
 
     /// With a limit on that `rc_*` key, of the plain kind.
@@ -158,6 +168,12 @@ impl Synapse {
     #[must_use]
     pub fn server_name(&self) -> String {
         self.ports.server_name()
+    }
+
+    /// The server's database, for what no client can do. Only while the server is down.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.dir.path().join(DATABASE_FILE)
     }
 
     /// The end of what the server logged and printed.

@@ -338,29 +338,24 @@ async fn a_bot_that_ends_early_is_noticed() {
     bot.until_logged("up", SOON).await;
 }
 
-/// What [`nothing_outlives_the_test_process`] kills: a test process with a server and a bot.
-#[tokio::test]
-#[ignore = "run by another test, as a process of its own"]
-async fn victim() {
-    if std::env::var_os(VICTIM).is_none() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let synapse = Synapse::shared().await;
-    let bot = Bot::start(
-        Path::new("/bin/sh"),
-        ["-c", "while :; do sleep 1; done"],
-        dir.path(),
-    );
-    println!("\nserver {} bot {}", synapse.base_url(), bot.id());
-    std::future::pending::<()>().await;
-}
-
 #[tokio::test]
 async fn nothing_outlives_the_test_process() {
+    // The test process to be killed, with a server and a bot, is this test run by itself.
+    if std::env::var_os(VICTIM).is_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let synapse = Synapse::shared().await;
+        let bot = Bot::start(
+            Path::new("/bin/sh"),
+            ["-c", "while :; do sleep 1; done"],
+            dir.path(),
+        );
+        println!("\nserver {} bot {}", synapse.base_url(), bot.id());
+        return std::future::pending().await;
+    }
     let temp = tempfile::tempdir().unwrap();
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "victim", "--nocapture"])
+        .args(["--exact", "nothing_outlives_the_test_process"])
+        .arg("--nocapture")
         .env("TMPDIR", temp.path())
         .env(VICTIM, "1")
         .stdout(Stdio::piped())

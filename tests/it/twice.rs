@@ -1,0 +1,209 @@
+//! P1 and P2 where the world repeats itself: events that are delivered again, and a homeserver that
+//! is killed in the middle of `/upgrade` and comes back.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use roomlift_testbed::{Community, Fault, Kind, Rule, Synapse, SynapseOptions, Wanted, eventually};
+use serde_json::Value;
+
+use crate::scene::{SPEECH, Scene, said};
+
+/// Bans of the room whose upgrade is interrupted: enough that the server is at it for seconds.
+const MANY_BANS: usize = 120;
+
+/// The bot answers in order: with this answer, it has handled all that came before.
+async fn fence(scene: &mut Scene) {
+    scene.say("!upgrade help confirm").await;
+    scene.hear("`!upgrade confirm").await;
+}
+
+/// The plan still waits for its yes (the same command, handled anew, would take its place), and
+/// there is one of everything.
+async fn confirmed_once(mut scene: Scene) {
+    scene.say("!upgrade confirm 1").await;
+    scene.hear("Upgrade #1 is done").await;
+    scene.say("!upgrade list --all").await;
+    scene.hear("#1 done").await;
+    let said = said(&scene.community, &scene.community.admin_room).await;
+    for begin in ["Plan #", "Upgrade #1: ", "Upgrade #1 is done"] {
+        let count = said.iter().filter(|text| text.starts_with(begin)).count();
+        assert_eq!(count, 1, "{begin}: {said:#?}");
+    }
+    assert!(!said.concat().contains("#2"), "{said:#?}");
+    scene.community.assert_moved("12").await;
+}
+
+/// The answer to `/sync` that brings the command comes again in place of a later one, and each event
+/// in it stands there twice. The client goes on from the place it names, so that the server
+/// itself then tells everything after the command once more.
+#[tokio::test]
+async fn an_answer_that_comes_again_is_read_once() {
+    let mut scene = Scene::new().await;
+    let kept: Mutex<Option<Value>> = Mutex::default();
+    let (wanted, repeated) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (is_wanted, was_repeated) = (Arc::clone(&wanted), Arc::clone(&repeated));
+    let admin = scene.community.admin_room.clone();
+    let replay = move |status: u16, mut body: Value| {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_wanted.swap(false, Ordering::SeqCst)
+            && let Some(earlier) = kept.take()
+        {
+            was_repeated.store(true, Ordering::SeqCst);
+            return (status, earlier);
+        }
+        let room = body
+            .pointer_mut("/rooms/join")
+            .and_then(|rooms| rooms.get_mut(&admin))
+            .and_then(|room| room.pointer_mut("/timeline/events"));
+        if let Some(events) = room.and_then(Value::as_array_mut)
+            && events.iter().any(|event| {
+                let said = event["content"]["body"].as_str();
+                said.is_some_and(|said| said.starts_with("!upgrade #"))
+            })
+        {
+            let again = events.clone();
+            events.extend(again);
+            *kept = Some(body.clone());
+        }
+        (status, body)
+    };
+    let fired = scene
+        .proxy
+        .add(Rule::on(Kind::Sync, Fault::custom(replay)).for_ever());
+    // Ends the sync that is under way, which the rule does not see.
+    scene.say("good morning").await;
+    eventually("a sync that the rule sees", SPEECH, async || {
+        (fired.count() > 0).then_some(())
+    })
+    .await;
+    scene
+        .say(&format!("!upgrade {} 12", scene.community.alias))
+        .await;
+    scene.hear("Plan #1").await;
+    wanted.store(true, Ordering::SeqCst);
+    scene.say("good afternoon").await;
+    eventually("the answer that comes again", SPEECH, async || {
+        repeated.load(Ordering::SeqCst).then_some(())
+    })
+    .await;
+    fence(&mut scene).await;
+    confirmed_once(scene).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a copy");
+        }
+    }
+}
+
+/// The bot's place in the sync goes back to before the command, as when it is killed after the
+/// event is in the inbox and before that place is stored.
+#[tokio::test]
+async fn a_place_in_the_sync_from_before_the_command() {
+    let mut scene = Scene::new().await;
+    let data = scene.dir.path().join("data");
+    scene.bot.kill();
+    copy(&data.join("matrix"), &data.join("earlier"));
+    scene.bot.start_again();
+    scene
+        .say(&format!("!upgrade {} 12", scene.community.alias))
+        .await;
+    scene.hear("Plan #1").await;
+    scene.bot.kill();
+    std::fs::remove_dir_all(data.join("matrix")).expect("the folder is removed");
+    copy(&data.join("earlier"), &data.join("matrix"));
+    scene.bot.start_again();
+    fence(&mut scene).await;
+    confirmed_once(scene).await;
+}
+
+async fn scene_on(synapse: &Synapse, bans: usize) -> Scene {
+    let wanted = Wanted {
+        bans,
+        ..Wanted::default()
+    };
+    let community = Community::make(synapse, &wanted).await;
+    Scene::around(community, synapse, "").await
+}
+
+/// The upgrade ends well with one room, made by one call that the server carried out, in this
+/// number of calls.
+async fn ends_with_one_room(mut scene: Scene, calls: usize) {
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), calls);
+    scene.community.assert_moved("12").await;
+}
+
+/// Whether the bot has noticed, in the middle of the switch, that nobody answers.
+fn synapse_is_gone(scene: &Scene) -> bool {
+    let log = scene.bot.log();
+    log.contains("homeserver does not answer") || log.contains("waiting for the server to finish")
+}
+
+#[tokio::test]
+async fn a_server_killed_before_it_hears_of_the_upgrade() {
+    let synapse = Arc::new(Synapse::start(SynapseOptions::default()).await);
+    let mut scene = scene_on(&synapse, 2).await;
+    let victim = Arc::clone(&synapse);
+    let kill = Fault::before(move || victim.kill());
+    let fired = scene.proxy.add(Rule::on(Kind::Upgrade, kill));
+    scene.upgrade("12").await;
+    eventually("the server is killed", SPEECH, async || {
+        synapse_is_gone(&scene).then_some(())
+    })
+    .await;
+    synapse.start_again().await;
+    assert_eq!(fired.count(), 1);
+    ends_with_one_room(scene, 2).await;
+}
+
+#[tokio::test]
+async fn a_server_killed_with_the_answer_on_its_lips() {
+    let synapse = Arc::new(Synapse::start(SynapseOptions::default()).await);
+    let mut scene = scene_on(&synapse, 2).await;
+    let victim = Arc::clone(&synapse);
+    let kill = Fault::after(move || victim.kill());
+    let fired = scene.proxy.add(Rule::on(Kind::Upgrade, kill));
+    scene.upgrade("12").await;
+    eventually("the server is killed", SPEECH, async || {
+        synapse_is_gone(&scene).then_some(())
+    })
+    .await;
+    synapse.start_again().await;
+    assert_eq!(fired.count(), 1);
+    ends_with_one_room(scene, 1).await;
+}
+
+/// The new room is there and not all of its bans: it is completed and used.
+#[tokio::test]
+async fn a_server_killed_in_the_middle_of_the_upgrade() {
+    let synapse = Synapse::start(SynapseOptions::default()).await;
+    let mut scene = scene_on(&synapse, MANY_BANS).await;
+    let before = scene.community.bot.joined_rooms().await.len();
+    scene.upgrade("12").await;
+    eventually("the new room", SPEECH, async || {
+        (scene.community.bot.joined_rooms().await.len() > before).then_some(())
+    })
+    .await;
+    synapse.kill();
+    assert_eq!(scene.proxy.log_of(&Kind::Upgrade)[0].status, None);
+    eventually("the bot sees it", SPEECH, async || {
+        synapse_is_gone(&scene).then_some(())
+    })
+    .await;
+    synapse.start_again().await;
+    assert_eq!(scene.community.replacement().await, None, "half made");
+    ends_with_one_room(scene, 1).await;
+}
