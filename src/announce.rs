@@ -27,7 +27,7 @@ pub fn asking(job: &Job, what: &str, hash: &str, text: Text) -> Vec<Write> {
         room_id: room_id.clone(),
         post: Post::Message {
             text,
-            reply_to: Some(job.request.command_event.clone()),
+            reply_to: job.reply_to(),
         },
     })];
     writes.extend(answers(&key).map(|(name, emoji)| {
@@ -84,7 +84,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         room_id: room_id.clone(),
         post: Post::Message {
             text,
-            reply_to: Some(command.clone()),
+            reply_to: job.reply_to(),
         },
     };
     let mut writes = Vec::new();
@@ -155,14 +155,14 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         let emoji = if done { emoji::YES } else { emoji::NO };
         writes.push(Write::Enqueue(Outgoing {
             key: format!("unack:{command}"),
-            room_id: room_id.clone(),
+            room_id: job.asked_in.clone(),
             post: Post::Redaction {
                 of: Target::Post(format!("ack:{command}")),
             },
         }));
         writes.push(Write::Enqueue(Outgoing {
             key: format!("end:{command}"),
-            room_id: room_id.clone(),
+            room_id: job.asked_in.clone(),
             post: Post::Reaction {
                 to: Target::Event(command.clone()),
                 emoji: emoji.to_owned(),

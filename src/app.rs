@@ -14,10 +14,10 @@ use tracing::info;
 use crate::clock::{Clock, SystemClock};
 use crate::command;
 use crate::config::Config;
-use crate::handlers::Desk;
+use crate::handlers::{Desk, Ended};
 use crate::homeserver::Homeserver;
 use crate::homeserver::gate::Gate;
-use crate::matrix::{self, MatrixError, Port, Readiness, Receiver};
+use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
 use crate::worker::{Setup, Worker};
@@ -101,88 +101,125 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         Err(MatrixError::Stopped) => return Ok(()),
         result => result?,
     };
-    let port = Arc::new(Port::new(&session, Arc::clone(&gate), Arc::clone(&clock)));
-    let named: Vec<_> = config
-        .admin_rooms
-        .iter()
-        .map(|room| room.room.clone())
-        .collect();
-    let entered = tokio::select! {
-        entered = matrix::enter(&session, &*port, &named) => entered?,
-        () = stop.cancelled() => return Ok(()),
+    let bot = Bot {
+        config,
+        store,
+        clock,
+        gate,
+        session,
     };
-    if entered.len() != named.len() {
-        return Err(AppError::SameRoom);
+    // An admin room that moved is a start like any other, but for the login.
+    while bot.run(&stop).await? == Ended::Moved {
+        info!("an admin room moved; starting again with the new one");
     }
-    let offices: Vec<Office> = entered
-        .iter()
-        .zip(&config.admin_rooms)
-        .map(|(room_id, rules)| Office {
-            room_id: room_id.clone(),
-            rules: rules.clone(),
-        })
-        .collect();
-
-    let (ready, mut readiness) = watch::channel(Readiness::Starting);
-    let receiver = Receiver {
-        session: session.clone(),
-        store: Arc::clone(&store),
-        admin_rooms: Arc::new(entered),
-        clock: Arc::clone(&clock),
-        max_age: config.upgrade.max_command_age,
-        concerns_us: command::concerns_us,
-        ready,
-    };
-    let port: Arc<dyn Homeserver> = port;
-    let desk = Desk {
-        store: Arc::clone(&store),
-        port: Arc::clone(&port),
-        clock: Arc::clone(&clock),
-        offices: offices.clone(),
-        max_command_age: config.upgrade.max_command_age,
-    };
-    let setup = Setup {
-        upgrade: config.upgrade,
-        messages: config.messages,
-        offices,
-    };
-    let worker = Arc::new(Worker::new(
-        Arc::clone(&store),
-        port,
-        Arc::clone(&clock),
-        Arc::new(setup),
-    ));
-
-    // Whichever loop ends first takes the others with it, in order.
-    let all = stop.child_token();
-    let receive = async {
-        let result = receiver.run(all.clone()).await.map_err(AppError::from);
-        all.cancel();
-        result
-    };
-    let rest = async {
-        // Spaces and permissions are read from what sync told: nothing is decided before it has.
-        tokio::select! {
-            _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready) => {}
-            () = all.cancelled() => return Ok(()),
-        }
-        info!(rooms = desk.offices.len(), "ready for commands");
-        let result = tokio::try_join!(
-            async { desk.run(all.clone()).await.map_err(AppError::from) },
-            async { worker.run(all.clone()).await.map_err(AppError::from) },
-            async {
-                matrix::send(session, store, gate, clock, all.clone())
-                    .await
-                    .map_err(AppError::from)
-            },
-        );
-        all.cancel();
-        result.map(|_| ())
-    };
-    let (heard, done) = tokio::join!(receive, rest);
-    heard.and(done)?;
     info!("stopped");
     Ok(())
+}
+
+/// What stays while admin rooms come and go.
+struct Bot {
+    config: Config,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    gate: Arc<Gate>,
+    session: Session,
+}
+
+impl Bot {
+    /// Enters the admin rooms and runs the loops until one ends.
+    async fn run(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
+        let (config, store, clock) = (&self.config, &self.store, &self.clock);
+        let port = Arc::new(Port::new(
+            &self.session,
+            Arc::clone(&self.gate),
+            Arc::clone(clock),
+        ));
+        let named: Vec<_> = config
+            .admin_rooms
+            .iter()
+            .map(|room| room.room.clone())
+            .collect();
+        let entered = tokio::select! {
+            entered = matrix::enter(&self.session, &*port, store, &named) => entered?,
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+        };
+        if entered.len() != named.len() {
+            return Err(AppError::SameRoom);
+        }
+        let offices: Vec<Office> = entered
+            .iter()
+            .zip(&config.admin_rooms)
+            .map(|(room_id, rules)| Office {
+                room_id: room_id.clone(),
+                rules: rules.clone(),
+            })
+            .collect();
+
+        let (ready, mut readiness) = watch::channel(Readiness::Starting);
+        let receiver = Receiver {
+            session: self.session.clone(),
+            store: Arc::clone(store),
+            admin_rooms: Arc::new(entered),
+            clock: Arc::clone(clock),
+            max_age: config.upgrade.max_command_age,
+            concerns_us: command::concerns_us,
+            ready,
+        };
+        let port: Arc<dyn Homeserver> = port;
+        let desk = Desk {
+            store: Arc::clone(store),
+            port: Arc::clone(&port),
+            clock: Arc::clone(clock),
+            offices: offices.clone(),
+            max_command_age: config.upgrade.max_command_age,
+        };
+        let setup = Setup {
+            upgrade: config.upgrade.clone(),
+            messages: config.messages.clone(),
+            offices,
+        };
+        let worker = Arc::new(Worker::new(
+            Arc::clone(store),
+            port,
+            Arc::clone(clock),
+            Arc::new(setup),
+        ));
+
+        // Whichever loop ends first takes the others with it, in order.
+        let all = stop.child_token();
+        let receive = async {
+            let result = receiver.run(all.clone()).await.map_err(AppError::from);
+            all.cancel();
+            result
+        };
+        let rest = async {
+            // Spaces and permissions are read from what sync told: nothing is decided before it has.
+            tokio::select! {
+                _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready) => {}
+                () = all.cancelled() => return Ok(Ended::Stopped),
+            }
+            info!(rooms = desk.offices.len(), "ready for commands");
+            let handle = async {
+                let ended = desk.run(all.clone()).await?;
+                all.cancel();
+                Ok::<_, AppError>(ended)
+            };
+            let result = tokio::try_join!(
+                handle,
+                async { worker.run(all.clone()).await.map_err(AppError::from) },
+                async {
+                    let (session, gate) = (self.session.clone(), Arc::clone(&self.gate));
+                    matrix::send(session, Arc::clone(store), gate, Arc::clone(clock), all.clone())
+                        .await
+                        .map_err(AppError::from)
+                },
+            );
+            all.cancel();
+            result.map(|(ended, (), ())| ended)
+        };
+        let (heard, done) = tokio::join!(receive, rest);
+        heard.and(done)
+    }
 }
 
 /// One process per data folder. Held as long as the file is open, and let go by the system however

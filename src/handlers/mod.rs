@@ -11,6 +11,7 @@ mod list;
 mod reaction;
 mod retry;
 mod status;
+mod tombstone;
 mod upgrade;
 mod verify;
 
@@ -54,6 +55,24 @@ pub enum HandleError {
     /// The database failed.
     #[error("cannot store what a command asks for")]
     Store(#[from] StoreError),
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Commands are taken in another room now: everything begins again with that one.
+    Moved,
+}
+
+/// What follows an event that was handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The next event.
+    Event,
+    /// The loops, with other admin rooms.
+    OtherRooms,
 }
 
 /// What handlers work with.
@@ -127,6 +146,8 @@ impl Call<'_> {
             // A reaction needs no reaction.
             ReceivedKind::Reaction { .. } => vec![self.reply(text)],
             ReceivedKind::Message { .. } => vec![self.reply(text), self.react(emoji::NO)],
+            // Nobody asked.
+            ReceivedKind::Tombstone { .. } => vec![],
         }
     }
 
@@ -141,17 +162,18 @@ impl Desk {
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub async fn run(&self, stop: CancellationToken) -> Result<(), StoreError> {
+    pub async fn run(&self, stop: CancellationToken) -> Result<Ended, StoreError> {
         let mut attempts = 0_u32;
         loop {
             let woken = self.store.wakes.inbox.notified();
             let pause = match self.store.next_received()? {
                 None => POLL,
                 Some(received) => match self.handle_one(&received, attempts).await {
-                    Ok(()) => {
+                    Ok(Next::Event) => {
                         attempts = 0;
                         continue;
                     }
+                    Ok(Next::OtherRooms) => return Ok(Ended::Moved),
                     Err(HandleError::Store(StoreError::Conflict(_))) => continue,
                     Err(HandleError::Store(error)) => return Err(error),
                     Err(HandleError::Homeserver(error)) => {
@@ -174,12 +196,12 @@ impl Desk {
             tokio::select! {
                 () = woken, if attempts == 0 => {}
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(Ended::Stopped),
             }
         }
     }
 
-    async fn handle_one(&self, received: &Received, attempts: u32) -> Result<(), HandleError> {
+    async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, HandleError> {
         let mut writes = match self.handle(received).await {
             Ok(writes) => writes,
             Err(HandleError::Homeserver(error)) if is_final(&error, attempts) => {
@@ -200,6 +222,10 @@ impl Desk {
             Err(error) => return Err(error),
         };
         writes.push(Write::Handled(received.event_id.clone()));
+        let moves = writes
+            .iter()
+            .any(|write| matches!(write, Write::MoveAdminRoom { .. }));
+        let next = if moves { Next::OtherRooms } else { Next::Event };
         match self.store.commit(self.clock.now(), &writes) {
             Err(StoreError::ActiveJob) => {
                 let busy = [
@@ -213,13 +239,20 @@ impl Desk {
                     }),
                     Write::Handled(received.event_id.clone()),
                 ];
-                Ok(self.store.commit(self.clock.now(), &busy)?)
+                self.store.commit(self.clock.now(), &busy)?;
+                Ok(Next::Event)
             }
-            result => Ok(result?),
+            result => {
+                result?;
+                Ok(next)
+            }
         }
     }
 
     async fn handle(&self, received: &Received) -> Result<Vec<Write>, HandleError> {
+        if let ReceivedKind::Tombstone { replacement } = &received.kind {
+            return tombstone::run(self, received, replacement.as_ref()).await;
+        }
         let Some(office) = permissions::office(&self.offices, &received.room_id) else {
             debug!(room_id = %received.room_id, "not an admin room");
             return Ok(vec![]);

@@ -43,8 +43,10 @@ pub struct Request {
 pub struct Job {
     /// Its number.
     pub id: JobId,
-    /// What was asked for.
+    /// What was asked for. Its admin room is the one that is told about the job now.
     pub request: Request,
+    /// The admin room in which the command stands.
+    pub asked_in: OwnedRoomId,
     /// When.
     pub created_at: Timestamp,
     /// What happened so far, oldest first.
@@ -52,6 +54,12 @@ pub struct Job {
 }
 
 impl Job {
+    /// The command, as something to reply to: only in the room in which it stands.
+    #[must_use]
+    pub fn reply_to(&self) -> Option<OwnedEventId> {
+        (self.asked_in == self.request.admin_room).then(|| self.request.command_event.clone())
+    }
+
     /// The state that the log amounts to.
     ///
     /// # Errors

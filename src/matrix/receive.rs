@@ -2,7 +2,8 @@
 //!
 //! The SDK keeps its own place in the sync before we see an answer, so that place is not trusted:
 //! each admin room has a marker in our store, and on start, after a gap and after every failure the
-//! room is read back to it. Left out: what the events mean, and events of all other rooms.
+//! room is read back to it. Of all other rooms only their
+//! closing is told. Left out: what the events mean.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,14 +11,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use matrix_sdk::config::SyncSettings;
-use matrix_sdk::deserialized_responses::{TimelineEvent, TimelineEventKind};
+use matrix_sdk::deserialized_responses::{
+    RawAnySyncOrStrippedState, TimelineEvent, TimelineEventKind,
+};
 use matrix_sdk::room::MessagesOptions;
 use matrix_sdk::store::StateStoreDataKey;
-use matrix_sdk::sync::{JoinedRoomUpdate, SyncResponse};
+use matrix_sdk::sync::{JoinedRoomUpdate, State, SyncResponse};
 use matrix_sdk::{Room, RoomState};
 use ruma::api::client::filter::{Filter as EventFilter, FilterDefinition, RoomEventFilter};
 use ruma::api::client::sync::sync_events::v3::Filter;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, RoomId, UInt, UserId};
+use ruma::events::StateEventType;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt, UserId};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -78,6 +82,7 @@ pub enum Readiness {
 pub async fn enter(
     session: &Session,
     port: &dyn Homeserver,
+    store: &Store,
     configured: &[OwnedRoomOrAliasId],
 ) -> Result<Vec<OwnedRoomId>, MatrixError> {
     let mut rooms = Vec::with_capacity(configured.len());
@@ -89,9 +94,16 @@ pub async fn enter(
         };
         let mut trouble = Trouble::new("entering an admin room");
         let id = loop {
-            match enter_one(port, room).await {
-                Ok(Some(id)) => break id,
+            let found = match find(port, room).await {
+                Ok(Some((id, via))) => {
+                    let now = store.admin_room_now(&id).map_err(MatrixError::Inbox)?;
+                    enter_one(port, now, via).await
+                }
                 Ok(None) => return Err(refused(None)),
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(id) => break id,
                 Err(
                     error @ (HomeserverError::RateLimited { .. }
                     | HomeserverError::Uncertain { .. }),
@@ -107,26 +119,33 @@ pub async fn enter(
     Ok(rooms)
 }
 
-async fn enter_one(
+/// The room that is meant, and servers to join it by.
+async fn find(
     port: &dyn Homeserver,
     room: &OwnedRoomOrAliasId,
-) -> Result<Option<OwnedRoomId>, HomeserverError> {
-    let (id, via) = match <&RoomId>::try_from(&**room) {
-        Ok(id) => (id.to_owned(), Vec::new()),
-        Err(alias) => match port.resolve(alias).await? {
-            Some(found) => (found.room_id, found.via),
-            None => return Ok(None),
-        },
-    };
+) -> Result<Option<(OwnedRoomId, Vec<OwnedServerName>)>, HomeserverError> {
+    Ok(match <&RoomId>::try_from(&**room) {
+        Ok(id) => Some((id.to_owned(), Vec::new())),
+        Err(alias) => port
+            .resolve(alias)
+            .await?
+            .map(|found| (found.room_id, found.via)),
+    })
+}
+
+async fn enter_one(
+    port: &dyn Homeserver,
+    id: OwnedRoomId,
+    via: Vec<OwnedServerName>,
+) -> Result<OwnedRoomId, HomeserverError> {
     if port.joined_rooms().await?.contains(&id) {
-        return Ok(Some(id));
+        return Ok(id);
     }
     port.join(&RoomRef {
         name: RoomName::Id(id),
         via,
     })
     .await
-    .map(Some)
 }
 
 /// Everything it takes to receive.
@@ -164,13 +183,14 @@ impl Receiver {
     async fn receive(&self) -> Result<(), MatrixError> {
         let started = self.clock.now();
         let mut behind: BTreeSet<OwnedRoomId> = self.admin_rooms.iter().cloned().collect();
+        let mut first = true;
         let mut trouble = Trouble::new("sync");
         let mut poll = self.first_poll().await;
         loop {
             match self.session.client().sync_once(settings(poll)).await {
                 Ok(answer) => {
                     trouble.over();
-                    self.take(answer, &mut behind, started).await?;
+                    self.take(answer, &mut behind, &mut first, started).await?;
                     self.ready.send_replace(Readiness::Ready);
                     poll = LONG_POLL;
                 }
@@ -213,6 +233,7 @@ impl Receiver {
         &self,
         answer: SyncResponse,
         behind: &mut BTreeSet<OwnedRoomId>,
+        first: &mut bool,
         started: Timestamp,
     ) -> Result<(), MatrixError> {
         for room in answer
@@ -231,7 +252,12 @@ impl Receiver {
         {
             self.accept(room).await;
         }
-        let mut events = Vec::new();
+        let mut events = self.tombstones(&answer);
+        if *first {
+            // Of rooms closed while nobody listened, sync may have told before a crash.
+            events.extend(self.closed_rooms().await);
+            *first = false;
+        }
         let mut markers = Vec::new();
         for room in self.admin_rooms.iter() {
             let update = answer.rooms.joined.get(room);
@@ -275,6 +301,41 @@ impl Receiver {
         self.store
             .receive(&events, &markers)
             .map_err(MatrixError::Inbox)
+    }
+
+    /// Rooms that were closed, as one sync tells.
+    fn tombstones(&self, answer: &SyncResponse) -> Vec<Received> {
+        let own = self.session.user();
+        let mut found = Vec::new();
+        for (room, update) in &answer.rooms.joined {
+            let timeline = update.timeline.events.iter().map(|event| event.raw().json());
+            let state = match &update.state {
+                State::Before(events) | State::After(events) => events,
+            };
+            let all = timeline.chain(state.iter().map(|event| event.json()));
+            found.extend(
+                all.filter_map(|json| serde_json::from_str::<Value>(json.get()).ok())
+                    .filter_map(|event| tombstone(&event, room, own)),
+            );
+        }
+        found
+    }
+
+    /// Rooms that are closed, as far as sync ever told. Those that were looked at already are in
+    /// the inbox, and change nothing.
+    async fn closed_rooms(&self) -> Vec<Received> {
+        let mut found = Vec::new();
+        for room in self.session.client().joined_rooms() {
+            let event = room
+                .get_state_event(StateEventType::RoomTombstone, "")
+                .await;
+            if let Ok(Some(RawAnySyncOrStrippedState::Sync(raw))) = event
+                && let Ok(event) = serde_json::from_str::<Value>(raw.json().get())
+            {
+                found.extend(tombstone(&event, room.room_id(), self.session.user()));
+            }
+        }
+        found
     }
 
     async fn accept(&self, room: &RoomId) {
@@ -470,10 +531,32 @@ pub fn received(
         "m.reaction" => reaction(content)?,
         _ => return None,
     };
+    stored(event, room, kind)
+}
+
+/// The tombstone of a room; `None` for any other event, and for the bot's own.
+#[must_use]
+pub fn tombstone(event: &Value, room: &RoomId, own: &UserId) -> Option<Received> {
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    let is_tombstone =
+        text("type") == Some("m.room.tombstone") && text("state_key").is_some_and(str::is_empty);
+    if !is_tombstone || text("sender") == Some(own.as_str()) {
+        return None;
+    }
+    let replacement = event
+        .pointer("/content/replacement_room")
+        .and_then(Value::as_str)
+        .and_then(|room| room.parse().ok());
+    stored(event, room, ReceivedKind::Tombstone { replacement })
+}
+
+/// An event as it goes into the inbox.
+fn stored(event: &Value, room: &RoomId, kind: ReceivedKind) -> Option<Received> {
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
     Some(Received {
         event_id: text("event_id")?.parse().ok()?,
         room_id: room.to_owned(),
-        sender: sender.parse().ok()?,
+        sender: text("sender")?.parse().ok()?,
         sent_at: Timestamp::from_millisecond(event.get("origin_server_ts")?.as_i64()?).ok()?,
         kind,
     })

@@ -14,6 +14,7 @@ pub mod progress;
 pub mod report;
 pub mod review;
 mod todo;
+pub mod tombstone;
 
 use std::time::Duration;
 

@@ -43,6 +43,11 @@ pub enum ReceivedKind {
         /// The emoji.
         key: String,
     },
+    /// A room was closed in favour of another.
+    Tombstone {
+        /// The other room; absent where none, or no valid id, is named.
+        replacement: Option<OwnedRoomId>,
+    },
 }
 
 impl Store {

@@ -2,13 +2,16 @@
 //! it grows; nothing decides by them alone.
 
 use jiff::Timestamp;
-use ruma::{EventId, RoomId};
+use ruma::{EventId, OwnedRoomId, RoomId};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 
 use super::{Result, Store, StoreError, column, from_millis};
 use crate::job::{Action, Entry, Job, Phase, Request, State};
 use crate::model::JobId;
 use crate::room::state::Snapshot;
+
+/// How often an admin room is followed in a row; more is a circle.
+const ADMIN_ROOM_MOVES_MAX: usize = 50;
 
 /// Which jobs to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +87,48 @@ pub(super) fn put_snapshot(tx: &Transaction<'_>, id: JobId, snapshot: &Snapshot)
     Ok(())
 }
 
+pub(super) fn move_admin_room(tx: &Transaction<'_>, from: &RoomId, to: &RoomId) -> Result<()> {
+    let rooms = params![from.as_str(), to.as_str()];
+    tx.execute(
+        "INSERT INTO admin_room_moved (old_room, new_room) VALUES (?1, ?2)
+         ON CONFLICT (old_room) DO UPDATE SET new_room = excluded.new_room",
+        rooms,
+    )?;
+    tx.execute("UPDATE job SET admin_room = ?2 WHERE admin_room = ?1", rooms)?;
+    // What stands in the old room stays there, and is edited there.
+    tx.execute(
+        "UPDATE outbox SET room_id = ?2 WHERE room_id = ?1 AND event_id IS NULL
+         AND due_at IS NOT NULL AND json_extract(post, '$.type') = 'message'",
+        rooms,
+    )?;
+    Ok(())
+}
+
 impl Store {
+    /// Where an admin room moved to, in the end; itself where it did not.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn admin_room_now(&self, room: &RoomId) -> Result<OwnedRoomId> {
+        self.read("read where an admin room moved", |db| {
+            let mut now = room.to_owned();
+            for _ in 0..ADMIN_ROOM_MOVES_MAX {
+                let next: Option<String> = db
+                    .query_row(
+                        "SELECT new_room FROM admin_room_moved WHERE old_room = ?1",
+                        [now.as_str()],
+                        |row| row.get(0),
+                    )
+                    .optional()?;
+                match next {
+                    Some(next) => now = super::parsed("admin_room_moved.new_room", &next)?,
+                    None => break,
+                }
+            }
+            Ok(now)
+        })
+    }
+
     /// A job by its number.
     ///
     /// # Errors
@@ -215,14 +259,15 @@ fn one(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result
 
 fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Job>> {
     let mut query = db.prepare_cached(&format!(
-        "SELECT id, request, created_at FROM job WHERE {filter}"
+        "SELECT id, request, created_at, admin_room FROM job WHERE {filter}"
     ))?;
     let rows = query.query_map(values, |row| Ok(head(row)))?;
     let mut jobs = Vec::new();
     for row in rows {
-        let (id, request, created_at) = row??;
+        let (id, mut request, created_at, admin_room) = row??;
         jobs.push(Job {
             id,
+            asked_in: std::mem::replace(&mut request.admin_room, admin_room),
             request,
             created_at,
             log: log(db, id)?,
@@ -231,11 +276,12 @@ fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Resul
     Ok(jobs)
 }
 
-fn head(row: &Row<'_>) -> Result<(JobId, Request, Timestamp)> {
+fn head(row: &Row<'_>) -> Result<(JobId, Request, Timestamp, OwnedRoomId)> {
     Ok((
         JobId(column(row, 0)?),
         super::unjson("job.request", &column::<String>(row, 1)?)?,
         from_millis("job.created_at", column(row, 2)?)?,
+        super::parsed("job.admin_room", &column::<String>(row, 3)?)?,
     ))
 }
 

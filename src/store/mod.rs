@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::OwnedEventId;
+use ruma::{OwnedEventId, OwnedRoomId};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 use serde::Serialize;
@@ -34,6 +34,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const MIGRATION_STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/001_start.sql")),
     M::up(include_str!("../../migrations/002_staged.sql")),
+    M::up(include_str!("../../migrations/003_admin_room_moved.sql")),
 ];
 
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(MIGRATION_STEPS);
@@ -132,6 +133,13 @@ pub enum Write {
         /// The room.
         snapshot: Box<Snapshot>,
     },
+    /// Commands are taken in another room from now on, and what is to be said goes there.
+    MoveAdminRoom {
+        /// Where they were taken.
+        from: OwnedRoomId,
+        /// Where they are.
+        to: OwnedRoomId,
+    },
     /// This is posted, once.
     Enqueue(Outgoing),
     /// This is posted, or what was posted under its key reads like this now.
@@ -218,6 +226,7 @@ impl Store {
                         jobs::append(tx, now, *job, *expected, entries)?;
                     }
                     Write::Snapshot { job, snapshot } => jobs::put_snapshot(tx, *job, snapshot)?,
+                    Write::MoveAdminRoom { from, to } => jobs::move_admin_room(tx, from, to)?,
                     Write::Enqueue(out) => outbox::enqueue(tx, now, out)?,
                     Write::Revise(out) => outbox::revise(tx, now, out, now)?,
                 }

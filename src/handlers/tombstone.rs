@@ -1,0 +1,102 @@
+//! A room was closed in favour of another by somebody else.
+//!
+//! An admin room: the bot goes along, if that is safe. Any other room that it manages: it offers,
+//! once, to finish what the other program left out. Nobody is bothered about rooms in which the
+//! bot could not do anything.
+
+use std::time::Duration;
+
+use ruma::OwnedRoomId;
+
+use super::{Desk, HandleError};
+use crate::homeserver::HomeserverError;
+use crate::message::tombstone;
+use crate::permissions::{self, Office, Within};
+use crate::room::power::{Allowance, Power};
+use crate::store::{Outgoing, Post, Received, Write};
+use crate::survey;
+
+/// What happened longer ago is no news.
+const NEWS_AGE_MAX: Duration = Duration::from_hours(7 * 24);
+
+pub(super) async fn run(
+    desk: &Desk,
+    received: &Received,
+    replacement: Option<&OwnedRoomId>,
+) -> Result<Vec<Write>, HandleError> {
+    if let Some(office) = permissions::office(&desk.offices, &received.room_id) {
+        return follow(desk, received, office).await;
+    }
+    let age = desk.clock.now().duration_since(received.sent_at);
+    let is_news = jiff::SignedDuration::try_from(NEWS_AGE_MAX).is_ok_and(|longest| age <= longest);
+    let Some(replacement) = replacement.filter(|_| is_news) else {
+        return Ok(vec![]);
+    };
+    // A job at work says itself what it found.
+    if desk.store.active_job(&received.room_id)?.is_some() {
+        return Ok(vec![]);
+    }
+    let old = match desk.port.state(&received.room_id).await {
+        Ok(old) => old,
+        Err(HomeserverError::Refused { .. }) => return Ok(vec![]),
+        Err(error) => return Err(error.into()),
+    };
+    let may = old
+        .power()
+        .can_send_state(desk.port.account(), "m.room.tombstone");
+    if may != Allowance::Allowed {
+        return Ok(vec![]);
+    }
+    let mut writes = Vec::new();
+    for office in &desk.offices {
+        let scope = &office.rules.scope;
+        if survey::within(&*desk.port, scope, &received.room_id).await? == Within::Scope {
+            let text = tombstone::offer(&old, &received.sender, replacement);
+            writes.push(say(received, office.room_id.clone(), text));
+        }
+    }
+    Ok(writes)
+}
+
+/// Goes along to the new admin room.
+async fn follow(
+    desk: &Desk,
+    received: &Received,
+    office: &Office,
+) -> Result<Vec<Write>, HandleError> {
+    let from = office.room_id.clone();
+    let old = desk.port.state(&from).await?;
+    let needed = office.rules.command_level;
+    let stay = |finding| {
+        let text = tombstone::stays(&old, finding, desk.port.account());
+        vec![say(received, from.clone(), text)]
+    };
+    // Who may close a room may not have been meant to command the bot.
+    if old.power().power(&received.sender) < Power::Level(needed) {
+        return Ok(stay(None));
+    }
+    match survey::successor(&*desk.port, &old).await? {
+        Ok(new) => {
+            let to = new.room_id;
+            Ok(vec![
+                Write::MoveAdminRoom {
+                    from: from.clone(),
+                    to: to.clone(),
+                },
+                say(received, to, tombstone::moved(&old)),
+            ])
+        }
+        Err(finding) => Ok(stay(Some(&finding))),
+    }
+}
+
+fn say(received: &Received, room_id: OwnedRoomId, text: crate::model::Text) -> Write {
+    Write::Enqueue(Outgoing {
+        key: format!("tombstone:{}:{room_id}", received.event_id),
+        room_id,
+        post: Post::Message {
+            text,
+            reply_to: None,
+        },
+    })
+}
