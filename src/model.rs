@@ -114,6 +114,8 @@ pub enum Bucket {
     RoomCreation,
     /// Joins by the bot itself.
     Joins,
+    /// Invitations of others.
+    Invitations,
     /// Messages, state events, bans and the rest.
     Everything,
 }
@@ -123,6 +125,7 @@ impl fmt::Display for Bucket {
         f.write_str(match self {
             Self::RoomCreation => "creating rooms",
             Self::Joins => "joining rooms",
+            Self::Invitations => "inviting people",
             Self::Everything => "sending",
         })
     }

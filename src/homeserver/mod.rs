@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId,
-    RoomVersionId, ServerName, UserId,
+    EventId, OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedServerName,
+    OwnedUserId, RoomAliasId, RoomId, RoomVersionId, ServerName, UserId,
 };
 
 pub use crate::model::Bucket;
 use crate::model::RoomRef;
-use crate::room::state::{Content, Listing, RoomState};
+use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 
 /// Longest wait for an ordinary answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Longest wait for the answer to `/upgrade`. Synapse needs a minute for 2,000 bans.
+/// Longest wait for a new room. Synapse needs a minute for an `/upgrade` with 2,000 bans.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Why a request to the homeserver did not succeed.
@@ -142,6 +142,24 @@ pub trait Homeserver: Send + Sync {
         content: &Content,
     ) -> Result<OwnedEventId>;
 
+    /// One event, decrypted if it can be; `None` if it is not there or may not be read.
+    async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>>;
+
+    /// Makes a room from the body of `/createRoom` as it is. Not repeatable: each call makes one.
+    async fn create_room(&self, body: &Content) -> Result<OwnedRoomId>;
+
+    /// Uploads a file, for a message to refer to.
+    async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Result<OwnedMxcUri>;
+
+    /// Invites a user.
+    async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()>;
+
+    /// Removes a user, who may come back.
+    async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()>;
+
+    /// Leaves a room. Not being in it is success.
+    async fn leave(&self, room: &RoomId) -> Result<()>;
+
     /// Bans a user.
     async fn ban(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()>;
 
@@ -169,6 +187,19 @@ pub trait Homeserver: Send + Sync {
     /// Lists a room in the server's directory, or takes it out.
     async fn set_listing(&self, room: &RoomId, listing: Listing) -> Result<()>;
 
+    /// Whether the directory of another server lists a room, among those it finds by a word of the
+    /// room's name, topic or address.
+    async fn listed_elsewhere(
+        &self,
+        server: &ServerName,
+        room: &RoomId,
+        term: &str,
+    ) -> Result<Listing>;
+
+    /// What the account's server calls its software, such as `Synapse`; `None` if it does not say.
+    /// Source: `GET /_matrix/federation/v1/version`.
+    async fn server_software(&self) -> Result<Option<String>>;
+
     /// The server's own upgrade. Not repeatable: see the step `switch`.
     async fn upgrade(
         &self,
@@ -177,12 +208,17 @@ pub trait Homeserver: Send + Sync {
         additional_creators: &BTreeSet<OwnedUserId>,
     ) -> Result<OwnedRoomId>;
 
-    /// Rooms the account is in that name `room` as a child or in their join rules, as sync last
-    /// told. Each holds only its create event, names, power levels and what names the room.
+    /// Rooms the account is in that name `room` as a child, as their parent or in their join rules,
+    /// as sync last told. Each holds only its create event, names, power levels and what names the
+    /// room.
     async fn referrers(&self, room: &RoomId) -> Result<Vec<RoomState>>;
 
     /// Children of a space the account is in, as sync last told.
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>>;
+
+    /// The room that replaces one the account is in, as sync last told: the one its tombstone
+    /// names. `None` also where the account is in that one and it names another predecessor.
+    async fn replacement(&self, room: &RoomId) -> Result<Option<OwnedRoomId>>;
 }
 
 /// Whether somebody's server knows them.

@@ -11,7 +11,7 @@ use ruma::exports::http;
 use ruma::{RoomId, UserId, room_id, user_id};
 use serde_json::{Value, json};
 
-use super::port::lenient;
+use super::port::told::lenient;
 use super::receive::received;
 use super::wire::{after, failed, found};
 use crate::homeserver::{Bucket, HomeserverError};

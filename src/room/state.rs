@@ -44,6 +44,20 @@ pub struct StateEvent {
     pub origin_server_ts: u64,
 }
 
+/// One event of a room's timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoomEvent {
+    /// Who sent it.
+    pub sender: OwnedUserId,
+    /// Event type; `m.room.encrypted` where the event could not be decrypted.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Milliseconds since the epoch, by the sender's server.
+    pub origin_server_ts: u64,
+    /// Its content; empty where it was redacted.
+    pub content: Content,
+}
+
 /// The current state of one room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StoredState", into = "StoredState")]

@@ -1,28 +1,23 @@
-//! What the SDK leaves to us on the way to the homeserver: how answers are told apart, and three
-//! requests by hand.
+//! What the SDK leaves to us on the way to the homeserver: how answers are told apart, how events
+//! are sent, and a few requests by hand.
 //!
-//! By hand, because ruma's types for event types rename some that clients write in their unstable
-//! or stable form (`m.call.member`), and state must arrive under the name it has; and because
-//! `whoami` is asked with a token that is not a session yet. Left out: retries and the gate.
+//! Left out: retries and the gate.
+
+mod requests;
 
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use matrix_sdk::config::RequestConfig;
 use matrix_sdk::{Client, HttpError, RoomState};
-use ruma::api::auth_scheme::{AccessToken, NoAuthentication, SendAccessToken};
 use ruma::api::client::message::send_message_event;
-use ruma::api::client::state::send_state_event;
-use ruma::api::error::{
-    Error, ErrorBody, ErrorKind, FromHttpResponseError, IntoHttpError, RetryAfter,
-};
-use ruma::api::{IncomingResponse, Metadata, OutgoingRequest, auth_scheme::AuthScheme, metadata};
-use ruma::exports::bytes::BufMut;
-use ruma::exports::http;
+use ruma::api::error::{ErrorBody, ErrorKind, FromHttpResponseError, RetryAfter};
 use ruma::serde::Raw;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId};
+use ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+pub(super) use requests::{CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, WhoAmI};
 
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 use crate::room::state::Content;
@@ -241,187 +236,4 @@ async fn send_unseen(
         .await
         .map(|sent| sent.event_id)
         .map_err(|error| fault(what, error))
-}
-
-/// `PUT /rooms/{room}/state/{kind}/{key}`.
-#[derive(Debug, Clone)]
-pub(super) struct PutState {
-    room: OwnedRoomId,
-    kind: String,
-    key: String,
-    content: Content,
-}
-
-impl PutState {
-    pub(super) fn new(room: &RoomId, kind: &str, key: &str, content: &Content) -> Self {
-        Self {
-            room: room.to_owned(),
-            kind: kind.to_owned(),
-            key: key.to_owned(),
-            content: content.clone(),
-        }
-    }
-}
-
-metadata! {
-    @for PutState,
-    method: PUT,
-    rate_limited: true,
-    authentication: AccessToken,
-    path: "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
-}
-
-impl OutgoingRequest for PutState {
-    type EndpointError = Error;
-    type IncomingResponse = send_state_event::v3::Response;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        token: SendAccessToken<'_>,
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let url = Self::make_endpoint_url((), base_url, &[&self.room, &self.kind, &self.key], "")?;
-        let mut body = T::default();
-        body.put_slice(&serde_json::to_vec(&self.content)?);
-        authenticated::<Self, T>(
-            http::Request::builder()
-                .method(Self::METHOD)
-                .uri(url)
-                .header(http::header::CONTENT_TYPE, "application/json")
-                .body(body)?,
-            token,
-        )
-    }
-}
-
-/// `GET /rooms/{room}/state/{kind}/{key}`.
-#[derive(Debug, Clone)]
-pub(super) struct GetState {
-    room: OwnedRoomId,
-    kind: String,
-    key: String,
-}
-
-impl GetState {
-    pub(super) fn new(room: &RoomId, kind: &str, key: &str) -> Self {
-        Self {
-            room: room.to_owned(),
-            kind: kind.to_owned(),
-            key: key.to_owned(),
-        }
-    }
-}
-
-metadata! {
-    @for GetState,
-    method: GET,
-    rate_limited: false,
-    authentication: AccessToken,
-    path: "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
-}
-
-/// Content of a state event.
-#[derive(Debug, Clone)]
-pub(super) struct StateContent(pub(super) Content);
-
-impl IncomingResponse for StateContent {
-    type EndpointError = Error;
-
-    fn try_from_http_response<T: AsRef<[u8]>>(
-        response: http::Response<T>,
-    ) -> Result<Self, FromHttpResponseError<Error>> {
-        checked(response).and_then(|body| Ok(Self(serde_json::from_slice(body.as_ref())?)))
-    }
-}
-
-impl OutgoingRequest for GetState {
-    type EndpointError = Error;
-    type IncomingResponse = StateContent;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        token: SendAccessToken<'_>,
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let url = Self::make_endpoint_url((), base_url, &[&self.room, &self.kind, &self.key], "")?;
-        let request = http::Request::builder()
-            .method(Self::METHOD)
-            .uri(url)
-            .body(T::default())?;
-        authenticated::<Self, T>(request, token)
-    }
-}
-
-/// `GET /account/whoami` with a token that is no session of the SDK.
-#[derive(Clone)]
-pub(super) struct WhoAmI {
-    token: String,
-}
-
-impl WhoAmI {
-    pub(super) fn new(token: &str) -> Self {
-        Self {
-            token: token.to_owned(),
-        }
-    }
-}
-
-/// Shows no token.
-impl std::fmt::Debug for WhoAmI {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WhoAmI")
-    }
-}
-
-metadata! {
-    @for WhoAmI,
-    method: GET,
-    rate_limited: false,
-    authentication: NoAuthentication,
-    path: "/_matrix/client/v3/account/whoami",
-}
-
-impl OutgoingRequest for WhoAmI {
-    type EndpointError = Error;
-    type IncomingResponse = ruma::api::client::account::whoami::v3::Response;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        (): (),
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let url = Self::make_endpoint_url((), base_url, &[], "")?;
-        let request = http::Request::builder()
-            .method(Self::METHOD)
-            .uri(url)
-            .body(T::default())?;
-        authenticated::<PutState, T>(request, SendAccessToken::Always(&self.token))
-    }
-}
-
-fn authenticated<R, T>(
-    mut request: http::Request<T>,
-    token: SendAccessToken<'_>,
-) -> Result<http::Request<T>, IntoHttpError>
-where
-    R: Metadata<Authentication = AccessToken>,
-    T: AsRef<[u8]>,
-{
-    R::Authentication::add_authentication(&mut request, token)
-        .map_err(|error| IntoHttpError::Authentication(error.into()))?;
-    Ok(request)
-}
-
-fn checked<T: AsRef<[u8]>>(response: http::Response<T>) -> Result<T, FromHttpResponseError<Error>> {
-    use ruma::api::EndpointError as _;
-    if response.status().is_success() {
-        Ok(response.into_body())
-    } else {
-        Err(FromHttpResponseError::Server(Error::from_http_response(
-            response,
-        )))
-    }
 }

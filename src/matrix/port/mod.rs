@@ -1,31 +1,40 @@
 //! The port for a real homeserver: one request per method, none repeated, every failure told.
 //!
 //! The gate is asked first and told of every 429. Left out: waiting; whoever asks stores the wait.
-//! What sync has told already (`referrers`, `children`) is read from the SDK's store.
+//! What sync has told already (`told`) is read from the SDK's store.
+
+pub(super) mod told;
 
 use std::collections::BTreeSet;
 use std::future::IntoFuture;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use matrix_sdk::deserialized_responses::RawAnySyncOrStrippedState;
-use matrix_sdk::{Client, HttpResult, Room};
+use matrix_sdk::{Client, HttpResult};
 use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
 use ruma::api::client::directory::{get_room_visibility, set_room_visibility};
 use ruma::api::client::discovery::get_capabilities;
-use ruma::api::client::membership::{ban_user, join_room_by_id_or_alias, joined_rooms};
+use ruma::api::client::media::create_content;
+use ruma::api::client::membership::{
+    ban_user, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
+};
 use ruma::api::client::profile::get_profile;
-use ruma::api::client::room::{Visibility, aliases, upgrade_room};
+use ruma::api::client::room::{Visibility, aliases, get_room_event, upgrade_room};
 use ruma::api::client::state::get_state_events;
-use ruma::events::StateEventType;
+use ruma::events::AnyTimelineEvent;
+use ruma::events::room::encrypted::OriginalSyncRoomEncryptedEvent;
+use ruma::serde::Raw;
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId,
-    UserId,
+    EventId, OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId,
+    RoomId, RoomVersionId, ServerName, UserId,
 };
 use serde_json::Value;
 
 use super::session::Session;
-use super::wire::{GetState, PutState, after, failed, found, once, send_event};
+use super::wire::{
+    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, after, failed, found, once,
+    send_event,
+};
 use crate::clock::Clock;
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{
@@ -33,16 +42,10 @@ use crate::homeserver::{
     RoomVersions, UPGRADE_TIMEOUT,
 };
 use crate::model::{RoomName, RoomRef};
-use crate::room::state::{Content, Listing, RoomState, StateEvent};
+use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 
-/// State with an empty key that a referrer is read with.
-const REFERRER_STATE: [&str; 5] = [
-    "m.room.create",
-    "m.room.name",
-    "m.room.canonical_alias",
-    "m.room.power_levels",
-    "m.room.join_rules",
-];
+/// Entries of another server's directory that are looked through for a room.
+const SEARCHED_MAX: u32 = 50;
 
 /// A homeserver as the account sees it.
 #[derive(Clone)]
@@ -107,6 +110,25 @@ impl Port {
         })
     }
 
+    /// The event in the clear; `None` if it is in the clear already, or cannot be read.
+    async fn decrypted(
+        &self,
+        room: &RoomId,
+        event: &Raw<AnyTimelineEvent>,
+    ) -> Option<Raw<AnyTimelineEvent>> {
+        let kind = event.get_field::<String>("type").ok().flatten()?;
+        if kind != "m.room.encrypted" {
+            return None;
+        }
+        let encrypted = event.cast_ref_unchecked::<OriginalSyncRoomEncryptedEvent>();
+        let room = self.client.get_room(room)?;
+        let event = room.decrypt_event(encrypted, None).await;
+        let event = event.inspect_err(|error| {
+            tracing::warn!(room = %room.room_id(), error = error as &dyn std::error::Error, "cannot decrypt");
+        });
+        Some(event.ok()?.into_raw().cast_unchecked())
+    }
+
     fn noted(&self, error: HomeserverError) -> HomeserverError {
         if let HomeserverError::RateLimited {
             bucket,
@@ -118,32 +140,6 @@ impl Port {
                 .close(*bucket, after(self.clock.now(), *retry_after));
         }
         error
-    }
-
-    /// Reads what sync told about a room; `None` where it is not what it should be.
-    async fn stored(&self, room: &Room, kind: &str, key: &str) -> Result<Option<StateEvent>> {
-        let event = room.get_state_event(StateEventType::from(kind), key).await;
-        let event = event.map_err(|source| unreadable(room.room_id(), source))?;
-        Ok(event.as_ref().and_then(state_event))
-    }
-
-    /// What `room` says about itself and about `target`, if it names that.
-    async fn referrer(&self, room: &Room, target: &RoomId) -> Result<Option<RoomState>> {
-        let child = self.stored(room, "m.space.child", target.as_str()).await?;
-        let child = child.filter(|event| is_child(&event.content));
-        let rules = self.stored(room, "m.room.join_rules", "").await?;
-        if child.is_none() && !rules.is_some_and(|rules| allows(&rules.content, target)) {
-            return Ok(None);
-        }
-        let mut events: Vec<StateEvent> = child.into_iter().collect();
-        for kind in REFERRER_STATE {
-            events.extend(self.stored(room, kind, "").await?);
-        }
-        events.extend(
-            self.stored(room, "m.room.member", self.account.as_str())
-                .await?,
-        );
-        Ok(Some(RoomState::new(room.room_id().to_owned(), events)))
     }
 }
 
@@ -198,7 +194,7 @@ impl Homeserver for Port {
         let events = answer
             .room_state
             .iter()
-            .filter_map(|event| lenient(event.json().get()));
+            .filter_map(|event| told::lenient(event.json().get()));
         Ok(RoomState::new(room.to_owned(), events))
     }
 
@@ -244,6 +240,79 @@ impl Homeserver for Port {
         )
         .await
         .map_err(|error| self.noted(error))
+    }
+
+    async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>> {
+        let request = get_room_event::v3::Request::new(room.to_owned(), event.to_owned());
+        let what = format!("read {event} of {room}");
+        let answer = self
+            .ask(Bucket::Everything, what.clone(), request!(self, request))
+            .await;
+        let raw = match found(answer) {
+            Ok(Some(answer)) => answer.event,
+            // Sent before the account may read, or not there: servers tell it either way.
+            Ok(None) | Err(HomeserverError::Refused { status: 403, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let json = self.decrypted(room, &raw).await;
+        let event = serde_json::from_str(json.as_ref().unwrap_or(&raw).json().get());
+        let event = event.map_err(|source| HomeserverError::Unusable {
+            request: what,
+            source: source.into(),
+        })?;
+        Ok(Some(event))
+    }
+
+    async fn create_room(&self, body: &Content) -> Result<OwnedRoomId> {
+        let request = request!(self, CreateRoom::new(body), UPGRADE_TIMEOUT);
+        let what = "create a room".to_owned();
+        let answer = self.ask(Bucket::RoomCreation, what, request).await?;
+        Ok(answer.room_id)
+    }
+
+    async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Result<OwnedMxcUri> {
+        let mut request = create_content::v3::Request::new(bytes);
+        request.filename = Some(name.to_owned());
+        request.content_type = Some(content_type.to_owned());
+        let what = format!("upload {name}");
+        let answer = self
+            .ask(Bucket::Everything, what, request!(self, request))
+            .await?;
+        Ok(answer.content_uri)
+    }
+
+    async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+        let mut invitee = invite_user::v3::InviteUserId::new(user.to_owned());
+        invitee.reason = reason.map(ToOwned::to_owned);
+        let request = invite_user::v3::Request::new(room.to_owned(), invitee.into());
+        let what = format!("invite {user} to {room}");
+        self.ask(Bucket::Invitations, what, request!(self, request))
+            .await
+            .map(drop)
+    }
+
+    async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+        let mut request = kick_user::v3::Request::new(room.to_owned(), user.to_owned());
+        request.reason = reason.map(ToOwned::to_owned);
+        let what = format!("remove {user} from {room}");
+        self.ask(Bucket::Everything, what, request!(self, request))
+            .await
+            .map(drop)
+    }
+
+    async fn leave(&self, room: &RoomId) -> Result<()> {
+        let request = leave_room::v3::Request::new(room.to_owned());
+        let what = format!("leave {room}");
+        let left = self
+            .ask(Bucket::Everything, what, request!(self, request))
+            .await;
+        match left {
+            // Servers differ in how they refuse whoever is not in the room.
+            Err(HomeserverError::Refused { .. }) if !self.joined_rooms().await?.contains(room) => {
+                Ok(())
+            }
+            left => left.map(drop),
+        }
     }
 
     async fn ban(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
@@ -342,6 +411,43 @@ impl Homeserver for Port {
             .map(drop)
     }
 
+    async fn listed_elsewhere(
+        &self,
+        server: &ServerName,
+        room: &RoomId,
+        term: &str,
+    ) -> Result<Listing> {
+        let request = PublicRooms::new(server, term, SEARCHED_MAX);
+        let what = format!("search the directory of {server}");
+        let answer = self
+            .ask(Bucket::Everything, what, request!(self, request))
+            .await?;
+        let entries = answer.0.get("chunk").and_then(Value::as_array);
+        let is_it =
+            |entry: &Value| entry.get("room_id").and_then(Value::as_str) == Some(room.as_str());
+        Ok(if entries.into_iter().flatten().any(is_it) {
+            Listing::Public
+        } else {
+            Listing::Private
+        })
+    }
+
+    async fn server_software(&self) -> Result<Option<String>> {
+        let what = "read the name of the server's software".to_owned();
+        let answer = self
+            .ask(Bucket::Everything, what, request!(self, ServerSoftware))
+            .await;
+        match answer {
+            Ok(answer) => {
+                let name = answer.0.get("server").and_then(|server| server.get("name"));
+                Ok(name.and_then(Value::as_str).map(ToOwned::to_owned))
+            }
+            // Not there, or something else is there.
+            Err(HomeserverError::Refused { .. } | HomeserverError::Unusable { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn upgrade(
         &self,
         room: &RoomId,
@@ -359,84 +465,14 @@ impl Homeserver for Port {
     }
 
     async fn referrers(&self, room: &RoomId) -> Result<Vec<RoomState>> {
-        let mut referrers = Vec::new();
-        for joined in self.client.joined_rooms() {
-            if joined.room_id() != room {
-                referrers.extend(self.referrer(&joined, room).await?);
-            }
-        }
-        referrers.sort_by(|a, b| a.room_id.cmp(&b.room_id));
-        Ok(referrers)
+        self.told_referrers(room).await
     }
 
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
-        let joined = |room: &Room| room.state() == matrix_sdk::RoomState::Joined;
-        let Some(space) = self.client.get_room(space).filter(joined) else {
-            return Ok(BTreeSet::new());
-        };
-        let events = space.get_state_events(StateEventType::SpaceChild).await;
-        let events = events.map_err(|source| unreadable(space.room_id(), source))?;
-        Ok(events
-            .iter()
-            .filter_map(state_event)
-            .filter(|event| is_child(&event.content))
-            .filter_map(|event| event.state_key.parse().ok())
-            .collect())
+        self.told_children(space).await
     }
-}
 
-fn unreadable(room: &RoomId, source: matrix_sdk::Error) -> HomeserverError {
-    let request = format!("read what sync told about {room}");
-    HomeserverError::Unusable {
-        request,
-        source: source.into(),
+    async fn replacement(&self, room: &RoomId) -> Result<Option<OwnedRoomId>> {
+        self.told_replacement(room).await
     }
-}
-
-/// A state event that sync told, unless it is not what it should be.
-fn state_event(event: &RawAnySyncOrStrippedState) -> Option<StateEvent> {
-    lenient(match event {
-        RawAnySyncOrStrippedState::Sync(raw) => raw.json().get(),
-        RawAnySyncOrStrippedState::Stripped(raw) => raw.json().get(),
-    })
-}
-
-/// Reads a state event for what it is. Only what makes it one must fit: the rest may be odd.
-pub(super) fn lenient(json: &str) -> Option<StateEvent> {
-    let Value::Object(mut event) = serde_json::from_str(json).ok()? else {
-        return None;
-    };
-    let Some(Value::Object(content)) = event.remove("content") else {
-        return None;
-    };
-    let text = |key: &str| event.get(key).and_then(Value::as_str);
-    Some(StateEvent {
-        kind: text("type")?.to_owned(),
-        state_key: text("state_key")?.to_owned(),
-        sender: text("sender")?.parse().ok()?,
-        event_id: text("event_id").and_then(|id| id.parse().ok()),
-        origin_server_ts: event
-            .get("origin_server_ts")
-            .and_then(Value::as_u64)
-            .unwrap_or(0),
-        content,
-    })
-}
-
-/// Whether content of `m.space.child` makes a room a child.
-/// Source: Matrix specification, `m.space.child`: without `via` the event counts as removed.
-fn is_child(content: &Content) -> bool {
-    content
-        .get("via")
-        .and_then(Value::as_array)
-        .is_some_and(|via| !via.is_empty())
-}
-
-/// Whether join rules let members of a room in.
-fn allows(content: &Content, room: &RoomId) -> bool {
-    let allow = content.get("allow").and_then(Value::as_array);
-    allow
-        .into_iter()
-        .flatten()
-        .any(|rule| rule.get("room_id").and_then(Value::as_str) == Some(room.as_str()))
 }

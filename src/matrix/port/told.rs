@@ -1,0 +1,161 @@
+//! What sync has told already, read from the SDK's store: no request leaves here.
+//!
+//! Only rooms that the account is in are looked at: of others the store may hold what is long past.
+
+use std::collections::BTreeSet;
+
+use matrix_sdk::Room;
+use matrix_sdk::deserialized_responses::RawAnySyncOrStrippedState;
+use ruma::events::StateEventType;
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::Value;
+
+use super::Port;
+use crate::homeserver::{HomeserverError, Result};
+use crate::room::state::{Content, RoomState, StateEvent};
+
+/// State with an empty key that a referrer is read with.
+const REFERRER_STATE: [&str; 5] = [
+    "m.room.create",
+    "m.room.name",
+    "m.room.canonical_alias",
+    "m.room.power_levels",
+    "m.room.join_rules",
+];
+
+/// Events that link a room with a space; the state key is the room at the other end.
+const SPACE_LINKS: [&str; 2] = ["m.space.child", "m.space.parent"];
+
+impl Port {
+    pub(super) async fn told_referrers(&self, room: &RoomId) -> Result<Vec<RoomState>> {
+        let mut referrers = Vec::new();
+        for joined in self.client.joined_rooms() {
+            if joined.room_id() != room {
+                referrers.extend(self.referrer(&joined, room).await?);
+            }
+        }
+        referrers.sort_by(|a, b| a.room_id.cmp(&b.room_id));
+        Ok(referrers)
+    }
+
+    pub(super) async fn told_children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
+        let Some(space) = self.joined(space) else {
+            return Ok(BTreeSet::new());
+        };
+        let events = space.get_state_events(StateEventType::SpaceChild).await;
+        let events = events.map_err(|source| unreadable(space.room_id(), source))?;
+        Ok(events
+            .iter()
+            .filter_map(state_event)
+            .filter(|event| names_servers(&event.content))
+            .filter_map(|event| event.state_key.parse().ok())
+            .collect())
+    }
+
+    pub(super) async fn told_replacement(&self, room: &RoomId) -> Result<Option<OwnedRoomId>> {
+        let Some(old) = self.joined(room) else {
+            return Ok(None);
+        };
+        let tombstone = self.stored(&old, "m.room.tombstone", "").await?;
+        let tombstone = RoomState::new(room.to_owned(), tombstone).tombstone();
+        let Some(replacement) = tombstone.and_then(|tombstone| tombstone.replacement) else {
+            return Ok(None);
+        };
+        let Some(new) = self.joined(&replacement) else {
+            return Ok(Some(replacement));
+        };
+        let create = self.stored(&new, "m.room.create", "").await?;
+        let create = RoomState::new(replacement.clone(), create).create();
+        Ok((create.predecessor.as_deref() == Some(room)).then_some(replacement))
+    }
+
+    /// A room that the account is in, as far as sync has told.
+    fn joined(&self, room: &RoomId) -> Option<Room> {
+        let joined = |room: &Room| room.state() == matrix_sdk::RoomState::Joined;
+        self.client.get_room(room).filter(joined)
+    }
+
+    /// Reads what sync told about a room; `None` where it is not what it should be.
+    async fn stored(&self, room: &Room, kind: &str, key: &str) -> Result<Option<StateEvent>> {
+        let event = room.get_state_event(StateEventType::from(kind), key).await;
+        let event = event.map_err(|source| unreadable(room.room_id(), source))?;
+        Ok(event.as_ref().and_then(state_event))
+    }
+
+    /// What `room` says about itself and about `target`, if it names that.
+    async fn referrer(&self, room: &Room, target: &RoomId) -> Result<Option<RoomState>> {
+        let mut events = Vec::new();
+        for kind in SPACE_LINKS {
+            let link = self.stored(room, kind, target.as_str()).await?;
+            events.extend(link.filter(|event| names_servers(&event.content)));
+        }
+        let rules = self.stored(room, "m.room.join_rules", "").await?;
+        if events.is_empty() && !rules.is_some_and(|rules| allows(&rules.content, target)) {
+            return Ok(None);
+        }
+        for kind in REFERRER_STATE {
+            events.extend(self.stored(room, kind, "").await?);
+        }
+        events.extend(
+            self.stored(room, "m.room.member", self.account.as_str())
+                .await?,
+        );
+        Ok(Some(RoomState::new(room.room_id().to_owned(), events)))
+    }
+}
+
+fn unreadable(room: &RoomId, source: matrix_sdk::Error) -> HomeserverError {
+    let request = format!("read what sync told about {room}");
+    HomeserverError::Unusable {
+        request,
+        source: source.into(),
+    }
+}
+
+/// A state event that sync told, unless it is not what it should be.
+fn state_event(event: &RawAnySyncOrStrippedState) -> Option<StateEvent> {
+    lenient(match event {
+        RawAnySyncOrStrippedState::Sync(raw) => raw.json().get(),
+        RawAnySyncOrStrippedState::Stripped(raw) => raw.json().get(),
+    })
+}
+
+/// Reads a state event for what it is. Only what makes it one must fit: the rest may be odd.
+pub(in crate::matrix) fn lenient(json: &str) -> Option<StateEvent> {
+    let Value::Object(mut event) = serde_json::from_str(json).ok()? else {
+        return None;
+    };
+    let Some(Value::Object(content)) = event.remove("content") else {
+        return None;
+    };
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    Some(StateEvent {
+        kind: text("type")?.to_owned(),
+        state_key: text("state_key")?.to_owned(),
+        sender: text("sender")?.parse().ok()?,
+        event_id: text("event_id").and_then(|id| id.parse().ok()),
+        origin_server_ts: event
+            .get("origin_server_ts")
+            .and_then(Value::as_u64)
+            .unwrap_or(0),
+        content,
+    })
+}
+
+/// Whether content of `m.space.child` or `m.space.parent` links two rooms.
+/// Source: Matrix specification, "Spaces": without `via` both events count as removed.
+fn names_servers(content: &Content) -> bool {
+    content
+        .get("via")
+        .and_then(Value::as_array)
+        .is_some_and(|via| !via.is_empty())
+}
+
+/// Whether join rules let members of a room in.
+fn allows(content: &Content, room: &RoomId) -> bool {
+    let allow = content.get("allow").and_then(Value::as_array);
+    allow
+        .into_iter()
+        .flatten()
+        .any(|rule| rule.get("room_id").and_then(Value::as_str) == Some(room.as_str()))
+}

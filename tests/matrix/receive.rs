@@ -1,0 +1,144 @@
+//! Sync into the inbox: nothing lost between two runs, nothing twice.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use roomlift::matrix::{self, MatrixError};
+use roomlift::store::Store;
+use roomlift_testbed::{Synapse, SynapseOptions, eventually};
+use serde_json::json;
+
+use super::{account, bodies, connect, drain, port, receive};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_between_two_runs() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let alice = synapse.register("alice").await;
+    let room = alice.create_room(json!({ "preset": "private_chat" })).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let admin: ruma::OwnedRoomOrAliasId = room.parse().unwrap();
+    let error = matrix::enter(&session, &port(&session), std::slice::from_ref(&admin))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains(&room) && error.to_string().contains(&bot.user_id));
+    let unknown = format!("#nope:{}", synapse.server_name()).parse().unwrap();
+    assert!(
+        matrix::enter(&session, &port(&session), &[unknown])
+            .await
+            .is_err()
+    );
+    alice.invite(&room, &bot.user_id).await;
+    let rooms = matrix::enter(&session, &port(&session), &[admin.clone(), admin])
+        .await
+        .unwrap();
+    assert_eq!(rooms.len(), 1);
+
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    alice
+        .send_text(&room, "!upgrade before the first start")
+        .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let running = receive(&session, &store, &room).await;
+    let asked = alice.send_text(&room, "!upgrade one").await;
+    alice.send_text(&room, "not for us").await;
+    alice.edit_text(&room, &asked, "!upgrade edited").await;
+    alice
+        .send_event(
+            &room,
+            "m.room.message",
+            json!({ "msgtype": "m.notice", "body": "!upgrade n" }),
+        )
+        .await;
+    bot.send_text(&room, "!upgrade myself").await;
+    alice.react(&room, &asked, "✅").await;
+    alice.send_text(&room, "!upgrade two").await;
+    let got = Mutex::new(Vec::new());
+    eventually("three events", Duration::from_secs(20), async || {
+        got.lock().unwrap().extend(drain(&store));
+        (got.lock().unwrap().len() >= 3).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    got.lock().unwrap().extend(drain(&store));
+    assert_eq!(
+        bodies(&got.lock().unwrap()),
+        ["!upgrade one", "✅", "!upgrade two"]
+    );
+    running.end().await;
+    drop(session);
+
+    // While nobody listens: more than one page, and a redacted one.
+    alice.send_text(&room, "!upgrade three").await;
+    for n in 0..130 {
+        alice.send_text(&room, &format!("noise {n}")).await;
+    }
+    let taken_back = alice.send_text(&room, "!upgrade taken back").await;
+    alice.redact(&room, &taken_back).await;
+    alice.send_text(&room, "!upgrade four").await;
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let running = receive(&session, &store, &room).await;
+    assert_eq!(bodies(&drain(&store)), ["!upgrade three", "!upgrade four"]);
+    running.end().await;
+
+    // The SDK has taken the answer in, and we were killed before storing it.
+    alice.send_text(&room, "!upgrade five").await;
+    let aside = Arc::new(Store::open(&dir.path().join("other.db")).unwrap());
+    receive(&session, &aside, &room).await.end().await;
+    drop(session);
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let running = receive(&session, &store, &room).await;
+    assert_eq!(bodies(&drain(&store)), ["!upgrade five"]);
+    running.end().await;
+
+    // Nothing new: nothing again. A quiet first start remembers its place as well.
+    let running = receive(&session, &store, &room).await;
+    assert_eq!(bodies(&drain(&store)), [""; 0]);
+    running.end().await;
+    let quiet = Arc::new(Store::open(&dir.path().join("quiet.db")).unwrap());
+    receive(&session, &quiet, &room).await.end().await;
+    alice.send_text(&room, "!upgrade six").await;
+    receive(&session, &quiet, &room).await.end().await;
+    assert_eq!(bodies(&drain(&quiet)), ["!upgrade six"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sync_survives_a_restart_of_the_homeserver() {
+    let synapse = Synapse::start(SynapseOptions::default()).await;
+    let bot = synapse.register("bot").await;
+    let room = bot.create_room(json!({ "preset": "public_chat" })).await;
+    let alice = synapse.register("alice").await;
+    alice.join(&room).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let running = receive(&session, &store, &room).await;
+    synapse.restart().await;
+    alice.send_text(&room, "!upgrade after").await;
+    eventually("the command", Duration::from_secs(30), async || {
+        (bodies(&drain(&store)) == ["!upgrade after"]).then_some(())
+    })
+    .await;
+    // Logged out from elsewhere.
+    let file = dir.path().join("data/session.json");
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    reqwest::Client::new()
+        .post(format!("{}/_matrix/client/v3/logout", synapse.base_url()))
+        .bearer_auth(saved["access_token"].as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(40), running.task)
+        .await
+        .unwrap();
+    assert!(matches!(ended.unwrap(), Err(MatrixError::SignedOut { .. })));
+}

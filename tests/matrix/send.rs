@@ -1,0 +1,341 @@
+//! The outbox into rooms: once, in order, encrypted where the room is.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use roomlift::clock::{Clock as _, SystemClock};
+use roomlift::homeserver::{Homeserver as _, HomeserverError};
+use roomlift::matrix::{self, Session};
+use roomlift::model::Text;
+use roomlift::store::{Outgoing, Post, Store, Target, Write};
+use roomlift_testbed::{Fault, Kind, Proxy, Rule, Synapse, eventually};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Running, account, bodies, connect, drain, id, port, receive};
+
+fn say(key: &str, room: &str, plain: &str, reply_to: Option<&str>) -> Outgoing {
+    Outgoing {
+        key: key.to_owned(),
+        room_id: room.parse().unwrap(),
+        post: Post::Message {
+            text: Text {
+                plain: plain.to_owned(),
+                html: format!("<b>{plain}</b>"),
+            },
+            reply_to: reply_to.map(|id| id.parse().unwrap()),
+        },
+    }
+}
+
+fn about(key: &str, room: &str, post: Post) -> Outgoing {
+    Outgoing {
+        key: key.to_owned(),
+        room_id: room.parse().unwrap(),
+        post,
+    }
+}
+
+fn commit(store: &Store, writes: &[Write]) {
+    store.commit(SystemClock.now(), writes).unwrap();
+}
+
+async fn sent(store: &Store) {
+    eventually("an empty outbox", Duration::from_secs(40), async || {
+        store.next_post_due().unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
+fn start_sending(session: &Session, store: &Arc<Store>) -> Running {
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(matrix::send(
+        session.clone(),
+        Arc::clone(store),
+        Arc::default(),
+        Arc::new(SystemClock),
+        stop.clone(),
+    ));
+    Running { stop, task }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outbox_becomes_true() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let room = bot.create_room(json!({ "preset": "public_chat" })).await;
+    let closed = synapse.register("alice").await.create_room(json!({})).await;
+    let proxy = Proxy::start(&synapse.base_url());
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&proxy.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let command = bot.send_text(&room, "!upgrade x").await;
+    let react = |key: &str, target| {
+        about(
+            key,
+            &room,
+            Post::Reaction {
+                to: target,
+                emoji: "⏳".to_owned(),
+            },
+        )
+    };
+    let take_back = |key: &str, of: &str| {
+        about(
+            key,
+            &room,
+            Post::Redaction {
+                of: Target::Post(of.to_owned()),
+            },
+        )
+    };
+    commit(
+        &store,
+        &[
+            Write::Enqueue(say("forbidden", &closed, "never", None)),
+            Write::Enqueue(about(
+                "r0",
+                &closed,
+                Post::Reaction {
+                    to: Target::Post("forbidden".to_owned()),
+                    emoji: "x".to_owned(),
+                },
+            )),
+            Write::Enqueue(react("ack", Target::Event(command.parse().unwrap()))),
+            Write::Enqueue(say("plan", &room, "the plan", Some(&command))),
+            Write::Enqueue(react("seed", Target::Post("plan".to_owned()))),
+            Write::Enqueue(take_back("unack", "ack")),
+        ],
+    );
+    let running = start_sending(&session, &store);
+    sent(&store).await;
+    for n in 1..=3 {
+        commit(
+            &store,
+            &[Write::Revise(say(
+                "plan",
+                &room,
+                &format!("plan {n}"),
+                Some(&command),
+            ))],
+        );
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    sent(&store).await;
+    assert!(store.posted_event("forbidden").unwrap().is_none());
+    let mut all = bot.messages(&room, 100).await;
+    all.reverse();
+    let plan = store.posted_event("plan").unwrap().unwrap();
+    let event = bot.event(&room, plan.as_str()).await.unwrap();
+    assert_eq!(
+        event["content"]["m.relates_to"]["m.in_reply_to"]["event_id"],
+        command.as_str()
+    );
+    assert_eq!(event["content"]["msgtype"], "m.notice");
+    assert_eq!(event["content"]["formatted_body"], "<b>the plan</b>");
+    assert_eq!(event["content"]["m.mentions"], json!({}));
+    let edits: Vec<_> = all
+        .iter()
+        .filter(|event| roomlift_testbed::user::is_edit(event))
+        .collect();
+    assert_eq!(edits.len(), 2, "{edits:#?}");
+    assert_eq!(edits[1]["content"]["m.new_content"]["body"], "plan 3");
+    let gap = edits[1]["origin_server_ts"].as_i64().unwrap()
+        - edits[0]["origin_server_ts"].as_i64().unwrap();
+    assert!(gap >= 1900, "{gap}");
+    let seed = store.posted_event("seed").unwrap().unwrap();
+    let seed = bot.event(&room, seed.as_str()).await.unwrap();
+    assert_eq!(seed["content"]["m.relates_to"]["event_id"], plan.as_str());
+    let ack = store.posted_event("ack").unwrap().unwrap();
+    let ack = bot.event(&room, ack.as_str()).await.unwrap();
+    assert_eq!(ack["content"], json!({}), "redacted");
+
+    // The answer gets lost, the text changes meanwhile: one message, and an edit.
+    let sends = Kind::Send {
+        event_type: "m.room.message".to_owned(),
+    };
+    let _fired = proxy.add(Rule::on(sends, Fault::LoseAnswer));
+    commit(&store, &[Write::Enqueue(say("late", &room, "old", None))]);
+    eventually("a try", Duration::from_secs(10), async || {
+        store
+            .due_posts(Timestamp::MAX, 10)
+            .unwrap()
+            .iter()
+            .any(|p| p.attempts > 0)
+            .then_some(())
+    })
+    .await;
+    commit(
+        &store,
+        &[
+            Write::Revise(say("late", &room, "new", None)),
+            Write::Enqueue(say("behind", &room, "behind", None)),
+        ],
+    );
+    sent(&store).await;
+    let all = bot.messages(&room, 100).await;
+    let of = |body: &str| {
+        all.iter()
+            .filter(|event| event["content"]["body"] == body)
+            .count()
+    };
+    assert_eq!(
+        (of("old"), of("* new"), of("new"), of("behind")),
+        (1, 1, 0, 1)
+    );
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn talk_in_an_encrypted_room() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let other = synapse.register("mod").await;
+    let encryption = json!([{ "type": "m.room.encryption", "state_key": "",
+        "content": { "algorithm": "m.megolm.v1.aes-sha2" } }]);
+    let room = other
+        .create_room(json!({ "preset": "public_chat", "initial_state": encryption }))
+        .await;
+    let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let theirs = connect(&account(&synapse.base_url(), &other), &their_dir)
+        .await
+        .unwrap();
+    matrix::enter(&session, &port(&session), &[room.parse().unwrap()])
+        .await
+        .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let their_store = Arc::new(Store::open(&their_dir.path().join("s.db")).unwrap());
+    let mut message = serde_json::Map::new();
+    message.insert("msgtype".into(), json!("m.text"));
+    message.insert("body".into(), json!("!upgrade x"));
+    // Not synced yet: not sent in the clear.
+    let error = port(&theirs)
+        .send_message(&id(&room), "t", &message)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, HomeserverError::Uncertain { .. }),
+        "{error}"
+    );
+    let receiving = receive(&session, &store, &room).await;
+    let they_receive = receive(&theirs, &their_store, &room).await;
+    port(&theirs)
+        .send_message(&id(&room), "t", &message)
+        .await
+        .unwrap();
+    let got = Mutex::new(Vec::new());
+    eventually("a decrypted command", Duration::from_secs(20), async || {
+        got.lock().unwrap().extend(drain(&store));
+        (!got.lock().unwrap().is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(bodies(&got.lock().unwrap()), ["!upgrade x"]);
+    let sending = start_sending(&session, &store);
+    commit(
+        &store,
+        &[Write::Enqueue(say("a", &room, "!upgrade answer", None))],
+    );
+    sent(&store).await;
+    commit(&store, &[Write::Revise(say("a", &room, "edited", None))]);
+    sent(&store).await;
+    let all = bot.messages(&room, 10).await;
+    assert_eq!(
+        all.iter()
+            .filter(|event| event["type"] == "m.room.encrypted")
+            .count(),
+        3
+    );
+
+    // Missed while away, decrypted when read back.
+    receiving.end().await;
+    message.insert("body".into(), json!("!upgrade y"));
+    port(&theirs)
+        .send_message(&id(&room), "t2", &message)
+        .await
+        .unwrap();
+    drop(session);
+    sending.end().await;
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let receiving = receive(&session, &store, &room).await;
+    assert_eq!(bodies(&drain(&store)), ["!upgrade y"]);
+    receiving.end().await;
+    they_receive.end().await;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let rss = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    eprintln!("{rss}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_hangs_holds_up_nobody_else() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let (slow, quick) = (
+        bot.create_room(json!({})).await,
+        bot.create_room(json!({})).await,
+    );
+    let proxy = Proxy::start(&synapse.base_url());
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&proxy.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let room = format!("{slow}/send");
+    let second = room.clone();
+    let fault = Fault::Delay(Duration::from_secs(6));
+    let _fired = proxy.add(Rule::new(move |seen| seen.path.contains(&room), fault));
+    let _fired = proxy.add(
+        Rule::new(
+            move |seen| seen.path.contains(&second),
+            Fault::error(500, "M_UNKNOWN"),
+        )
+        .skip(1),
+    );
+    let sending = start_sending(&session, &store);
+    commit(
+        &store,
+        &[
+            Write::Enqueue(say("s1", &slow, "first", None)),
+            Write::Enqueue(say("s2", &slow, "second", None)),
+        ],
+    );
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    commit(&store, &[Write::Enqueue(say("q1", &quick, "quick", None))]);
+    let started = std::time::Instant::now();
+    eventually("the quick one", Duration::from_secs(3), async || {
+        store.posted_event("q1").unwrap()
+    })
+    .await;
+    assert!(
+        store.posted_event("s1").unwrap().is_none(),
+        "{:?}",
+        started.elapsed()
+    );
+    sent(&store).await;
+    let mut all = bot.messages(&slow, 20).await;
+    all.reverse();
+    let texts: Vec<_> = all
+        .iter()
+        .filter_map(|e| e["content"]["body"].as_str())
+        .collect();
+    assert_eq!(texts, ["first", "second"]);
+    sending.end().await;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    eprintln!(
+        "{}",
+        status
+            .lines()
+            .find(|line| line.starts_with("VmRSS"))
+            .unwrap()
+    );
+}
