@@ -142,7 +142,8 @@ pub trait Homeserver: Send + Sync {
         content: &Content,
     ) -> Result<OwnedEventId>;
 
-    /// One event, decrypted if it can be; `None` if it is not there or may not be read.
+    /// One event as it was last edited, decrypted if it can be; `None` if it is not there or may not
+    /// be read.
     async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>>;
 
     /// Makes a room from the body of `/createRoom` as it is. Not repeatable: each call makes one.

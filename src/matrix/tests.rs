@@ -11,7 +11,7 @@ use ruma::exports::http;
 use ruma::{RoomId, UserId, room_id, user_id};
 use serde_json::{Value, json};
 
-use super::port::told::lenient;
+use super::port::told::{as_last_edited, lenient};
 use super::receive::received;
 use super::wire::{after, failed, found};
 use crate::homeserver::{Bucket, HomeserverError};
@@ -296,6 +296,24 @@ fn state_keeps_what_no_type_knows() {
     for json in odd {
         assert_eq!(lenient(json), None, "{json}");
     }
+}
+
+#[test]
+fn only_its_sender_edits_an_event() {
+    let edited = |sender: &str, content: Value| {
+        let replacement = json!({
+            "sender": sender, "content": { "body": "* b", "m.new_content": { "body": "b" } },
+        });
+        let event = json!({
+            "type": "m.room.message", "sender": "@a:x", "origin_server_ts": 1, "content": content,
+            "unsigned": { "m.relations": { "m.replace": replacement } },
+        });
+        Value::Object(as_last_edited(&event.to_string()).unwrap().content)
+    };
+    let original = json!({ "body": "a" });
+    assert_eq!(edited("@a:x", original.clone()), json!({ "body": "b" }));
+    assert_eq!(edited("@b:x", original.clone()), original);
+    assert_eq!(edited("@a:x", json!({})), json!({}), "redacted since");
 }
 
 #[test]

@@ -414,6 +414,9 @@ async fn single_events_are_read_and_decrypted() {
         content: hello.clone(),
     };
     assert_eq!(event, expected);
+    alice.edit_text(room.as_str(), &sent, "edited").await;
+    let event = bots.event(&room, &in_clear).await.unwrap().unwrap();
+    assert_eq!(event.content["body"], "edited");
     let before = before.parse::<OwnedEventId>().unwrap();
     assert_eq!(bots.event(&room, &before).await.unwrap(), None);
     let nothing = event_id!("$nothing");
@@ -449,6 +452,15 @@ async fn single_events_are_read_and_decrypted() {
         ("m.room.message", &hello)
     );
     assert_eq!(event.sender, alice.user_id);
+
+    let edit = object(json!({
+        "msgtype": "m.text", "body": "* edited", "m.new_content": { "msgtype": "m.text", "body": "edited" },
+        "m.relates_to": { "rel_type": "m.replace", "event_id": sent },
+    }));
+    let edit = port(&theirs).send_message(&secret, "t2", &edit).await;
+    edit.unwrap();
+    let event = bots.event(&secret, &sent).await.unwrap().unwrap();
+    assert_eq!(event.content["body"], "edited");
 
     let late = synapse.register("late").await;
     late.join(secret.as_str()).await;

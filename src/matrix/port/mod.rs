@@ -255,7 +255,7 @@ impl Homeserver for Port {
             Err(error) => return Err(error),
         };
         let json = self.decrypted(room, &raw).await;
-        let event = serde_json::from_str(json.as_ref().unwrap_or(&raw).json().get());
+        let event = told::as_last_edited(json.as_ref().unwrap_or(&raw).json().get());
         let event = event.map_err(|source| HomeserverError::Unusable {
             request: what,
             source: source.into(),

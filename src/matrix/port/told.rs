@@ -1,4 +1,4 @@
-//! What sync has told already, read from the SDK's store: no request leaves here.
+//! What is made of events, and what sync has told already: no request leaves here.
 //!
 //! Only rooms that the account is in are looked at: of others the store may hold what is long past.
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Port;
 use crate::homeserver::{HomeserverError, Result};
-use crate::room::state::{Content, RoomState, StateEvent};
+use crate::room::state::{Content, RoomEvent, RoomState, StateEvent};
 
 /// State with an empty key that a referrer is read with.
 const REFERRER_STATE: [&str; 5] = [
@@ -140,6 +140,22 @@ pub(in crate::matrix) fn lenient(json: &str) -> Option<StateEvent> {
             .unwrap_or(0),
         content,
     })
+}
+
+/// Reads an event, with the content that its sender gave it last.
+/// Source: Matrix specification, "Event replacements": servers add the newest one to the event.
+pub(in crate::matrix) fn as_last_edited(json: &str) -> serde_json::Result<RoomEvent> {
+    let mut whole: Value = serde_json::from_str(json)?;
+    let edit = whole.pointer_mut("/unsigned/m.relations/m.replace");
+    let edit = edit.map(Value::take).unwrap_or_default();
+    let mut event: RoomEvent = serde_json::from_value(whole)?;
+    if let Some(Value::Object(content)) = edit.pointer("/content/m.new_content")
+        && edit.get("sender").and_then(Value::as_str) == Some(event.sender.as_str())
+        && !event.content.is_empty()
+    {
+        event.content.clone_from(content);
+    }
+    Ok(event)
 }
 
 /// Whether content of `m.space.child` or `m.space.parent` links two rooms.
