@@ -1,13 +1,14 @@
 //! Every text a person reads. Pure: data in, both forms of a text out.
 //!
 //! `plan`, `progress`, `report` and `answer` each hold the texts of one moment; `finding` and `todo`
-//! are sentences they share. Texts that people may change are templates (`notice`). Left out: when
-//! a text is sent, and where.
+//! are sentences they share. Texts that people may change are templates (`notice`); `pin` repeats
+//! what others said. Left out: when a text is sent, and where.
 
 pub mod answer;
 pub mod doc;
 mod finding;
 pub mod notice;
+pub mod pin;
 pub mod plan;
 pub mod progress;
 pub mod report;
