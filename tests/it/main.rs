@@ -7,5 +7,6 @@ mod scene;
 mod commands;
 mod kill;
 mod plan;
+mod report;
 mod trouble;
 mod upgrade;
