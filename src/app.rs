@@ -209,9 +209,15 @@ impl Bot {
                 async { worker.run(all.clone()).await.map_err(AppError::from) },
                 async {
                     let (session, gate) = (self.session.clone(), Arc::clone(&self.gate));
-                    matrix::send(session, Arc::clone(store), gate, Arc::clone(clock), all.clone())
-                        .await
-                        .map_err(AppError::from)
+                    matrix::send(
+                        session,
+                        Arc::clone(store),
+                        gate,
+                        Arc::clone(clock),
+                        all.clone(),
+                    )
+                    .await
+                    .map_err(AppError::from)
                 },
             );
             all.cancel();

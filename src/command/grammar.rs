@@ -105,6 +105,13 @@ pub(super) enum Verb {
         #[arg(value_name = "id")]
         id: String,
     },
+    /// Send the full record of a job, as files.
+    #[command(after_help = "!upgrade report 7")]
+    Report {
+        /// The number of the job.
+        #[arg(value_name = "id")]
+        id: String,
+    },
     /// Explain the commands, or one of them.
     #[command(name = HELP_VERB, after_help = "!upgrade help plan")]
     Help {

@@ -64,6 +64,8 @@ pub enum Command {
     Retry(JobId),
     /// Compare the rooms of a job once more.
     Verify(JobId),
+    /// Send the full record of a job as files.
+    Report(JobId),
     /// Explain the commands, or one of them.
     Help(Option<Topic>),
 }
@@ -106,7 +108,9 @@ impl Command {
                 Confirmation::PlanOnly => Need::Ask,
                 Confirmation::Ask | Confirmation::Given => Need::Change,
             },
-            Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Help(_) => Need::Ask,
+            Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Report(_) | Self::Help(_) => {
+                Need::Ask
+            }
             Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) => Need::Change,
         }
     }
@@ -236,6 +240,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::List { all: false } => Command::List(ListScope::Recent),
         Verb::Retry { id } => Command::Retry(reference::job(&id)?),
         Verb::Verify { id } => Command::Verify(reference::job(&id)?),
+        Verb::Report { id } => Command::Report(reference::job(&id)?),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }

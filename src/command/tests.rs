@@ -148,6 +148,7 @@ fn commands() {
         ("!upgrade list --all", Command::List(ListScope::All)),
         ("!upgrade retry 7", Command::Retry(job)),
         ("!upgrade verify 7", Command::Verify(job)),
+        ("!upgrade report 7", Command::Report(job)),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
             Command::Confirm(job),
@@ -332,6 +333,7 @@ fn needs() {
         ("!upgrade status", Need::Ask),
         ("!upgrade list", Need::Ask),
         ("!upgrade verify 7", Need::Ask),
+        ("!upgrade report 7", Need::Ask),
         ("!upgrade help", Need::Ask),
     ];
     for (body, need) in cases {
@@ -389,6 +391,7 @@ fn render(command: &Command) -> String {
         Command::List(ListScope::All) => "list --all".to_owned(),
         Command::Retry(id) => format!("retry {id}"),
         Command::Verify(id) => format!("verify {id}"),
+        Command::Report(id) => format!("report {id}"),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
     };
@@ -457,6 +460,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => id().prop_map(Command::Cancel),
         1 => id().prop_map(Command::Retry),
         1 => id().prop_map(Command::Verify),
+        1 => id().prop_map(Command::Report),
         1 => id().prop_map(|id| Command::Status(Some(JobRef::Id(id)))),
         1 => any_room().prop_map(|room| {
             Command::Status(Some(JobRef::Room(RoomRef { via: Vec::new(), ..room })))

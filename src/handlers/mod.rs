@@ -9,6 +9,7 @@ mod confirm;
 mod help;
 mod list;
 mod reaction;
+mod report;
 mod retry;
 mod status;
 mod tombstone;
@@ -320,6 +321,7 @@ impl Desk {
             Ok(Command::List(scope)) => list::run(self, &call, scope),
             Ok(Command::Retry(id)) => retry::run(self, &call, id).await,
             Ok(Command::Verify(id)) => verify::run(self, &call, id),
+            Ok(Command::Report(id)) => report::run(self, &call, id),
             Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
         }
     }

@@ -308,7 +308,11 @@ impl Receiver {
         let own = self.session.user();
         let mut found = Vec::new();
         for (room, update) in &answer.rooms.joined {
-            let timeline = update.timeline.events.iter().map(|event| event.raw().json());
+            let timeline = update
+                .timeline
+                .events
+                .iter()
+                .map(|event| event.raw().json());
             let state = match &update.state {
                 State::Before(events) | State::After(events) => events,
             };
@@ -535,8 +539,7 @@ pub fn received(
 }
 
 /// The tombstone of a room; `None` for any other event, and for the bot's own.
-#[must_use]
-pub fn tombstone(event: &Value, room: &RoomId, own: &UserId) -> Option<Received> {
+fn tombstone(event: &Value, room: &RoomId, own: &UserId) -> Option<Received> {
     let text = |key: &str| event.get(key).and_then(Value::as_str);
     let is_tombstone =
         text("type") == Some("m.room.tombstone") && text("state_key").is_some_and(str::is_empty);

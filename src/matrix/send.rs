@@ -17,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
+use super::file::{self, File};
 use super::session::{Session, is_unknown_token};
 use super::wire::{after, failed, once, send_event};
 use crate::clock::Clock;
@@ -25,6 +26,9 @@ use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 use crate::model::Text;
 use crate::room::state::Content;
 use crate::store::{Due, Post, Sent, Store, StoreError, Target};
+
+/// Type of messages and files.
+const MESSAGE: &str = "m.room.message";
 
 /// At most one edit of a post in this time.
 const EDIT_INTERVAL: Duration = Duration::from_secs(2);
@@ -165,6 +169,12 @@ enum Request {
         transaction: String,
         content: Content,
     },
+    /// A file, and the message that shows it.
+    File {
+        transaction: String,
+        file: File,
+        reply_to: Option<OwnedEventId>,
+    },
     /// A redaction.
     Redact {
         event: OwnedEventId,
@@ -281,6 +291,14 @@ impl Sender {
                 transaction,
                 content,
             } => send_event(client, room, kind, &transaction, &content, now).await,
+            Request::File {
+                transaction,
+                file,
+                reply_to,
+            } => {
+                let content = file::message(client, room, &file, reply_to.as_deref(), now).await?;
+                send_event(client, room, MESSAGE, &transaction, &content, now).await
+            }
             Request::Redact { event, transaction } => {
                 redact(client, room, &event, &transaction, now).await
             }
@@ -292,17 +310,34 @@ impl Sender {
         let transaction = post.txn.clone();
         Ok(match (&post.post, &post.event_id) {
             (Post::Message { text, reply_to }, None) => Task::Ask(Request::Event {
-                kind: "m.room.message",
+                kind: MESSAGE,
                 transaction,
                 content: original(text, reply_to.as_deref()),
             }),
             (Post::Message { text, .. }, Some(original)) => Task::Ask(Request::Event {
-                kind: "m.room.message",
+                kind: MESSAGE,
                 transaction: format!("{transaction}.{}", post.revision),
                 content: edit(text, original),
             }),
-            // Neither can be revised: what is there is right.
+            // None of the others can be revised: what is there is right.
             (_, Some(event)) => Task::Record(Sent::Posted(event.clone())),
+            (
+                Post::File {
+                    name,
+                    content_type,
+                    body,
+                    reply_to,
+                },
+                None,
+            ) => Task::Ask(Request::File {
+                transaction,
+                file: File {
+                    name: name.clone(),
+                    content_type: content_type.clone(),
+                    body: body.clone(),
+                },
+                reply_to: reply_to.clone(),
+            }),
             (Post::Reaction { to, emoji }, None) => self.about(to, |event| Request::Event {
                 kind: "m.reaction",
                 transaction,

@@ -2,7 +2,8 @@
 //!
 //! `plan`, `progress`, `report` and `answer` each hold the texts of one moment; `finding` and `todo`
 //! are sentences they share. Texts that people may change are templates (`member`); `pin` repeats
-//! what others said. Left out: when a text is sent, and where.
+//! what others said, `record` is a job's whole story as files. Left out: when a text is sent, and
+//! where.
 
 pub mod answer;
 pub mod doc;
@@ -11,6 +12,7 @@ pub mod member;
 pub mod pin;
 pub mod plan;
 pub mod progress;
+pub mod record;
 pub mod report;
 pub mod review;
 mod todo;

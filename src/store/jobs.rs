@@ -94,7 +94,10 @@ pub(super) fn move_admin_room(tx: &Transaction<'_>, from: &RoomId, to: &RoomId) 
          ON CONFLICT (old_room) DO UPDATE SET new_room = excluded.new_room",
         rooms,
     )?;
-    tx.execute("UPDATE job SET admin_room = ?2 WHERE admin_room = ?1", rooms)?;
+    tx.execute(
+        "UPDATE job SET admin_room = ?2 WHERE admin_room = ?1",
+        rooms,
+    )?;
     // What stands in the old room stays there, and is edited there.
     tx.execute(
         "UPDATE outbox SET room_id = ?2 WHERE room_id = ?1 AND event_id IS NULL

@@ -1,6 +1,6 @@
 //! What the bot wants to be in a room, and how much of it is there.
 //!
-//! A row is a message, reaction or redaction with a key that says what it is for, so that asking
+//! A row is a message, file, reaction or redaction with a key that says what it is for, so that asking
 //! for it twice posts it once (P3). A message can be revised: the difference goes out as an edit.
 //! Transaction ids are stored with the row, before the first try. Left out: sending.
 
@@ -31,6 +31,17 @@ pub enum Post {
     Message {
         /// Its text.
         text: Text,
+        /// The event it answers.
+        reply_to: Option<OwnedEventId>,
+    },
+    /// A text file.
+    File {
+        /// What it is called.
+        name: String,
+        /// Its media type, such as `application/json`.
+        content_type: String,
+        /// What is in it.
+        body: String,
         /// The event it answers.
         reply_to: Option<OwnedEventId>,
     },

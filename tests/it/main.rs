@@ -11,6 +11,7 @@ mod kill;
 mod naming;
 mod odd_rooms;
 mod plan;
+mod report;
 mod staged;
 mod trouble;
 mod twice;

@@ -100,6 +100,7 @@ fn bodies(events: &[Received]) -> Vec<String> {
         .map(|event| match &event.kind {
             ReceivedKind::Message { body, .. } => body.clone(),
             ReceivedKind::Reaction { key, .. } => key.clone(),
+            ReceivedKind::Tombstone { .. } => format!("{} is closed", event.room_id),
         })
         .collect()
 }

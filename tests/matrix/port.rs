@@ -492,21 +492,7 @@ async fn files_go_up_whole() {
         .upload("a record.bin", "application/octet-stream", bytes.clone())
         .await
         .unwrap();
-    let (server, media) = uri.parts().unwrap();
-    let url = format!(
-        "{}/_matrix/client/v1/media/download/{server}/{media}",
-        synapse.base_url()
-    );
-    let answer = reqwest::Client::new()
-        .get(url)
-        .bearer_auth(&bot.access_token)
-        .send()
-        .await
-        .unwrap();
-    let disposition = answer.headers()["content-disposition"].to_str().unwrap();
-    assert!(disposition.contains("record.bin"), "{disposition}");
-    assert_eq!(answer.headers()["content-type"], "application/octet-stream");
-    assert_eq!(answer.bytes().await.unwrap(), bytes);
+    assert_eq!(bot.download(uri.as_str()).await, bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

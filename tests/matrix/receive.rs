@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use roomlift::clock::{Clock as _, SystemClock};
 use roomlift::matrix::{self, MatrixError};
 use roomlift::store::Store;
 use roomlift_testbed::{Synapse, SynapseOptions, eventually};
@@ -20,24 +21,29 @@ async fn nothing_is_lost_between_two_runs() {
     let session = connect(&account(&synapse.base_url(), &bot), &dir)
         .await
         .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
     let admin: ruma::OwnedRoomOrAliasId = room.parse().unwrap();
-    let error = matrix::enter(&session, &port(&session), std::slice::from_ref(&admin))
-        .await
-        .unwrap_err();
+    let error = matrix::enter(
+        &session,
+        &port(&session),
+        &store,
+        std::slice::from_ref(&admin),
+    )
+    .await
+    .unwrap_err();
     assert!(error.to_string().contains(&room) && error.to_string().contains(&bot.user_id));
     let unknown = format!("#nope:{}", synapse.server_name()).parse().unwrap();
     assert!(
-        matrix::enter(&session, &port(&session), &[unknown])
+        matrix::enter(&session, &port(&session), &store, &[unknown])
             .await
             .is_err()
     );
     alice.invite(&room, &bot.user_id).await;
-    let rooms = matrix::enter(&session, &port(&session), &[admin.clone(), admin])
+    let rooms = matrix::enter(&session, &port(&session), &store, &[admin.clone(), admin])
         .await
         .unwrap();
     assert_eq!(rooms.len(), 1);
 
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
     let before = alice
         .send_text(&room, "!upgrade before the first start")
         .await;

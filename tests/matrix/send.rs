@@ -10,7 +10,10 @@ use roomlift::matrix::{self, Session};
 use roomlift::model::Text;
 use roomlift::store::{Outgoing, Post, Store, Target, Write};
 use roomlift_testbed::{Fault, Kind, Proxy, Rule, Synapse, eventually};
+use ruma::serde::Base64;
+use ruma::serde::base64::Standard;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{Running, account, bodies, connect, drain, id, port, receive};
@@ -199,10 +202,10 @@ async fn talk_in_an_encrypted_room() {
     let theirs = connect(&account(&synapse.base_url(), &other), &their_dir)
         .await
         .unwrap();
-    matrix::enter(&session, &port(&session), &[room.parse().unwrap()])
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    matrix::enter(&session, &port(&session), &store, &[room.parse().unwrap()])
         .await
         .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
     let their_store = Arc::new(Store::open(&their_dir.path().join("s.db")).unwrap());
     let mut message = serde_json::Map::new();
     message.insert("msgtype".into(), json!("m.text"));
@@ -244,6 +247,32 @@ async fn talk_in_an_encrypted_room() {
             .count(),
         3
     );
+
+    // A file goes up encrypted, and its keys with the message.
+    let post = Post::File {
+        name: "record.txt".to_owned(),
+        content_type: "text/plain".to_owned(),
+        body: "plain words".to_owned(),
+        reply_to: None,
+    };
+    commit(&store, &[Write::Enqueue(about("file", &room, post))]);
+    sent(&store).await;
+    let posted = store.posted_event("file").unwrap().unwrap();
+    let content = eventually("its key", Duration::from_secs(20), async || {
+        let event = port(&theirs).event(&id(&room), &posted).await.unwrap();
+        event
+            .filter(|event| event.kind == "m.room.message")
+            .map(|event| event.content)
+    })
+    .await;
+    assert_eq!(content["msgtype"], "m.file");
+    assert!(!content.contains_key("url"), "{content:?}");
+    let media = content["file"]["url"].as_str().unwrap();
+    let bytes = other.download(media).await;
+    assert_eq!(bytes.len(), "plain words".len());
+    assert_ne!(bytes, b"plain words");
+    let hash = Base64::<Standard>::new(Sha256::digest(&bytes).to_vec());
+    assert_eq!(content["file"]["hashes"]["sha256"], hash.encode());
 
     // Missed while away, decrypted when read back.
     receiving.end().await;

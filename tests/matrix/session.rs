@@ -5,7 +5,7 @@ use std::time::Duration;
 use roomlift::config::{Account, Credentials, Secret};
 use roomlift::homeserver::Homeserver as _;
 use roomlift::matrix::{self, MatrixError};
-use roomlift_testbed::{Synapse, SynapseOptions};
+use roomlift_testbed::{Proxy, Synapse, SynapseOptions, eventually};
 use tokio_util::sync::CancellationToken;
 
 use super::{account, connect, port};

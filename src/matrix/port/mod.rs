@@ -14,7 +14,6 @@ use matrix_sdk::{Client, HttpResult};
 use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
 use ruma::api::client::directory::{get_room_visibility, set_room_visibility};
 use ruma::api::client::discovery::get_capabilities;
-use ruma::api::client::media::create_content;
 use ruma::api::client::membership::{
     ban_user, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
 };
@@ -30,6 +29,7 @@ use ruma::{
 };
 use serde_json::Value;
 
+use super::file::upload;
 use super::session::Session;
 use super::wire::{
     CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, after, failed, found, once,
@@ -271,14 +271,9 @@ impl Homeserver for Port {
     }
 
     async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Result<OwnedMxcUri> {
-        let mut request = create_content::v3::Request::new(bytes);
-        request.filename = Some(name.to_owned());
-        request.content_type = Some(content_type.to_owned());
         let what = format!("upload {name}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await?;
-        Ok(answer.content_uri)
+        let uploaded = upload(&self.client, name, content_type, bytes);
+        self.ask(Bucket::Everything, what, uploaded).await
     }
 
     async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Port;
 use crate::homeserver::{HomeserverError, Result};
+use crate::matrix::wire::joined;
 use crate::room::state::{Content, RoomEvent, RoomState, StateEvent};
 
 /// State with an empty key that a referrer is read with.
@@ -29,9 +30,9 @@ const SPACE_LINKS: [&str; 2] = ["m.space.child", "m.space.parent"];
 impl Port {
     pub(super) async fn told_referrers(&self, room: &RoomId) -> Result<Vec<RoomState>> {
         let mut referrers = Vec::new();
-        for joined in self.client.joined_rooms() {
-            if joined.room_id() != room {
-                referrers.extend(self.referrer(&joined, room).await?);
+        for other in self.client.joined_rooms() {
+            if other.room_id() != room {
+                referrers.extend(self.referrer(&other, room).await?);
             }
         }
         referrers.sort_by(|a, b| a.room_id.cmp(&b.room_id));
@@ -39,7 +40,7 @@ impl Port {
     }
 
     pub(super) async fn told_children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
-        let Some(space) = self.joined(space) else {
+        let Some(space) = joined(&self.client, space) else {
             return Ok(BTreeSet::new());
         };
         let events = space.get_state_events(StateEventType::SpaceChild).await;
@@ -53,7 +54,7 @@ impl Port {
     }
 
     pub(super) async fn told_replacement(&self, room: &RoomId) -> Result<Option<OwnedRoomId>> {
-        let Some(old) = self.joined(room) else {
+        let Some(old) = joined(&self.client, room) else {
             return Ok(None);
         };
         let tombstone = self.stored(&old, "m.room.tombstone", "").await?;
@@ -61,18 +62,12 @@ impl Port {
         let Some(replacement) = tombstone.and_then(|tombstone| tombstone.replacement) else {
             return Ok(None);
         };
-        let Some(new) = self.joined(&replacement) else {
+        let Some(new) = joined(&self.client, &replacement) else {
             return Ok(Some(replacement));
         };
         let create = self.stored(&new, "m.room.create", "").await?;
         let create = RoomState::new(replacement.clone(), create).create();
         Ok((create.predecessor.as_deref() == Some(room)).then_some(replacement))
-    }
-
-    /// A room that the account is in, as far as sync has told.
-    fn joined(&self, room: &RoomId) -> Option<Room> {
-        let joined = |room: &Room| room.state() == matrix_sdk::RoomState::Joined;
-        self.client.get_room(room).filter(joined)
     }
 
     /// Reads what sync told about a room; `None` where it is not what it should be.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use matrix_sdk::config::RequestConfig;
-use matrix_sdk::{Client, HttpError, RoomState};
+use matrix_sdk::{Client, HttpError, Room, RoomState};
 use ruma::api::client::message::send_message_event;
 use ruma::api::error::{ErrorBody, ErrorKind, FromHttpResponseError, RetryAfter};
 use ruma::serde::Raw;
@@ -174,6 +174,13 @@ pub(super) fn raw<T>(content: &Content) -> Raw<T> {
     Raw::from_json(json)
 }
 
+/// A room that the account is in, as far as sync has told.
+pub(super) fn joined(client: &Client, room: &RoomId) -> Option<Room> {
+    client
+        .get_room(room)
+        .filter(|known| known.state() == RoomState::Joined)
+}
+
 /// Sends an event that is no state, encrypted where the room is.
 pub(super) async fn send_event(
     client: &Client,
@@ -185,10 +192,7 @@ pub(super) async fn send_event(
 ) -> Result<OwnedEventId, HomeserverError> {
     let what = format!("send {kind} to {room}");
     let transaction = OwnedTransactionId::from(transaction);
-    let known = client
-        .get_room(room)
-        .filter(|known| known.state() == RoomState::Joined);
-    let Some(known) = known else {
+    let Some(known) = joined(client, room) else {
         return send_unseen(client, room, kind, transaction, content, now, what).await;
     };
     let sent = known
@@ -210,19 +214,8 @@ async fn send_unseen(
     now: Timestamp,
     what: String,
 ) -> Result<OwnedEventId, HomeserverError> {
-    let fault = |what, error| failed(what, Bucket::Everything, now, error);
-    let encryption = client
-        .send(GetState::new(room, "m.room.encryption", ""))
-        .with_request_config(once(REQUEST_TIMEOUT))
-        .await;
-    let encryption =
-        found(encryption.map_err(|error| fault(format!("read encryption of {room}"), error)))?;
-    if encryption.is_some() && kind != "m.reaction" {
-        return Err(HomeserverError::Uncertain {
-            request: what,
-            status: None,
-            source: "the room is encrypted and sync has not told its members yet".into(),
-        });
+    if kind != "m.reaction" {
+        refuse_encrypted(client, room, &what, now).await?;
     }
     let request = send_message_event::v3::Request::new_raw(
         room.to_owned(),
@@ -235,5 +228,29 @@ async fn send_unseen(
         .with_request_config(once(REQUEST_TIMEOUT))
         .await
         .map(|sent| sent.event_id)
-        .map_err(|error| fault(what, error))
+        .map_err(|error| failed(what, Bucket::Everything, now, error))
+}
+
+/// Fails if a room that sync has not told of yet is encrypted: nothing goes there in the clear.
+pub(super) async fn refuse_encrypted(
+    client: &Client,
+    room: &RoomId,
+    what: &str,
+    now: Timestamp,
+) -> Result<(), HomeserverError> {
+    let encryption = client
+        .send(GetState::new(room, "m.room.encryption", ""))
+        .with_request_config(once(REQUEST_TIMEOUT))
+        .await;
+    let asked = format!("read encryption of {room}");
+    let encryption =
+        found(encryption.map_err(|error| failed(asked, Bucket::Everything, now, error)))?;
+    match encryption {
+        None => Ok(()),
+        Some(_) => Err(HomeserverError::Uncertain {
+            request: what.to_owned(),
+            status: None,
+            source: "the room is encrypted and sync has not told its members yet".into(),
+        }),
+    }
 }

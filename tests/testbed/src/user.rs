@@ -535,6 +535,29 @@ impl User {
         }
     }
 
+    /// The bytes behind an `mxc://` address.
+    #[track_caller]
+    pub fn download(&self, uri: &str) -> impl Future<Output = Vec<u8>> + Send {
+        let caller = Location::caller();
+        let path = uri.strip_prefix("mxc://").unwrap_or(uri);
+        let url = format!("{}/_matrix/client/v1/media/download/{path}", self.base_url);
+        let request = self.http.get(url).bearer_auth(&self.access_token);
+        async move {
+            let answer = request
+                .send()
+                .await
+                .and_then(reqwest::Response::error_for_status);
+            let bytes = match answer {
+                Ok(answer) => answer.bytes().await,
+                Err(e) => Err(e),
+            };
+            match bytes {
+                Ok(bytes) => bytes.into(),
+                Err(e) => panic!("{caller}: download: {}", reason(&e)),
+            }
+        }
+    }
+
     /// The last `limit` events of a room's timeline, newest first.
     #[track_caller]
     pub fn messages(&self, room: &str, limit: usize) -> impl Future<Output = Vec<Value>> + Send {

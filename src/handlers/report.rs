@@ -1,0 +1,34 @@
+//! `!upgrade report <id>`: the whole record of a job, as a text and as JSON.
+
+use super::{Call, Desk, HandleError};
+use crate::message::record::record;
+use crate::message::{answer, emoji};
+use crate::model::JobId;
+use crate::store::{Outgoing, Post, StoreError, Write};
+
+pub(super) fn run(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, HandleError> {
+    let Some((job, state)) = desk.job(call, id)? else {
+        return Ok(call.refuse(answer::no_such_job(id)));
+    };
+    let snapshot = desk.store.snapshot(id)?;
+    let record = record(&job, &state, snapshot.as_ref(), desk.clock.now());
+    let record = record.map_err(StoreError::Encode)?;
+    let event = &call.received.event_id;
+    let file = |extension: &str, content_type: &str, body: String| {
+        Write::Enqueue(Outgoing {
+            key: format!("record:{event}:{extension}"),
+            room_id: call.received.room_id.clone(),
+            post: Post::File {
+                name: format!("upgrade-{id}.{extension}"),
+                content_type: content_type.to_owned(),
+                body,
+                reply_to: Some(event.clone()),
+            },
+        })
+    };
+    Ok(vec![
+        file("txt", "text/plain; charset=utf-8", record.text),
+        file("json", "application/json", record.json),
+        call.react(emoji::YES),
+    ])
+}
