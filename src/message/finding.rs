@@ -142,10 +142,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             shortened(version.as_str()),
             versions(available)
         ))],
-        Finding::CreatorsTakeBack { from, to } => vec![text(format!(
-            "From version {from} to {to}, this server would leave everybody without power, so I \
-             will not do it."
-        ))],
+        Finding::CreatorsTakeBack { from, to } => own(&format!(
+            "From version {from} to {to}, the server's own upgrade would leave everybody without \
+             power. Let me make the new room myself: `--method staged`."
+        )),
         Finding::NoPower {
             what,
             needed,
@@ -159,15 +159,19 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             spans.extend(ask(holders, bot, *needed));
             spans
         }
-        Finding::NoPowerLevels => vec![text(
-            "The room has no permission settings, and the server's upgrade fails without them. \
-             Somebody who can should open the room's settings, set any role, and save.",
-        )],
-        Finding::BrokenPowerLevels { places } => vec![text(format!(
-            "The room's permission settings hold something that is no whole number ({}), and the \
-             server's upgrade fails at it. Somebody who can should set these anew.",
-            some(places)
-        ))],
+        Finding::NoPowerLevels => own(
+            "The room has no permission settings, and the server's upgrade fails without them. Let \
+             me make the new room myself: `--method staged`.",
+        ),
+        Finding::BrokenPowerLevels { places } => {
+            let mut spans = vec![text(format!(
+                "The room's permission settings hold something that is no whole number ({}), and \
+                 the server's upgrade fails at it. ",
+                some(places)
+            ))];
+            spans.extend(own("Let me make the new room myself: `--method staged`."));
+            spans
+        }
         Finding::UnbannableBans { users } => {
             let mut spans = vec![text(
                 "These users are banned and have as much power as I, or I may not ban; the \

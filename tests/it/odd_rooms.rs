@@ -93,16 +93,18 @@ async fn junk_in_power_levels_is_named() {
         let mut scene = Scene::around(community, &synapse, "").await;
         let room = scene.community.room.clone();
         let moderator = scene.community.moderator.clone();
-        let sound = levels(&scene, &room).await;
-        let mut odd = sound.clone();
+        let mut odd = levels(&scene, &room).await;
         odd[key] = junk;
         moderator
             .put_state(&room, "m.room.power_levels", "", odd)
             .await;
-        scene.say(&format!("!upgrade {room} 12")).await;
+        scene
+            .say(&format!("!upgrade {room} 12 --method server"))
+            .await;
         let plan = scene.hear("In the way").await;
         let text = user::text(&plan);
         assert!(text.contains("no whole number"), "{text}");
+        assert!(text.contains("--method staged"), "{text}");
         assert!(text.contains(place), "{text}");
         assert!(!text.contains("react with ✅"), "{text}");
         let path = format!("rooms/{}/upgrade", roomlift_testbed::seg(&room));
@@ -111,15 +113,19 @@ async fn junk_in_power_levels_is_named() {
             .await;
         assert_eq!(server.map_err(|error| error.status), Err(500), "{place}");
         assert_eq!(scene.community.replacement().await, None);
-        // The way out that the plan names.
-        moderator
-            .put_state(&room, "m.room.power_levels", "", sound)
-            .await;
+        // The way out that the plan names is the one that is taken where nobody says otherwise.
         scene.say(&format!("!upgrade {room} 12")).await;
-        scene.hear("Plan #2").await;
+        let plan = scene.hear("Plan #2").await;
+        let text = user::text(&plan);
+        assert!(text.contains("fails at the permissions"), "{text}");
+        assert!(text.contains(place), "{text}");
         scene.say("!upgrade confirm 2").await;
         scene.hear("Upgrade #2 is done").await;
-        scene.community.assert_moved("12").await;
+        let new = scene.community.assert_moved("12").await;
+        let levels = levels(&scene, &new).await.to_string();
+        for junk in ["high", "sunny", "rain"] {
+            assert!(!levels.contains(junk), "{levels}");
+        }
     }
 }
 
@@ -146,7 +152,7 @@ async fn empty_power_levels_are_a_blocker() {
 
 /// No power levels at all: taken out of the server's database, as no client can make such a room.
 #[tokio::test]
-async fn missing_power_levels_are_a_blocker() {
+async fn missing_power_levels_are_written_out() {
     let synapse = Synapse::start(SynapseOptions::default()).await;
     let community = Community::make(&synapse, &Wanted::default()).await;
     let room = community.room.clone();
@@ -166,7 +172,9 @@ async fn missing_power_levels_are_a_blocker() {
         .await;
     assert_eq!(there, None);
     let mut scene = Scene::around(community, &synapse, "").await;
-    scene.say(&format!("!upgrade {room} 12 --yes")).await;
+    scene
+        .say(&format!("!upgrade {room} 12 --method server --yes"))
+        .await;
     let plan = scene.hear("In the way").await;
     let text = user::text(&plan);
     assert!(text.contains("no permission settings"), "{text}");
@@ -176,6 +184,13 @@ async fn missing_power_levels_are_a_blocker() {
         .await;
     assert!(server.is_err(), "the server's own upgrade fails");
     assert_eq!(scene.community.replacement().await, None);
+    scene.say(&format!("!upgrade {room} 12 --yes")).await;
+    scene.hear("Upgrade #2 is done").await;
+    let new = scene.community.replacement().await.expect("a replacement");
+    let levels = levels(&scene, &new).await;
+    // What the specification says of a room without power levels.
+    assert_eq!(levels["users"][&moderator.user_id], 100, "{levels}");
+    assert_eq!(levels["state_default"], 0, "{levels}");
 }
 
 /// A room shows an address that leads elsewhere, one that leads nowhere, and one that is none.

@@ -72,7 +72,7 @@ async fn what_is_in_the_way_is_said_with_the_remedy() {
     scene.hear(&format!("/invite {bot}")).await;
     let admin = scene.community.admin_room.clone();
     scene.say(&format!("!upgrade {admin} 12")).await;
-    scene.hear("I would lose you").await;
+    scene.hear("--yes-this-room").await;
     assert_eq!(scene.community.replacement().await, None);
 }
 
