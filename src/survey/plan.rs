@@ -22,7 +22,7 @@ use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{Finding, Weight};
 use crate::room::invitation::Role;
 use crate::room::method::{self, Reason};
-use crate::room::power::Power;
+use crate::room::power::{Power, is_level};
 use crate::room::state::{Membership, RoomState, Snapshot};
 use crate::room::target::{self, Intent, Target, room_to_be};
 use crate::room::{authority, predict, versions};
@@ -356,9 +356,12 @@ fn told(finding: &Finding, intent: &Intent) -> Option<Finding> {
         // Only the server's own upgrade fails at these.
         (Finding::NoPowerLevels, Method::Staged | Method::Adopt) => None,
         (Finding::BrokenPowerLevels { places }, Method::Staged | Method::Adopt) => {
-            Some(Finding::LevelsDropped {
-                places: places.clone(),
-            })
+            let places: Vec<_> = places
+                .iter()
+                .filter(|place| is_level(place))
+                .cloned()
+                .collect();
+            (!places.is_empty()).then_some(Finding::LevelsDropped { places })
         }
         (finding, _) => Some(finding.clone()),
     }

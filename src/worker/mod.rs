@@ -6,11 +6,11 @@
 
 mod steps;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +36,9 @@ const ATTEMPTS_MAX: u32 = 6;
 /// Longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_mins(2);
 
+/// How long what was seen of a room may be used again, counted from the beginning of a wait.
+const PARKED_MAX: Duration = Duration::from_mins(1);
+
 /// How often the worker looks for work when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
 
@@ -57,6 +60,10 @@ pub struct Worker {
     clock: Arc<dyn Clock>,
     setup: Arc<Setup>,
     busy: Mutex<HashSet<JobId>>,
+    /// What was read for jobs that wait for a rate limit, and until when it may be used: a server
+    /// that lets one invitation through every few seconds is not asked for the whole room in
+    /// between. Lost without harm.
+    parked: Mutex<HashMap<JobId, (Drive, Timestamp)>>,
 }
 
 impl Worker {
@@ -74,6 +81,7 @@ impl Worker {
             clock,
             setup,
             busy: Mutex::default(),
+            parked: Mutex::default(),
         }
     }
 
@@ -155,12 +163,7 @@ impl Worker {
 
     /// Takes a job as far as it goes now.
     async fn drive(&self, id: JobId) -> Result<(), StoreError> {
-        let mut drive = Drive::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.port),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.setup),
-        );
+        let mut drive = self.unpark(id);
         loop {
             let Some(job) = self.store.job(id)? else {
                 return Ok(());
@@ -173,10 +176,13 @@ impl Worker {
                 Action::AwaitConfirmation(at) if at <= now => {
                     self.record(&job, vec![Entry::Expired], vec![])
                 }
-                Action::Wait(..)
-                | Action::AwaitConfirmation(_)
-                | Action::AwaitRetry
-                | Action::Finished => return Ok(()),
+                Action::Wait(_, at) => {
+                    self.park(id, drive, at);
+                    return Ok(());
+                }
+                Action::AwaitConfirmation(_) | Action::AwaitRetry | Action::Finished => {
+                    return Ok(());
+                }
             };
             match result {
                 // Somebody cancelled or retried in between: decide again on what is there now.
@@ -188,6 +194,35 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Keeps what a step has seen over a short wait.
+    fn park(&self, id: JobId, drive: Drive, until: Timestamp) {
+        let fresh = SignedDuration::try_from(PARKED_MAX)
+            .ok()
+            .and_then(|longest| self.clock.now().checked_add(longest).ok());
+        let Some(fresh) = fresh.filter(|fresh| until < *fresh && drive.seen.is_some()) else {
+            return;
+        };
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.insert(id, (drive, fresh));
+    }
+
+    fn unpark(&self, id: JobId) -> Drive {
+        let now = self.clock.now();
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.retain(|_, (_, fresh)| *fresh > now);
+        parked.remove(&id).map_or_else(
+            || {
+                Drive::new(
+                    Arc::clone(&self.store),
+                    Arc::clone(&self.port),
+                    Arc::clone(&self.clock),
+                    Arc::clone(&self.setup),
+                )
+            },
+            |(drive, _)| drive,
+        )
     }
 
     async fn step(&self, drive: &mut Drive, job: &Job, step: Step) -> Result<(), StoreError> {
