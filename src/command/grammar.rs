@@ -101,9 +101,9 @@ pub(super) enum Verb {
     /// Compare the rooms once more, and tick off what has been done since.
     #[command(after_help = "!upgrade verify 7")]
     Verify {
-        /// The number of the job.
-        #[arg(value_name = "id")]
-        id: String,
+        /// The number of the job, or its room.
+        #[arg(value_name = "id|room")]
+        job: String,
     },
     /// Send the full record of a job, as files.
     #[command(after_help = "!upgrade report 7")]

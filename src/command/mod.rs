@@ -63,7 +63,7 @@ pub enum Command {
     /// Go on with a job that is stuck.
     Retry(JobId),
     /// Compare the rooms of a job once more.
-    Verify(JobId),
+    Verify(JobRef),
     /// Send the full record of a job as files.
     Report(JobId),
     /// Explain the commands, or one of them.
@@ -239,7 +239,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::List { all: true } => Command::List(ListScope::All),
         Verb::List { all: false } => Command::List(ListScope::Recent),
         Verb::Retry { id } => Command::Retry(reference::job(&id)?),
-        Verb::Verify { id } => Command::Verify(reference::job(&id)?),
+        Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
         Verb::Report { id } => Command::Report(reference::job(&id)?),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)

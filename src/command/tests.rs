@@ -147,7 +147,7 @@ fn commands() {
         ("!upgrade list", Command::List(ListScope::Recent)),
         ("!upgrade list --all", Command::List(ListScope::All)),
         ("!upgrade retry 7", Command::Retry(job)),
-        ("!upgrade verify 7", Command::Verify(job)),
+        ("!upgrade verify 7", Command::Verify(JobRef::Id(job))),
         ("!upgrade report 7", Command::Report(job)),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
@@ -387,10 +387,11 @@ fn render(command: &Command) -> String {
         Command::Status(None) => "status".to_owned(),
         Command::Status(Some(JobRef::Id(id))) => format!("status {id}"),
         Command::Status(Some(JobRef::Room(room))) => format!("status {}", room.name),
+        Command::Verify(JobRef::Room(room)) => format!("verify {}", room.name),
         Command::List(ListScope::Recent) => "list".to_owned(),
         Command::List(ListScope::All) => "list --all".to_owned(),
         Command::Retry(id) => format!("retry {id}"),
-        Command::Verify(id) => format!("verify {id}"),
+        Command::Verify(JobRef::Id(id)) => format!("verify {id}"),
         Command::Report(id) => format!("report {id}"),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
@@ -459,11 +460,14 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => id().prop_map(Command::Confirm),
         1 => id().prop_map(Command::Cancel),
         1 => id().prop_map(Command::Retry),
-        1 => id().prop_map(Command::Verify),
+        1 => id().prop_map(|id| Command::Verify(JobRef::Id(id))),
         1 => id().prop_map(Command::Report),
         1 => id().prop_map(|id| Command::Status(Some(JobRef::Id(id)))),
         1 => any_room().prop_map(|room| {
             Command::Status(Some(JobRef::Room(RoomRef { via: Vec::new(), ..room })))
+        }),
+        1 => any_room().prop_map(|room| {
+            Command::Verify(JobRef::Room(RoomRef { via: Vec::new(), ..room }))
         }),
         1 => Just(Command::Status(None)),
         1 => Just(Command::List(ListScope::All)),

@@ -30,7 +30,7 @@ use crate::config::TargetPower;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::{Entry, Job, State};
 use crate::message::{answer, emoji};
-use crate::model::{JobId, Text};
+use crate::model::{JobId, JobRef, Text};
 use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
 use crate::room::power::PowerLevels;
 use crate::room::state::RoomState;
@@ -320,7 +320,7 @@ impl Desk {
             Ok(Command::Status(of)) => status::run(self, &call, of).await,
             Ok(Command::List(scope)) => list::run(self, &call, scope),
             Ok(Command::Retry(id)) => retry::run(self, &call, id).await,
-            Ok(Command::Verify(id)) => verify::run(self, &call, id),
+            Ok(Command::Verify(of)) => verify::run(self, &call, &of).await,
             Ok(Command::Report(id)) => report::run(self, &call, id),
             Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
         }
@@ -372,6 +372,31 @@ impl Desk {
             .job(id)?
             .filter(|job| job.request.admin_room == call.office.room_id);
         job.map(folded).transpose()
+    }
+
+    /// A job by number or room; `Err` is what to answer where there is none.
+    async fn named_job(
+        &self,
+        call: &Call<'_>,
+        of: &JobRef,
+    ) -> Result<Result<(Job, State), Text>, HandleError> {
+        let room = match of {
+            JobRef::Id(id) => {
+                return Ok(self.job(call, *id)?.ok_or_else(|| answer::no_such_job(*id)));
+            }
+            JobRef::Room(room) => room,
+        };
+        let Some(id) = survey::find(&*self.port, room).await? else {
+            return Ok(Err(answer::no_such_room(&room.name)));
+        };
+        let job = self
+            .store
+            .latest_job_for(&id)?
+            .filter(|job| job.request.admin_room == call.office.room_id);
+        Ok(job
+            .map(folded)
+            .transpose()?
+            .ok_or_else(|| answer::no_job_for(&room.name)))
     }
 
     /// The writes that move a job on.

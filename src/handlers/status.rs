@@ -4,7 +4,6 @@ use super::{Call, Desk, HandleError, folded};
 use crate::message::answer;
 use crate::model::JobRef;
 use crate::store::{Filter, Write};
-use crate::survey;
 
 /// Active jobs that are shown.
 const ACTIVE_MAX: usize = 50;
@@ -27,23 +26,10 @@ pub(super) async fn run(
             let nothing = "Nothing is going on. `!upgrade list` shows what was.";
             return Ok(call.answer(answer::list(&jobs, now, nothing)));
         }
-        Some(JobRef::Id(id)) => match desk.job(call, id)? {
-            Some(found) => found,
-            None => return Ok(call.refuse(answer::no_such_job(id))),
+        Some(of) => match desk.named_job(call, &of).await? {
+            Ok(found) => found,
+            Err(text) => return Ok(call.refuse(text)),
         },
-        Some(JobRef::Room(room)) => {
-            let Some(id) = survey::find(&*desk.port, &room).await? else {
-                return Ok(call.refuse(answer::no_such_room(&room.name)));
-            };
-            let job = desk
-                .store
-                .latest_job_for(&id)?
-                .filter(|job| job.request.admin_room == call.office.room_id);
-            match job.map(folded).transpose()? {
-                Some(found) => found,
-                None => return Ok(call.refuse(answer::no_job_for(&room.name))),
-            }
-        }
     };
     Ok(call.answer(answer::status(&job, &state, now)))
 }

@@ -1,17 +1,22 @@
-//! `!upgrade verify <id>`: compares the rooms of a finished upgrade again, and ticks off to-dos.
+//! `!upgrade verify <id|room>`: compares the rooms of a finished upgrade again, and ticks off to-dos.
 
 use super::{Call, Desk, HandleError};
 use crate::job::{Entry, Phase};
 use crate::message::{answer, emoji};
-use crate::model::JobId;
+use crate::model::JobRef;
 use crate::store::Write;
 
-pub(super) fn run(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, HandleError> {
-    let Some((job, state)) = desk.job(call, id)? else {
-        return Ok(call.refuse(answer::no_such_job(id)));
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    of: &JobRef,
+) -> Result<Vec<Write>, HandleError> {
+    let (job, state) = match desk.named_job(call, of).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
     };
     if state.phase != Phase::Done {
-        return Ok(call.refuse(answer::wrong_moment(id, state.phase)));
+        return Ok(call.refuse(answer::wrong_moment(job.id, state.phase)));
     }
     let entry = Entry::Rechecked {
         by: call.sender().to_owned(),

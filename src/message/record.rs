@@ -258,10 +258,10 @@ fn words(entry: &Entry) -> (&'static str, String) {
                     Step::Create => "is about to ask the server for the new room".to_owned(),
                     _ => "is about to point the old room to the new one".to_owned(),
                 },
-                StepEvent::Undone => {
-                    "the rooms show that nothing was changed, or what was made is taken back"
-                        .to_owned()
-                }
+                StepEvent::Undone => match step {
+                    Step::Create => "there is no new room: never made, or taken back".to_owned(),
+                    _ => "the rooms show that nothing was changed".to_owned(),
+                },
                 StepEvent::Succeeded { output } => done(output),
                 StepEvent::Waiting {
                     until,

@@ -82,17 +82,32 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
                 " does not lead to the new room. Whoever made it can move it: room settings, General, Local addresses.",
             ),
         ],
-        Change::RemoteAlias { alias, .. } => vec![
-            text("The address "),
-            Span::Code(alias.to_string()),
-            text(format!(
-                " still leads elsewhere. Somebody with an account on {} removes it from the old \
-                 room and adds it in the settings of the new one (",
-                alias.server_name()
-            )),
-            Span::Code(new_room.to_string()),
-            text(")."),
-        ],
+        Change::RemoteAlias {
+            alias, shown_by, ..
+        } => {
+            let mut spans = vec![
+                text("The address "),
+                Span::Code(alias.to_string()),
+                text(format!(
+                    " still leads elsewhere. Somebody with an account on {} removes it from the \
+                     old room and adds it in the settings of the new one (",
+                    alias.server_name()
+                )),
+                Span::Code(new_room.to_string()),
+                text(")."),
+            ];
+            if let Some(user) = shown_by {
+                spans.push(text(" The old room's addresses were last set by "));
+                spans.push(person(user));
+                spans.push(text("."));
+            }
+            spans
+        }
+        Change::RemoteListing { server } => vec![text(format!(
+            "The directory of {server} still lists the old room. Somebody with an account there \
+             who could change the room takes it out (room settings, General), or asks that \
+             server's admin."
+        ))],
         Change::ShowAliases { side, .. } => vec![text(match side {
             Side::Old => {
                 "The old room still shows addresses that were moved. Room settings, General: remove them."

@@ -23,7 +23,9 @@ pub fn obstacle(
     bot: &UserId,
 ) -> Option<Obstacle> {
     let (room, kind) = match change {
-        Change::RemoteAlias { .. } => return Some(Obstacle::OtherServer),
+        Change::RemoteAlias { .. } | Change::RemoteListing { .. } => {
+            return Some(Obstacle::OtherServer);
+        }
         Change::Arrival { .. } => return Some(Obstacle::TheirMove),
         Change::MoveAlias {
             now: Some(room), ..

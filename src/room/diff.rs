@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -68,6 +68,14 @@ pub enum Change {
         alias: OwnedRoomAliasId,
         /// Where it leads.
         now: Option<OwnedRoomId>,
+        /// Who last changed what addresses the old room shows, and may know whose it is.
+        #[serde(default)]
+        shown_by: Option<OwnedUserId>,
+    },
+    /// The directory of another server lists the old room. Only people there can change that.
+    RemoteListing {
+        /// The server.
+        server: OwnedServerName,
     },
     /// The addresses that a room shows. Content of `m.room.canonical_alias`.
     ShowAliases {
@@ -202,7 +210,7 @@ impl Change {
             Self::MoveAlias { .. } | Self::RemoteAlias { .. } | Self::ShowAliases { .. } => {
                 Part::Aliases
             }
-            Self::List { .. } => Part::Directory,
+            Self::List { .. } | Self::RemoteListing { .. } => Part::Directory,
             Self::OtherState { slot, .. } if slot.0 == JOIN_RULES => Part::Access,
             Self::OtherState { .. } => Part::Spaces,
             Self::Lock { .. } => Part::Lock,
@@ -215,7 +223,7 @@ impl Change {
     pub fn requests(&self) -> usize {
         match self {
             Self::MoveAlias { now: Some(_), .. } => 2,
-            Self::RemoteAlias { .. } | Self::Arrival { .. } => 0,
+            Self::RemoteAlias { .. } | Self::RemoteListing { .. } | Self::Arrival { .. } => 0,
             _ => 1,
         }
     }
@@ -224,7 +232,7 @@ impl Change {
     #[must_use]
     pub fn is_for_people(&self, old_room: &RoomId) -> bool {
         match self {
-            Self::RemoteAlias { .. } | Self::Arrival { .. } => true,
+            Self::RemoteAlias { .. } | Self::RemoteListing { .. } | Self::Arrival { .. } => true,
             // Somebody led the address elsewhere on purpose.
             Self::MoveAlias { now, .. } => now.as_ref().is_some_and(|room| room != old_room),
             _ => false,
@@ -255,6 +263,7 @@ impl Change {
                     room: b, slot: d, ..
                 },
             ) => a == b && c == d,
+            (Self::RemoteListing { server: a }, Self::RemoteListing { server: b }) => a == b,
             (Self::Lock { .. }, Self::Lock { .. }) => true,
             _ => false,
         }
@@ -278,7 +287,7 @@ impl Observed {
                 self.aliases
                     .insert(alias.clone(), Some(self.new.room_id.clone()));
             }
-            Change::RemoteAlias { .. } | Change::Arrival { .. } => {}
+            Change::RemoteAlias { .. } | Change::RemoteListing { .. } | Change::Arrival { .. } => {}
             Change::Invite { user, .. } => {
                 let mut invite = Content::new();
                 invite.insert("membership".to_owned(), json!("invite"));
@@ -382,9 +391,13 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         .filter(|alias| !leads_to_new(alias))
     {
         let leads_to = now.aliases.get(alias).cloned().flatten();
+        let shown = now.old.event("m.room.canonical_alias", "");
         changes.push(Change::RemoteAlias {
             alias: alias.clone(),
             now: leads_to,
+            shown_by: shown
+                .map(|event| event.sender.clone())
+                .filter(|user| *user != target.bot),
         });
     }
     // An address can be shown by a room only once it leads there (Synapse refuses others).

@@ -7,7 +7,7 @@ pub mod plan;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
 
 use crate::config::Scope;
 use crate::homeserver::{Homeserver, HomeserverError, Result};
@@ -22,6 +22,9 @@ use crate::room::target::{self, Target};
 
 /// How many rooms a walk through nested spaces looks at before it gives up.
 const SPACE_WALK_ROOMS_MAX: usize = 5_000;
+
+/// Directories of other servers that are looked at.
+const REMOTE_DIRECTORIES_MAX: usize = 5;
 
 /// Finds the room that somebody named. `None`: the address leads nowhere.
 ///
@@ -208,6 +211,29 @@ async fn joined_state(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Roo
         }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Servers whose directory lists a room, among those that most likely do: the ones that its
+/// addresses and most of its members are on. A server that does not answer is left out.
+pub async fn listed_on(port: &dyn Homeserver, before: &Snapshot) -> Vec<OwnedServerName> {
+    let room = &before.room;
+    let aliases = room.published_aliases();
+    let servers: BTreeSet<_> = aliases
+        .iter()
+        .map(|alias| alias.server_name().to_owned())
+        .chain(room.via(port.server_name()))
+        .filter(|server| server != port.server_name())
+        .take(REMOTE_DIRECTORIES_MAX)
+        .collect();
+    let mut listed = Vec::new();
+    let label = room.label();
+    for server in servers {
+        let asked = port.listed_elsewhere(&server, &room.room_id, &label);
+        if let Ok(Listing::Public) = asked.await {
+            listed.push(server);
+        }
+    }
+    listed
 }
 
 /// Reads what the target speaks of, as it is now.

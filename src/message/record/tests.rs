@@ -117,9 +117,9 @@ fn eventful() -> Job {
                 },
             },
         ),
-        step(Step::Aliases, StepEvent::Started),
+        step(Step::Pins, StepEvent::Started),
         step(
-            Step::Aliases,
+            Step::Pins,
             StepEvent::Failed {
                 problem: "Nothing works.".to_owned(),
             },
@@ -179,16 +179,16 @@ fn the_text_has_a_line_for_each_entry() {
     2023-11-14 22:13:21  -          @maria:x said yes to the plan abc
     2023-11-14 22:13:22  snapshot   began: reading the old room
     2023-11-14 22:13:23  snapshot   done: the old room is stored
-    2023-11-14 22:13:24  switch     began: making the new room
-    2023-11-14 22:13:25  switch     is about to ask the server for the new room
-    2023-11-14 22:13:26  switch     the rooms show that the server changed nothing
+    2023-11-14 22:13:24  switch     began: pointing the old room to the new one
+    2023-11-14 22:13:25  switch     is about to point the old room to the new one
+    2023-11-14 22:13:26  switch     the rooms show that nothing was changed
     2023-11-14 22:13:27  switch     waits until 2023-11-14 22:14:20: the server limits creating rooms
-    2023-11-14 22:13:28  switch     began: making the new room
+    2023-11-14 22:13:28  switch     began: pointing the old room to the new one
     2023-11-14 22:13:29  switch     done: the new room is !new:x
     2023-11-14 22:13:30  complete   began: completing the new room
     2023-11-14 22:13:31  complete   done: 2 changes made; refused: M_FORBIDDEN no power
-    2023-11-14 22:13:32  aliases    began: moving the addresses
-    2023-11-14 22:13:33  aliases    failed: Nothing works.
+    2023-11-14 22:13:32  pins       began: posting the pinned messages again
+    2023-11-14 22:13:33  pins       failed: Nothing works.
     2023-11-14 22:13:34  -          @maria:x asked for another try
     ");
 }

@@ -185,7 +185,7 @@ async fn apply(
             }
             port.create_alias(alias, new_room).await?;
         }
-        Change::RemoteAlias { .. } | Change::Arrival { .. } => {}
+        Change::RemoteAlias { .. } | Change::RemoteListing { .. } | Change::Arrival { .. } => {}
         Change::Invite { user, .. } => port.invite(new_room, user, Some(reason_to_come)).await?,
         Change::ShowAliases { side, content } => {
             port.put_state(room(side), "m.room.canonical_alias", "", content)

@@ -12,6 +12,7 @@ use super::{Done, Drive, StepError, close, new_room, plan_of};
 use crate::job::{Entry, Job, Output, Refusal, State, Step, StepEvent, Todo};
 use crate::room::authority;
 use crate::room::diff::{Change, Obstacle, Part, diff};
+use crate::survey;
 
 /// How long after each look the next one follows; the last is repeated.
 const RECHECK_AFTER: [Duration; 4] = [
@@ -49,8 +50,13 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     }
     // Only what was changed just now has to be read once more.
     let seen = close::read(drive, job, plan, &new, Stage::Final).await?;
+    let elsewhere = survey::listed_on(&*drive.port, &seen.before)
+        .await
+        .into_iter()
+        .map(|server| Change::RemoteListing { server });
     let mut todos: Vec<Todo> = diff(&seen.target, &seen.now)
         .into_iter()
+        .chain(elsewhere)
         .filter(|change| open.is_none_or(|todos| is_among(change, todos)))
         .map(|change| {
             let refusal = refused.iter().find(|refusal| refusal.change == change);
