@@ -20,7 +20,7 @@ use crate::homeserver::gate::Gate;
 use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
-use crate::worker::{Setup, Worker};
+use crate::worker::{Means, Setup, Worker};
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "roomlift.db";
@@ -178,12 +178,12 @@ impl Bot {
             messages: config.messages.clone(),
             offices,
         };
-        let worker = Arc::new(Worker::new(
-            Arc::clone(store),
+        let worker = Arc::new(Worker::new(Means {
+            store: Arc::clone(store),
             port,
-            Arc::clone(clock),
-            Arc::new(setup),
-        ));
+            clock: Arc::clone(clock),
+            setup,
+        }));
 
         // Whichever loop ends first takes the others with it, in order.
         let all = stop.child_token();

@@ -1,7 +1,6 @@
 //! `!upgrade confirm <id>`, and ✅ on a plan: yes to the plan that was shown, and to no other (P4).
 
 use super::{Call, Desk, HandleError};
-use crate::command::Need;
 use crate::job::{Action, Entry, Phase};
 use crate::message::{answer, emoji};
 use crate::model::{Confirmation, JobId};
@@ -21,15 +20,10 @@ pub(super) async fn run(
     id: JobId,
     plan: Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    let Some((job, state)) = desk.job(call, id)? else {
-        return Ok(call.refuse(answer::no_such_job(id)));
+    let (job, state) = match desk.job_to_change(call, id).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
     };
-    if let Some(denial) = desk
-        .denial(call, Need::Change, &job.request.old_room)
-        .await?
-    {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
     let current = match &state.plan {
         Some(current) if matches!(state.phase, Phase::Planned | Phase::InReview) => current,
         _ => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),

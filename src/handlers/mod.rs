@@ -374,6 +374,22 @@ impl Desk {
         job.map(folded).transpose()
     }
 
+    /// A job of the caller's admin room that the caller may change; `Err` is what to answer.
+    async fn job_to_change(
+        &self,
+        call: &Call<'_>,
+        id: JobId,
+    ) -> Result<Result<(Job, State), Text>, HandleError> {
+        let Some((job, state)) = self.job(call, id)? else {
+            return Ok(Err(answer::no_such_job(id)));
+        };
+        let denial = self.denial(call, Need::Change, &job.request.old_room);
+        Ok(match denial.await? {
+            Some(denial) => Err(answer::denied(denial)),
+            None => Ok((job, state)),
+        })
+    }
+
     /// A job by number or room; `Err` is what to answer where there is none.
     async fn named_job(
         &self,

@@ -1,7 +1,6 @@
 //! `!upgrade retry <id>`: a stuck upgrade goes on; one that ended before the switch is planned anew.
 
 use super::{Call, Desk, HandleError};
-use crate::command::Need;
 use crate::job::{Entry, Phase, Request};
 use crate::message::{answer, emoji};
 use crate::model::JobId;
@@ -12,15 +11,10 @@ pub(super) async fn run(
     call: &Call<'_>,
     id: JobId,
 ) -> Result<Vec<Write>, HandleError> {
-    let Some((job, state)) = desk.job(call, id)? else {
-        return Ok(call.refuse(answer::no_such_job(id)));
+    let (job, state) = match desk.job_to_change(call, id).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
     };
-    if let Some(denial) = desk
-        .denial(call, Need::Change, &job.request.old_room)
-        .await?
-    {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
     match state.phase {
         Phase::Stuck => {
             let mut writes = desk.advance(

@@ -72,14 +72,6 @@ pub enum HomeserverError {
     },
 }
 
-impl HomeserverError {
-    /// Whether the server said that the thing does not exist.
-    #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { status: 404, .. })
-    }
-}
-
 /// Result of a request.
 pub type Result<T, E = HomeserverError> = std::result::Result<T, E>;
 

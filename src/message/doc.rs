@@ -210,7 +210,7 @@ impl Doc {
     }
 }
 
-/// Escapes text for HTML, `@room` included: some clients treat it as a mention.
+/// Escapes text for HTML. That `@room` in it pages nobody is said by `m.mentions` of the message.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

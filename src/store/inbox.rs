@@ -4,7 +4,7 @@
 //! Left out: what the events mean; that is for `handlers`.
 
 use jiff::Timestamp;
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -122,23 +122,6 @@ impl Store {
             )
             .optional()?
             .transpose()
-        })
-    }
-
-    /// Whether an event was received and handled.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn is_handled(&self, event: &EventId) -> Result<bool> {
-        self.read("read the inbox", |db| {
-            Ok(db
-                .query_row(
-                    "SELECT 1 FROM inbox WHERE event_id = ?1 AND handled_at IS NOT NULL",
-                    [event.as_str()],
-                    |_| Ok(()),
-                )
-                .optional()?
-                .is_some())
         })
     }
 }

@@ -53,12 +53,21 @@ pub struct Setup {
     pub offices: Vec<Office>,
 }
 
+/// What the worker and its steps work with.
+pub struct Means {
+    /// The database.
+    pub store: Arc<Store>,
+    /// The homeserver.
+    pub port: Arc<dyn Homeserver>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The configuration.
+    pub setup: Setup,
+}
+
 /// The worker.
 pub struct Worker {
-    store: Arc<Store>,
-    port: Arc<dyn Homeserver>,
-    clock: Arc<dyn Clock>,
-    setup: Arc<Setup>,
+    means: Arc<Means>,
     busy: Mutex<HashSet<JobId>>,
     /// What was read for jobs that wait for a rate limit, and until when it may be used: a server
     /// that lets one invitation through every few seconds is not asked for the whole room in
@@ -69,17 +78,9 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not begun.
     #[must_use]
-    pub fn new(
-        store: Arc<Store>,
-        port: Arc<dyn Homeserver>,
-        clock: Arc<dyn Clock>,
-        setup: Arc<Setup>,
-    ) -> Self {
+    pub fn new(means: Means) -> Self {
         Self {
-            store,
-            port,
-            clock,
-            setup,
+            means: Arc::new(means),
             busy: Mutex::default(),
             parked: Mutex::default(),
         }
@@ -91,16 +92,18 @@ impl Worker {
     /// # Errors
     /// When the database cannot be used.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), StoreError> {
-        let slots = Arc::new(Semaphore::new(usize::from(self.setup.upgrade.concurrency)));
+        let slots = Arc::new(Semaphore::new(usize::from(
+            self.means.setup.upgrade.concurrency,
+        )));
         let tasks = TaskTracker::new();
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
         loop {
             // Register before looking, so that a signal in between is not missed.
-            let woken = self.store.wakes.work.notified();
+            let woken = self.means.store.wakes.work.notified();
             if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }
-            for id in self.store.due_jobs(self.clock.now())? {
+            for id in self.means.store.due_jobs(self.means.clock.now())? {
                 if !self
                     .busy
                     .lock()
@@ -128,7 +131,7 @@ impl Worker {
                         *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     }
                     // Whatever came due while this job was busy is looked for again.
-                    worker.store.wakes.work.notify_one();
+                    worker.means.store.wakes.work.notify_one();
                 };
                 tasks.spawn(work.instrument(info_span!("job", job.id = id.0)));
             }
@@ -145,13 +148,13 @@ impl Worker {
     }
 
     fn pause(&self) -> Result<Duration, StoreError> {
-        let now = self.clock.now();
+        let now = self.means.clock.now();
         let busy = !self
             .busy
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_empty();
-        Ok(match self.store.next_job_due()? {
+        Ok(match self.means.store.next_job_due()? {
             // A busy job is due all the time, and wakes the worker when it rests.
             Some(due) if !busy => Duration::try_from(due.duration_since(now))
                 .unwrap_or(Duration::ZERO)
@@ -165,11 +168,11 @@ impl Worker {
     async fn drive(&self, id: JobId) -> Result<(), StoreError> {
         let mut drive = self.unpark(id);
         loop {
-            let Some(job) = self.store.job(id)? else {
+            let Some(job) = self.means.store.job(id)? else {
                 return Ok(());
             };
             let state = folded(&job)?;
-            let now = self.clock.now();
+            let now = self.means.clock.now();
             let result = match state.next_action() {
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
                 Action::Wait(step, at) if at <= now => self.step(&mut drive, &job, step).await,
@@ -200,7 +203,7 @@ impl Worker {
     fn park(&self, id: JobId, drive: Drive, until: Timestamp) {
         let fresh = SignedDuration::try_from(PARKED_MAX)
             .ok()
-            .and_then(|longest| self.clock.now().checked_add(longest).ok());
+            .and_then(|longest| self.means.clock.now().checked_add(longest).ok());
         let Some(fresh) = fresh.filter(|fresh| until < *fresh && drive.seen.is_some()) else {
             return;
         };
@@ -209,20 +212,13 @@ impl Worker {
     }
 
     fn unpark(&self, id: JobId) -> Drive {
-        let now = self.clock.now();
+        let now = self.means.clock.now();
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         parked.retain(|_, (_, fresh)| *fresh > now);
-        parked.remove(&id).map_or_else(
-            || {
-                Drive::new(
-                    Arc::clone(&self.store),
-                    Arc::clone(&self.port),
-                    Arc::clone(&self.clock),
-                    Arc::clone(&self.setup),
-                )
-            },
-            |(drive, _)| drive,
-        )
+        match parked.remove(&id) {
+            Some((drive, _)) => drive,
+            None => Drive::new(Arc::clone(&self.means)),
+        }
     }
 
     async fn step(&self, drive: &mut Drive, job: &Job, step: Step) -> Result<(), StoreError> {
@@ -232,7 +228,7 @@ impl Worker {
         };
         self.record(job, vec![started.clone()], vec![])?;
         let mut job = job.clone();
-        job.log.push((self.clock.now(), started));
+        job.log.push((self.means.clock.now(), started));
         let state = folded(&job)?;
 
         let direction = state.direction();
@@ -241,7 +237,7 @@ impl Worker {
             Direction::Back => steps::undo(drive, &job, &state, step).await,
         };
         // The step may have added to the log itself (`switch` does).
-        let Some(job) = self.store.job(job.id)? else {
+        let Some(job) = self.means.store.job(job.id)? else {
             return Ok(());
         };
         let state = folded(&job)?;
@@ -273,7 +269,7 @@ impl Worker {
                 } else {
                     Occasion::RoomChanged
                 };
-                let now = self.clock.now();
+                let now = self.means.clock.now();
                 let confirmation = job.request.confirmation;
                 let text = plan::plan(job.id, &plan, confirmation, occasion, now);
                 let blocked = plan.is_blocked();
@@ -307,7 +303,7 @@ impl Worker {
 
     /// What a failing step means for the job. The failure is logged here and nowhere else.
     fn failure(&self, state: &State, step: Step, failed: StepError) -> StepEvent {
-        let now = self.clock.now();
+        let now = self.means.clock.now();
         let pause = |tries: u32, least: Duration| {
             let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
             doubled.max(least).min(BACKOFF_MAX.max(least))
@@ -390,9 +386,9 @@ impl Worker {
         entries: Vec<Entry>,
         mut writes: Vec<Write>,
     ) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.means.clock.now();
         writes.extend(announce::advance(job, entries, now)?);
-        self.store.commit(now, &writes)
+        self.means.store.commit(now, &writes)
     }
 }
 

@@ -29,16 +29,15 @@ use std::time::Duration;
 use ruma::OwnedRoomId;
 
 use self::close::Stage;
-use super::Setup;
-use crate::clock::Clock;
-use crate::homeserver::{Bucket, Homeserver, HomeserverError};
+use super::Means;
+use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, State, Step};
 use crate::message::member::TemplateError;
 use crate::room::diff::Observed;
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
-use crate::store::{Store, StoreError, Write};
+use crate::store::{StoreError, Write};
 use crate::telemetry::chain;
 
 /// How long the server is given to finish a switch whose answer was lost, before the bot looks for
@@ -158,10 +157,7 @@ impl From<HomeserverError> for StepError {
 /// What the steps of one job share while it is driven. Nothing in here must survive a kill: it is
 /// read again.
 pub(super) struct Drive {
-    pub(super) store: Arc<Store>,
-    pub(super) port: Arc<dyn Homeserver>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) setup: Arc<Setup>,
+    means: Arc<Means>,
     /// What was read of both rooms, kept up with the changes made since.
     pub(super) seen: Option<Seen>,
 }
@@ -174,20 +170,17 @@ pub(super) struct Seen {
     pub(super) now: Observed,
 }
 
+impl std::ops::Deref for Drive {
+    type Target = Means;
+
+    fn deref(&self) -> &Means {
+        &self.means
+    }
+}
+
 impl Drive {
-    pub(super) fn new(
-        store: Arc<Store>,
-        port: Arc<dyn Homeserver>,
-        clock: Arc<dyn Clock>,
-        setup: Arc<Setup>,
-    ) -> Self {
-        Self {
-            store,
-            port,
-            clock,
-            setup,
-            seen: None,
-        }
+    pub(super) fn new(means: Arc<Means>) -> Self {
+        Self { means, seen: None }
     }
 
     /// The snapshot that an earlier step stored.
