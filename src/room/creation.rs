@@ -131,3 +131,130 @@ fn initial_state(staged: &Target) -> Vec<Value> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::state::Listing;
+    use super::super::state::tests::room;
+    use super::super::target::tests::intent;
+    use super::super::target::{room_to_be, target};
+    use super::*;
+
+    fn before(extra: usize) -> Snapshot {
+        let member = |membership: &str| json!({"membership": membership, "reason": "spam"});
+        let keys: Vec<String> = (0..extra).map(|n| format!("key{n}")).collect();
+        let mut events = vec![
+            (
+                "m.room.create",
+                "",
+                "@maria:x",
+                json!({"room_version": "10", "creator": "@maria:x", "type": "m.space",
+                    "m.federate": false, "org.example": 1, "predecessor": {"room_id": "!older:x"}}),
+            ),
+            (
+                "m.room.power_levels",
+                "",
+                "@maria:x",
+                json!({"users": {"@maria:x": 100, "@bot:x": 50}, "events": {"m.room.name": 75}}),
+            ),
+            (
+                "m.room.join_rules",
+                "",
+                "@maria:x",
+                json!({"join_rule": "public"}),
+            ),
+            (
+                "m.room.canonical_alias",
+                "",
+                "@maria:x",
+                json!({"alias": "#a:x"}),
+            ),
+            ("m.room.member", "@maria:x", "@maria:x", member("join")),
+            ("m.room.member", "@spam:x", "@maria:x", member("ban")),
+        ];
+        events.extend(keys.iter().map(|key| {
+            (
+                "org.example.state",
+                key.as_str(),
+                "@maria:x",
+                json!({"k": 1}),
+            )
+        }));
+        Snapshot {
+            room: room("!old:x", &events),
+            replaced: [].into(),
+            aliases: BTreeSet::new(),
+            listing: Listing::Private,
+            referrers: Vec::new(),
+            joined_rooms: BTreeSet::new(),
+        }
+    }
+
+    fn made(extra: usize, version: &str) -> Content {
+        let before = before(extra);
+        let intent = intent(version);
+        let staged = staged(&target(&before, &intent, &room_to_be()), &intent);
+        request(&before, &staged, &intent, "$command")
+    }
+
+    #[test]
+    fn the_new_room_is_closed_marked_and_as_the_old_one_was() {
+        let body = made(1, "11");
+        let create = &body["creation_content"];
+        assert_eq!(
+            *create,
+            json!({"type": "m.space", "m.federate": false, "org.example": 1,
+                "predecessor": {"room_id": "!old:x"}, MARK: "$command"})
+        );
+        // Enough power for the bot to send everything, given back later.
+        let users = &body["power_level_content_override"]["users"];
+        assert_eq!(*users, json!({"@maria:x": 100, "@bot:x": 100}));
+        let state = body["initial_state"].as_array().unwrap();
+        let find = |kind: &str| {
+            let event = state.iter().find(|event| event["type"] == kind);
+            event.map(|event| event["content"].clone())
+        };
+        assert_eq!(
+            find("m.room.join_rules"),
+            Some(json!({"join_rule": "invite"}))
+        );
+        assert_eq!(
+            find("m.room.member"),
+            Some(json!({"membership": "ban", "reason": "spam"}))
+        );
+        assert_eq!(find("org.example.state"), Some(json!({"k": 1})));
+        for kind in [
+            "m.room.canonical_alias",
+            "m.room.power_levels",
+            "m.room.create",
+        ] {
+            assert_eq!(find(kind), None, "{kind}");
+        }
+        let members = state
+            .iter()
+            .filter(|event| event["type"] == "m.room.member");
+        assert_eq!(members.count(), 1, "nobody but the banned");
+    }
+
+    #[test]
+    fn creators_stand_above_levels_where_the_version_has_them() {
+        let body = made(0, "12");
+        let users = &body["power_level_content_override"]["users"];
+        assert_eq!(*users, json!({"@maria:x": 100}));
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_request_comes_later() {
+        let body = made(400, "12");
+        let state = body["initial_state"].as_array().unwrap();
+        assert_eq!(state.len(), INITIAL_STATE_MAX);
+        // The specification's own types are never crowded out.
+        assert!(
+            state
+                .iter()
+                .any(|event| event["type"] == "m.room.join_rules")
+        );
+    }
+}

@@ -109,3 +109,190 @@ fn locals(old: &RoomState, bot: &UserId) -> usize {
         .filter(|user| user.server_name() == bot.server_name() && user != bot)
         .count()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::state::tests::room;
+    use super::super::target::tests::intent;
+    use super::*;
+
+    fn old(version: &str, levels: Option<Value>, members: &[&str]) -> RoomState {
+        let join = || json!({"membership": "join"});
+        let mut events = vec![(
+            "m.room.create",
+            "",
+            "@maria:x",
+            json!({"room_version": version}),
+        )];
+        events.extend(levels.map(|levels| ("m.room.power_levels", "", "@maria:x", levels)));
+        events.extend(
+            members
+                .iter()
+                .map(|user| ("m.room.member", *user, *user, join())),
+        );
+        room("!old:x", &events)
+    }
+
+    #[test]
+    fn auto_weighs_the_room_and_the_server() {
+        use MethodChoice::{Adopt, Auto, Server, Staged};
+        let sound = || Some(json!({"users": {"@bot:x": 100}}));
+        let text = Some(json!({"users": {"@bot:x": "100"}}));
+        let junk = Some(json!({"ban": "never"}));
+        let local = ["@bot:x", "@maria:x", "@far:y"];
+        let alone = ["@bot:x", "@far:y"];
+        let (synapse, other) = (Some("Synapse"), Some("Dendrite"));
+        let people = Reason::KeepsSettings { people: 1 };
+        for (choice, review, from, to, levels, members, software, expected) in [
+            (
+                Auto,
+                Review::Skip,
+                "10",
+                "12",
+                sound(),
+                &local[..],
+                synapse,
+                (Method::Server, people),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "5",
+                "12",
+                text,
+                &local,
+                synapse,
+                (Method::Server, people),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "10",
+                "12",
+                sound(),
+                &alone,
+                synapse,
+                (Method::Staged, Reason::NobodyLocal),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "10",
+                "12",
+                sound(),
+                &local,
+                other,
+                (Method::Staged, Reason::OtherServer),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "10",
+                "12",
+                sound(),
+                &local,
+                None,
+                (Method::Staged, Reason::OtherServer),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "12",
+                "11",
+                sound(),
+                &local,
+                synapse,
+                (Method::Staged, Reason::CreatorsTakeBack),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "12",
+                "12",
+                sound(),
+                &local,
+                synapse,
+                (Method::Server, people),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "10",
+                "12",
+                junk,
+                &local,
+                synapse,
+                (Method::Staged, Reason::ServerWouldFail),
+            ),
+            (
+                Auto,
+                Review::Skip,
+                "10",
+                "12",
+                None,
+                &local,
+                synapse,
+                (Method::Staged, Reason::ServerWouldFail),
+            ),
+            (
+                Auto,
+                Review::Wanted,
+                "10",
+                "12",
+                sound(),
+                &local,
+                synapse,
+                (Method::Staged, Reason::Review),
+            ),
+            (
+                Server,
+                Review::Wanted,
+                "10",
+                "12",
+                sound(),
+                &local,
+                synapse,
+                (Method::Staged, Reason::Review),
+            ),
+            (
+                Server,
+                Review::Skip,
+                "12",
+                "11",
+                sound(),
+                &local,
+                other,
+                (Method::Server, Reason::Asked),
+            ),
+            (
+                Staged,
+                Review::Skip,
+                "10",
+                "12",
+                sound(),
+                &local,
+                synapse,
+                (Method::Staged, Reason::Asked),
+            ),
+            (
+                Adopt,
+                Review::Skip,
+                "10",
+                "12",
+                sound(),
+                &local,
+                synapse,
+                (Method::Adopt, Reason::Asked),
+            ),
+        ] {
+            let old = old(from, levels, members);
+            let chosen = choose(choice, review, Some(&old), &intent(to), software);
+            assert_eq!(
+                chosen, expected,
+                "{choice:?} {review:?} {from} to {to} {members:?} {software:?}"
+            );
+        }
+    }
+}
