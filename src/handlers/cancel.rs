@@ -6,9 +6,14 @@ use crate::message::{answer, emoji};
 use crate::model::JobId;
 use crate::store::Write;
 
-pub(super) fn run(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, HandleError> {
-    let Some((job, state)) = desk.job(call, id)? else {
-        return Ok(call.refuse(answer::no_such_job(id)));
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    id: JobId,
+) -> Result<Vec<Write>, HandleError> {
+    let (job, state) = match desk.job_to_change(call, id).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
     };
     let possible = match state.phase {
         Phase::Planning | Phase::Planned | Phase::InReview => true,

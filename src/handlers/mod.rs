@@ -316,7 +316,7 @@ impl Desk {
             Err(error) => Ok(call.refuse(answer::lines(&error.to_string()))),
             Ok(Command::Upgrade(wanted)) => upgrade::run(self, &call, wanted).await,
             Ok(Command::Confirm(id)) => confirm::run(self, &call, id, confirm::Plan::Current).await,
-            Ok(Command::Cancel(id)) => cancel::run(self, &call, id),
+            Ok(Command::Cancel(id)) => cancel::run(self, &call, id).await,
             Ok(Command::Status(of)) => status::run(self, &call, of).await,
             Ok(Command::List(scope)) => list::run(self, &call, scope),
             Ok(Command::Retry(id)) => retry::run(self, &call, id).await,

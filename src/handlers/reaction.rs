@@ -61,16 +61,10 @@ pub(super) async fn run(
     call: &Call<'_>,
     meaning: Meaning,
 ) -> Result<Vec<Write>, HandleError> {
-    let (Meaning::Yes(job, _) | Meaning::No(job)) = &meaning;
-    let id = job.id;
     match meaning {
-        Meaning::Yes(_, hash) => confirm::run(desk, call, id, confirm::Plan::Shown(hash)).await,
-        Meaning::No(job) => {
-            let denied = desk.denial(call, crate::command::Need::Change, &job.request.old_room);
-            if let Some(denial) = denied.await? {
-                return Ok(vec![call.reply(crate::message::answer::denied(denial))]);
-            }
-            cancel::run(desk, call, id)
+        Meaning::Yes(job, hash) => {
+            confirm::run(desk, call, job.id, confirm::Plan::Shown(hash)).await
         }
+        Meaning::No(job) => cancel::run(desk, call, job.id).await,
     }
 }

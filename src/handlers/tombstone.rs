@@ -71,8 +71,10 @@ async fn follow(
         let text = tombstone::stays(&old, finding, desk.port.account());
         vec![say(received, from.clone(), text)]
     };
-    // Who may close a room may not have been meant to command the bot.
-    if old.power().power(&received.sender) < Power::Level(needed) {
+    // Who may close a room may not have been meant to command the bot. What the bot closed itself,
+    // somebody who may command it has asked for.
+    let is_own = received.sender == desk.port.account();
+    if !is_own && old.power().power(&received.sender) < Power::Level(needed) {
         return Ok(stay(None));
     }
     match survey::successor(&*desk.port, &old).await? {

@@ -19,6 +19,9 @@ pub struct Plan {
     pub label: String,
     /// Its version now. Absent where the room could not be read.
     pub from: Option<RoomVersionId>,
+    /// The room that somebody else made, where their upgrade is finished.
+    #[serde(default)]
+    pub successor: Option<OwnedRoomId>,
     /// What is wanted.
     pub intent: Intent,
     /// What stands in the way, gets lost, or should be known.

@@ -26,6 +26,7 @@ fn plan_by(method: Method, review: Review, findings: Vec<Finding>) -> Plan {
         old_room: "!old:x".try_into().unwrap(),
         label: "Old".to_owned(),
         from: Some("10".try_into().unwrap()),
+        successor: None,
         intent: Intent {
             method,
             review,

@@ -305,7 +305,6 @@ impl Receiver {
 
     /// Rooms that were closed, as one sync tells.
     fn tombstones(&self, answer: &SyncResponse) -> Vec<Received> {
-        let own = self.session.user();
         let mut found = Vec::new();
         for (room, update) in &answer.rooms.joined {
             let timeline = update
@@ -316,13 +315,19 @@ impl Receiver {
             let state = match &update.state {
                 State::Before(events) | State::After(events) => events,
             };
-            let all = timeline.chain(state.iter().map(|event| event.json()));
+            let all = timeline.chain(state.iter().map(ruma::serde::Raw::json));
             found.extend(
                 all.filter_map(|json| serde_json::from_str::<Value>(json.get()).ok())
-                    .filter_map(|event| tombstone(&event, room, own)),
+                    .filter_map(|event| tombstone(&event, room)),
             );
         }
+        found.retain(|closed| self.is_news(closed));
         found
+    }
+
+    /// The bot's own tombstones are none, but for admin rooms: it moves with those.
+    fn is_news(&self, closed: &Received) -> bool {
+        closed.sender != *self.session.user() || self.admin_rooms.contains(&closed.room_id)
     }
 
     /// Rooms that are closed, as far as sync ever told. Those that were looked at already are in
@@ -336,9 +341,10 @@ impl Receiver {
             if let Ok(Some(RawAnySyncOrStrippedState::Sync(raw))) = event
                 && let Ok(event) = serde_json::from_str::<Value>(raw.json().get())
             {
-                found.extend(tombstone(&event, room.room_id(), self.session.user()));
+                found.extend(tombstone(&event, room.room_id()));
             }
         }
+        found.retain(|closed| self.is_news(closed));
         found
     }
 
@@ -538,12 +544,12 @@ pub fn received(
     stored(event, room, kind)
 }
 
-/// The tombstone of a room; `None` for any other event, and for the bot's own.
-fn tombstone(event: &Value, room: &RoomId, own: &UserId) -> Option<Received> {
+/// The tombstone of a room; `None` for any other event.
+fn tombstone(event: &Value, room: &RoomId) -> Option<Received> {
     let text = |key: &str| event.get(key).and_then(Value::as_str);
     let is_tombstone =
         text("type") == Some("m.room.tombstone") && text("state_key").is_some_and(str::is_empty);
-    if !is_tombstone || text("sender") == Some(own.as_str()) {
+    if !is_tombstone {
         return None;
     }
     let replacement = event

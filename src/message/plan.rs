@@ -45,6 +45,13 @@ pub fn plan(
         None => format!(" to version {}", plan.intent.version),
     }));
     doc = doc.line(&title);
+    if let Some(successor) = &plan.successor {
+        doc = doc.line(&[
+            Span::Text("The new room: ".to_owned()),
+            Span::Code(successor.to_string()),
+            Span::Text(format!(", version {}.", plan.intent.version)),
+        ]);
+    }
 
     if plan.from.is_some() && !plan.is_blocked() {
         doc = doc.heading("What will happen:");

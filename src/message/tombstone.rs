@@ -40,17 +40,17 @@ pub fn moved(old: &RoomState) -> Text {
 #[must_use]
 pub fn stays(old: &RoomState, found: Option<&Finding>, bot: &UserId) -> Text {
     let doc = Doc::new().say("This room was marked as replaced, but I stay here for now:");
-    let doc = match found {
-        Some(found) => doc.item(&finding::line(found, bot)),
-        None => {
-            let by = old.tombstone().map(|tombstone| tombstone.sender);
-            let mut line = by.iter().map(|by| person(by)).collect::<Vec<_>>();
-            line.push(Span::Text(
-                " could close the room, but has too little power to give me commands.".to_owned(),
-            ));
-            doc.item(&line)
-        }
+    let line = if let Some(found) = found {
+        finding::line(found, bot)
+    } else {
+        let by = old.tombstone().map(|tombstone| tombstone.sender);
+        let mut line: Vec<_> = by.iter().map(|by| person(by)).collect();
+        line.push(Span::Text(
+            " could close the room, but has too little power to give me commands.".to_owned(),
+        ));
+        line
     };
-    doc.say("Whoever runs me can name another room in the configuration.")
+    doc.item(&line)
+        .say("Whoever runs me can name another room in the configuration.")
         .finish()
 }

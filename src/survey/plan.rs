@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use ruma::OwnedUserId;
+use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -107,10 +107,11 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         findings.extend(version_findings(port, &intent).await?);
         findings.extend(creator_findings(port, &intent.creators).await?);
     }
-    let new_room = match read {
-        Read::Succeeded(_, new) => new.room_id.clone(),
-        _ => room_to_be(),
+    let successor = match read {
+        Read::Succeeded(_, new) => Some(new.room_id.clone()),
+        _ => None,
     };
+    let new_room = successor.clone().unwrap_or_else(room_to_be);
     let target = before.map(|before| target::target(before, &intent, &new_room));
     let mut counts = Counts::default();
     let mut changes = Vec::new();
@@ -144,7 +145,8 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         old_room: at.request.old_room.clone(),
         label: before.map_or_else(|| at.request.named.name.to_string(), |old| old.room.label()),
         from: before.map(|old| old.room.create().version),
-        hash: fingerprint(target.as_ref(), &intent, &findings),
+        hash: fingerprint(target.as_ref(), &intent, successor.as_ref(), &findings),
+        successor,
         findings,
         counts,
         requests,
@@ -393,7 +395,12 @@ fn counted(before: &Snapshot, target: &Target) -> Counts {
 
 /// Fingerprint of all that somebody says yes to. Members and bans are left out: they come and go
 /// in a busy room, and are carried over as they are when the job begins.
-fn fingerprint(target: Option<&Target>, intent: &Intent, findings: &[Finding]) -> String {
+fn fingerprint(
+    target: Option<&Target>,
+    intent: &Intent,
+    successor: Option<&OwnedRoomId>,
+    findings: &[Finding],
+) -> String {
     let wanted = target.map(|target| {
         let state: Vec<_> = target.new_state.iter().collect();
         let others: Vec<_> = target
@@ -407,7 +414,7 @@ fn fingerprint(target: Option<&Target>, intent: &Intent, findings: &[Finding]) -
         .iter()
         .filter(|finding| finding.weight() == Weight::Blocker || finding.is_lasting())
         .collect();
-    let digest = Sha256::digest(json!([intent, wanted, lasting]).to_string());
+    let digest = Sha256::digest(json!([intent, successor, wanted, lasting]).to_string());
     let mut hash = String::with_capacity(16);
     for byte in digest.iter().take(8) {
         // Writing to a String cannot fail.

@@ -21,6 +21,7 @@ fn plan() -> Plan {
         old_room: owned_room_id!("!old:x"),
         label: "Lounge".to_owned(),
         from: Some("10".try_into().unwrap()),
+        successor: None,
         intent: intent("12"),
         findings: vec![],
         counts: Counts::default(),
