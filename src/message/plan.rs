@@ -6,7 +6,7 @@ use super::doc::{Doc, Span, own, room};
 use super::{count, duration, finding, until};
 use crate::job::Plan;
 use crate::model::{Confirmation, JobId, Method, Review, Text};
-use crate::room::finding::Weight;
+use crate::room::finding::{Finding, Weight};
 
 /// Findings of one weight that are listed; the rest is counted.
 const FINDINGS_SHOWN_MAX: usize = 15;
@@ -40,7 +40,15 @@ pub fn plan(
     };
     let mut title = vec![Span::Bold(format!("Plan #{id}: {deed} "))];
     title.extend(room(&plan.label, &plan.old_room, &[]));
+    // A new room that was not found has no version that could be told.
+    let is_unfit = plan.findings.iter().any(|finding| {
+        matches!(
+            finding,
+            Finding::NotUpgraded | Finding::FalseSuccessor { .. }
+        )
+    });
     title.push(Span::Text(match &plan.from {
+        _ if is_unfit => String::new(),
         Some(from) => format!(" from version {from} to {}", plan.intent.version),
         None => format!(" to version {}", plan.intent.version),
     }));

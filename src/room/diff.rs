@@ -470,11 +470,14 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     changes
 }
 
-/// Whether somebody else decided this in the new room, after the old one was closed.
+/// Whether somebody else decided this in the new room, after the old one was closed. A mere copy of
+/// what stands in the old room is no decision.
 fn is_theirs(target: &Target, now: &Observed, slot: &Slot) -> bool {
-    now.new
-        .event(&slot.0, &slot.1)
-        .is_some_and(|event| event.sender != target.bot && event.origin_server_ts > now.since)
+    now.new.event(&slot.0, &slot.1).is_some_and(|event| {
+        event.sender != target.bot
+            && event.origin_server_ts > now.since
+            && now.old.content(&slot.0, &slot.1) != Some(&event.content)
+    })
 }
 
 /// What a guest still lacks. Who declined, was removed or is banned is left alone.

@@ -234,7 +234,9 @@ pub struct PowerRule<'a> {
     /// creators.
     pub creators: &'a BTreeSet<OwnedUserId>,
     /// The least level that upgrading the new room should take, where the version has creators.
-    pub tombstone_level: i64,
+    /// `None`: what it takes stays as it is, since who is no creator can give no level above their
+    /// own.
+    pub tombstone_level: Option<i64>,
 }
 
 /// Power levels content of the new room, and what is to be said about the old ones.
@@ -255,15 +257,17 @@ pub fn carried(old: &RoomState, rule: &PowerRule) -> (Content, Vec<Finding>) {
         for user in levels.creators.difference(rule.creators) {
             users.insert(user.clone(), granted);
         }
-        let given = users.values().copied().fold(levels.users_default, i64::max);
-        let level = given
-            .max(levels.state_default)
-            .saturating_add(1)
-            .max(rule.tombstone_level)
-            .max(levels.to_send_state(TOMBSTONE));
-        let mut events = levels.events.clone();
-        events.insert(TOMBSTONE.to_owned(), in_range(level));
-        content.insert("events".to_owned(), object(&events));
+        if let Some(least) = rule.tombstone_level {
+            let given = users.values().copied().fold(levels.users_default, i64::max);
+            let level = given
+                .max(levels.state_default)
+                .saturating_add(1)
+                .max(least)
+                .max(levels.to_send_state(TOMBSTONE));
+            let mut events = levels.events.clone();
+            events.insert(TOMBSTONE.to_owned(), in_range(level));
+            content.insert("events".to_owned(), object(&events));
+        }
     } else {
         let level = levels
             .highest_needed()
@@ -662,7 +666,7 @@ pub(crate) mod tests {
             &PowerRule {
                 to: &to,
                 creators: &creators,
-                tombstone_level,
+                tombstone_level: Some(tombstone_level),
             },
         );
         (content.into(), findings)

@@ -138,10 +138,13 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
         findings.push(Finding::PolicyRules { count: policies });
     }
 
+    let creators = intent.all_creators();
     let rule = PowerRule {
         to: &intent.version,
-        creators: &intent.all_creators(),
-        tombstone_level: intent.tombstone_level,
+        tombstone_level: creators
+            .contains(&intent.bot)
+            .then_some(intent.tombstone_level),
+        creators: &creators,
     };
     let (levels, found) = power::carried(room, &rule);
     findings.extend(found);

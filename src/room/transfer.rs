@@ -182,6 +182,7 @@ mod tests {
             content: content(value),
             event_id: Some("$e".parse().unwrap()),
             origin_server_ts: 17,
+            replaces: None,
         }
     }
 

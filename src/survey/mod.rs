@@ -16,9 +16,12 @@ use crate::permissions::Within;
 use crate::room::diff::Observed;
 use crate::room::finding::{FalseWhy, Finding};
 use crate::room::join_rules;
-use crate::room::power::{Allowance, PowerLevels};
+use crate::room::power::{Allowance, POWER_LEVELS, PowerLevels};
 use crate::room::state::{Content, Listing, Membership, RoomState, Slot, Snapshot};
 use crate::room::target::{self, Target};
+
+/// How many changes of power levels since a room was closed are gone back through.
+const LEVELS_BACK_MAX: usize = 10;
 
 /// How many rooms a walk through nested spaces looks at before it gives up.
 const SPACE_WALK_ROOMS_MAX: usize = 5_000;
@@ -120,9 +123,14 @@ pub async fn target_power(
 /// # Errors
 /// When the homeserver does not answer.
 pub async fn snapshot(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Snapshot>> {
-    let Some(state) = joined_state(port, room).await? else {
+    let Some(mut state) = joined_state(port, room).await? else {
         return Ok(None);
     };
+    if let Some(levels) = levels_when_open(port, &state).await?
+        && let Some(event) = state.events.get_mut(&target::slot(POWER_LEVELS, ""))
+    {
+        event.content = levels;
+    }
     let mut replaced = BTreeMap::new();
     for named in join_rules::rooms(&state) {
         if let Some(replacement) = port.replacement(&named).await? {
@@ -137,6 +145,33 @@ pub async fn snapshot(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Sna
         referrers: port.referrers(room).await?,
         joined_rooms: port.joined_rooms().await?,
     }))
+}
+
+/// Power levels of a closed room from before it was closed: closing raises them, and a room made
+/// after them would be closed as well. `None` where they hold, or the former ones cannot be read.
+async fn levels_when_open(port: &dyn Homeserver, room: &RoomState) -> Result<Option<Content>> {
+    let (Some(tombstone), Some(levels)) = (
+        room.event("m.room.tombstone", ""),
+        room.event(POWER_LEVELS, ""),
+    ) else {
+        return Ok(None);
+    };
+    let closed = tombstone.origin_server_ts;
+    if levels.origin_server_ts < closed {
+        return Ok(None);
+    }
+    let mut before = levels.replaces.clone();
+    for _ in 0..LEVELS_BACK_MAX {
+        let Some(event_id) = before else { break };
+        let Some(event) = port.event(&room.room_id, &event_id).await? else {
+            break;
+        };
+        if event.origin_server_ts < closed {
+            return Ok(Some(event.content));
+        }
+        before = event.replaces;
+    }
+    Ok(None)
 }
 
 /// The room that a tombstone leads to, if it is one to be followed: the bot is in it, and it says
@@ -283,17 +318,13 @@ pub async fn observe(
             port.listing(new_room).await?,
         ),
     };
-    let since = before
-        .room
-        .event("m.room.tombstone", "")
-        .map_or(0, |tombstone| tombstone.origin_server_ts);
     Ok(Observed {
         old,
         new,
         aliases,
         old_listing,
         new_listing,
-        since,
+        since: before.room.closed_at(),
         others,
     })
 }

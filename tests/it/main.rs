@@ -4,6 +4,7 @@
 
 mod scene;
 
+mod adopt;
 mod authority;
 mod bad_ends;
 mod commands;

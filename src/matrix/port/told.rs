@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use matrix_sdk::Room;
 use matrix_sdk::deserialized_responses::RawAnySyncOrStrippedState;
 use ruma::events::StateEventType;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::Value;
 
 use super::Port;
@@ -133,8 +133,16 @@ pub(in crate::matrix) fn lenient(json: &str) -> Option<StateEvent> {
             .get("origin_server_ts")
             .and_then(Value::as_u64)
             .unwrap_or(0),
+        replaces: replaces(&event),
         content,
     })
+}
+
+/// The event that stood in a state event's slot before it.
+/// Source: Synapse, Continuwuity: `unsigned.replaces_state`, a name older than the specification.
+fn replaces(event: &Content) -> Option<OwnedEventId> {
+    let unsigned = event.get("unsigned")?;
+    unsigned.get("replaces_state")?.as_str()?.parse().ok()
 }
 
 /// Reads an event, with the content that its sender gave it last.
@@ -143,7 +151,9 @@ pub(in crate::matrix) fn as_last_edited(json: &str) -> serde_json::Result<RoomEv
     let mut whole: Value = serde_json::from_str(json)?;
     let edit = whole.pointer_mut("/unsigned/m.relations/m.replace");
     let edit = edit.map(Value::take).unwrap_or_default();
+    let before = whole.as_object().and_then(replaces);
     let mut event: RoomEvent = serde_json::from_value(whole)?;
+    event.replaces = before;
     if let Some(Value::Object(content)) = edit.pointer("/content/m.new_content")
         && edit.get("sender").and_then(Value::as_str) == Some(event.sender.as_str())
         && !event.content.is_empty()

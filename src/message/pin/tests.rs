@@ -12,6 +12,7 @@ fn event(kind: &str, content: Value) -> RoomEvent {
         // A second before midnight in UTC: another day east of Greenwich.
         origin_server_ts: 1_714_607_999_000,
         content: crate::room::state::content(content),
+        replaces: None,
     }
 }
 

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::community::{Community, Entry, Listing, Presence, extras, settings};
+use crate::user::User;
 use crate::version::has_creators;
 
 /// One thing that was checked.
@@ -64,12 +65,18 @@ impl Community {
         found
     }
 
-    /// Checks everything about the new room, of this version, and its surroundings.
+    /// Checks everything about the new room, of this version, that the bot made, and its
+    /// surroundings.
+    pub async fn checks(&self, new: &str, version: &str) -> Vec<Check> {
+        self.checks_of(new, version, &self.bot).await
+    }
+
+    /// The same for a room that `maker` made: the bot, or the moderator.
     #[expect(
         clippy::too_many_lines,
         reason = "a list of checks, one after the other"
     )]
-    pub async fn checks(&self, new: &str, version: &str) -> Vec<Check> {
+    pub async fn checks_of(&self, new: &str, version: &str, maker: &User) -> Vec<Check> {
         let mut checks = Vec::new();
         let mut check = |what: &str, old: String, new: String, holds: bool| {
             let holds = if holds {
@@ -158,7 +165,8 @@ impl Community {
         if has_creators(self.wanted.version) && has_creators(version) {
             let creators = &create.as_ref().unwrap_or(&Value::Null)["additional_creators"];
             let listed = creators.as_array().cloned().unwrap_or_default();
-            for user in self.creators.iter().chain([&self.moderator]) {
+            let others = self.creators.iter().chain([&self.moderator]);
+            for user in others.filter(|user| user.user_id != maker.user_id) {
                 check(
                     "old creator is creator",
                     user.user_id.clone(),
@@ -168,34 +176,31 @@ impl Community {
             }
         } else {
             let moderator = level(&self.moderator.user_id);
+            // In versions with creators, those are in no list of levels.
+            let stands_above = has_creators(version) && maker.user_id == self.moderator.user_id;
+            let wanted = (!stands_above).then_some(100);
             check(
                 "moderator's power",
                 "100".to_owned(),
                 short(moderator.map(Value::from).as_ref()),
-                moderator == Some(100),
+                moderator == wanted,
             );
         }
         let tombstone = levels["events"]["m.room.tombstone"].as_i64();
         let bot_level = level(&bot.user_id);
-        if version == "12" {
-            check(
-                "bot is creator, not listed",
-                "100".to_owned(),
-                short(bot_level.map(Value::from).as_ref()),
-                bot_level.is_none(),
-            );
+        let bot_is_creator = has_creators(version) && maker.user_id == bot.user_id;
+        check(
+            "bot's power, unless it is creator",
+            "100".to_owned(),
+            short(bot_level.map(Value::from).as_ref()),
+            bot_level == (!bot_is_creator).then_some(100),
+        );
+        if bot_is_creator {
             check(
                 "power to upgrade again",
                 "100".to_owned(),
                 short(tombstone.map(Value::from).as_ref()),
                 tombstone == Some(150),
-            );
-        } else {
-            check(
-                "bot's power",
-                "100".to_owned(),
-                short(bot_level.map(Value::from).as_ref()),
-                bot_level == Some(100),
             );
         }
 
@@ -362,13 +367,18 @@ impl Community {
         }
     }
 
-    /// Insists on all checks.
+    /// Insists on all checks of a room that the bot made.
     pub async fn assert_moved(&self, version: &str) -> String {
+        self.assert_moved_by(&self.bot, version).await
+    }
+
+    /// Insists on all checks of a room that `maker` made: the bot, or the moderator.
+    pub async fn assert_moved_by(&self, maker: &User, version: &str) -> String {
         let new = self
             .replacement()
             .await
             .expect("the old room has a tombstone");
-        let checks = self.checks(&new, version).await;
+        let checks = self.checks_of(&new, version, maker).await;
         let failed: Vec<_> = checks
             .iter()
             .filter(|check| check.holds == Outcome::Fails)
