@@ -12,6 +12,7 @@ mod naming;
 mod odd_rooms;
 mod plan;
 mod report;
+mod servers;
 mod staged;
 mod trouble;
 mod twice;

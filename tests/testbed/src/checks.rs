@@ -167,12 +167,18 @@ impl Community {
                 );
             }
         } else {
+            // Who was above all levels has the highest one.
+            let wanted = if has_creators(self.wanted.version) {
+                self.wanted.bot_power.max(100)
+            } else {
+                100
+            };
             let moderator = level(&self.moderator.user_id);
             check(
                 "moderator's power",
-                "100".to_owned(),
+                wanted.to_string(),
                 short(moderator.map(Value::from).as_ref()),
-                moderator == Some(100),
+                moderator == Some(wanted),
             );
         }
         let tombstone = levels["events"]["m.room.tombstone"].as_i64();
@@ -193,9 +199,9 @@ impl Community {
         } else {
             check(
                 "bot's power",
-                "100".to_owned(),
+                self.wanted.bot_power.to_string(),
                 short(bot_level.map(Value::from).as_ref()),
-                bot_level == Some(100),
+                bot_level == Some(self.wanted.bot_power),
             );
         }
 
