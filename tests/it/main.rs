@@ -7,6 +7,7 @@ mod scene;
 mod authority;
 mod bad_ends;
 mod commands;
+mod federated;
 mod kill;
 mod naming;
 mod odd_rooms;
