@@ -38,7 +38,7 @@ pub enum HomeserverError {
         /// How long the server asked to wait.
         retry_after: Duration,
     },
-    /// The server understood and said no (a 4xx answer).
+    /// The server understood and said no (a 4xx answer), or has no such request (501).
     #[error("{request}: refused with {status} {code}: {message}")]
     Refused {
         /// What was asked.

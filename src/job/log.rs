@@ -93,7 +93,21 @@ pub enum StepEvent {
     Failed {
         /// Why, in words for people.
         problem: String,
+        /// Whether the same once more may help.
+        #[serde(default)]
+        again: Again,
     },
+}
+
+/// Whether it helps to try the same once more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// It may, once the cause is gone.
+    #[default]
+    MayHelp,
+    /// Something else has to be asked for.
+    Useless,
 }
 
 /// How much of a step is done.
@@ -216,6 +230,8 @@ pub struct State {
     pub recheck: Option<Timestamp>,
     /// Why it failed or is stuck.
     pub problem: Option<String>,
+    /// Whether the same once more may help.
+    pub again: Again,
 }
 
 /// Whether a job does its steps or takes back what they made.
@@ -279,6 +295,7 @@ impl Default for State {
             waits: 0,
             recheck: None,
             problem: None,
+            again: Again::MayHelp,
         }
     }
 }
@@ -423,7 +440,7 @@ impl State {
                 self.end(self.ending.unwrap_or(Phase::Failed));
             }
             // What cannot be taken back is said, and the job ends all the same.
-            StepEvent::Failed { problem } => {
+            StepEvent::Failed { problem, .. } => {
                 let before = self.problem.take().map(|before| before + " ");
                 self.problem = Some(before.unwrap_or_default() + problem.as_str());
                 self.end(self.ending.unwrap_or(Phase::Failed));
@@ -477,8 +494,9 @@ impl State {
                 reason,
                 progress,
             } => self.wait(*until, reason, *progress),
-            StepEvent::Failed { problem } => {
+            StepEvent::Failed { problem, again } => {
                 self.problem = Some(problem.clone());
+                self.again = *again;
                 if self.can_turn_back() {
                     self.turn_back(Phase::Failed);
                 } else {

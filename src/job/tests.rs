@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::log::{Called, Direction};
+use super::log::{Again, Called, Direction};
 use super::*;
 use crate::model::{Bucket, Method, Review};
 use crate::room::finding::Finding;
@@ -114,6 +114,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         3 => step(
             now,
             StepEvent::Failed {
+                again: Again::MayHelp,
                 problem: "p".to_owned(),
             },
         ),

@@ -232,6 +232,11 @@ fn refusals_limits_and_doubt_are_told_apart() {
         refused(&answer(403, None, "<html>")),
         Some((403, String::new()))
     );
+    let unsupported = r#"{"errcode":"M_UNSUPPORTED","error":"No such request"}"#;
+    assert_eq!(
+        refused(&answer(501, None, unsupported)),
+        Some((501, "M_UNSUPPORTED".to_owned()))
+    );
     let token = r#"{"errcode":"M_UNKNOWN_TOKEN","error":"Invalid","soft_logout":false}"#;
     assert_eq!(
         refused(&answer(401, None, token)),

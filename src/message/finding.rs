@@ -250,6 +250,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "{} an invitation to the new room, as it is not open to members of the old one.",
             count(*people, "person needs", "people need")
         ))],
+        Finding::SettingsStay { people } => vec![text(format!(
+            "Favourites and notification settings of {} on this server do not come along.",
+            count(*people, "person", "people")
+        ))],
         Finding::JoinRuleKept { rule } => vec![
             text("I do not know the join rule "),
             Span::Code(shortened(rule)),

@@ -273,7 +273,7 @@ fn words(entry: &Entry) -> (&'static str, String) {
                     });
                     format!("waits until {}: {}{far}", utc(*until), why(reason))
                 }
-                StepEvent::Failed { problem } => format!("failed: {problem}"),
+                StepEvent::Failed { problem, .. } => format!("failed: {problem}"),
             };
             return (step.name(), what);
         }

@@ -4,6 +4,7 @@ use ruma::OwnedServerName;
 
 use super::doc::{Doc, Span, own, room};
 use super::{count, todo};
+use crate::job::log::Again;
 use crate::job::{Job, Output, Phase, State, Step, Todo};
 use crate::model::{Method, Text};
 
@@ -41,6 +42,10 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
                 "The old room already leads to the new one, so there is no way back. When the \
                  cause is solved, type `!upgrade retry {id}`."
             ))
+            .finish(),
+        Phase::Failed if state.again == Again::Useless => titled("Not done, upgrade")
+            .line(&own(&problem))
+            .say("The old room is as it was.")
             .finish(),
         Phase::Failed => titled("Not done, upgrade")
             .line(&[Span::Text(problem)])

@@ -39,11 +39,13 @@ pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
         }
         Obstacle::Refused { message, code } => {
             spans.push(text(format!(
-                " The server refused it: {} (",
+                " The server refused it: {}",
                 shortened(message)
             )));
-            spans.push(Span::Code(shortened(code)));
-            spans.push(text(")."));
+            if !code.is_empty() {
+                spans.extend([text(" ("), Span::Code(shortened(code)), text(")")]);
+            }
+            spans.push(text("."));
         }
         Obstacle::DidNotTake => {
             spans.push(text(

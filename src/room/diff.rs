@@ -239,6 +239,13 @@ impl Change {
         }
     }
 
+    /// Whether it could not be made before the other: an address is shown once it leads there.
+    #[must_use]
+    pub fn had_to_wait_for(&self, other: &Self) -> bool {
+        matches!(self, Self::ShowAliases { .. })
+            && matches!(other, Self::MoveAlias { .. } | Self::RemoteAlias { .. })
+    }
+
     /// Whether both are about the same thing, though it may be wanted otherwise now.
     #[must_use]
     pub fn is_about_the_same(&self, other: &Self) -> bool {

@@ -144,6 +144,12 @@ pub enum Finding {
         /// How many are joined or invited, the bot among them.
         count: usize,
     },
+    /// Tags and notification settings of people on this server, which only its own upgrade moves.
+    /// Source: Synapse 1.163.2, measured; its issue 19199.
+    SettingsStay {
+        /// How many people.
+        people: usize,
+    },
     /// A join rule this program does not know, kept as it is; whether members can enter is unknown.
     JoinRuleKept {
         /// The rule.
@@ -222,7 +228,10 @@ impl Finding {
     pub fn is_lasting(&self) -> bool {
         !matches!(
             self,
-            Self::InvitationsNeeded { .. } | Self::Invites { .. } | Self::MethodChosen { .. }
+            Self::InvitationsNeeded { .. }
+                | Self::SettingsStay { .. }
+                | Self::Invites { .. }
+                | Self::MethodChosen { .. }
         )
     }
 
@@ -248,6 +257,7 @@ impl Finding {
             | Self::CannotEdit { .. }
             | Self::RemoteAlias { .. }
             | Self::InvitationsNeeded { .. }
+            | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,
             Self::FollowsAdminRoom
             | Self::MethodChosen { .. }

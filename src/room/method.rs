@@ -81,6 +81,19 @@ pub fn choose(
     }
 }
 
+/// People on the bot's server whose tags and notification settings for the room do not come along;
+/// `None` where they do, or nobody is concerned. Other servers move them after any tombstone.
+#[must_use]
+pub fn leaves_settings(
+    method: Method,
+    old: &RoomState,
+    bot: &UserId,
+    software: Option<&str>,
+) -> Option<usize> {
+    let stay = method == Method::Staged && software == Some(SYNAPSE);
+    stay.then(|| locals(old, bot)).filter(|people| *people > 0)
+}
+
 /// Whether creators of the old room are none in a version without them.
 #[must_use]
 pub fn takes_creators_back(old: &RoomState, intent: &Intent) -> bool {

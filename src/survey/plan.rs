@@ -17,7 +17,7 @@ use super::observe;
 use crate::config::UpgradeSettings;
 use crate::homeserver::{Existence, Homeserver, Result};
 use crate::job::{Counts, Plan, Request};
-use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom};
+use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
 use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{Finding, Weight};
 use crate::room::invitation::Role;
@@ -93,7 +93,7 @@ impl<'a> Read<'a> {
 /// When the homeserver does not answer.
 pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>) -> Result<Plan> {
     let before = read.snapshot();
-    let (intent, reason) = intent(port, read, at).await?;
+    let (intent, reason, software) = intent(port, read, at).await?;
     let mut findings = Vec::new();
     match (at.place, at.request.options.own_admin_room) {
         (Place::AdminRoom, OwnAdminRoom::Spare) => findings.push(Finding::OwnAdminRoom),
@@ -127,6 +127,10 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
             let now = predict::after_switch(before, &intent, target, &new_room);
             changes = diff(target, &now);
             findings.extend(method_findings(before, &intent, reason));
+            let room = &before.room;
+            let people =
+                method::leaves_settings(intent.method, room, &intent.bot, software.as_deref());
+            findings.extend(people.map(|people| Finding::SettingsStay { people }));
             findings.extend(room_findings(before, &intent, target, &changes, &now));
             counts = counted(before, target);
         }
@@ -159,12 +163,13 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     })
 }
 
-/// What is wanted, with everything that was left open filled in.
+/// What is wanted, with everything that was left open filled in; why this method; and the server's
+/// software, where that matters.
 async fn intent(
     port: &dyn Homeserver,
     read: Read<'_>,
     at: &Circumstances<'_>,
-) -> Result<(Intent, Reason)> {
+) -> Result<(Intent, Reason, Option<String>)> {
     let (options, settings) = (&at.request.options, at.settings);
     let bot = port.account().to_owned();
     let old = read.snapshot().map(|before| &before.room);
@@ -207,14 +212,14 @@ async fn intent(
         tombstone_level: settings.tombstone_level,
         reason: options.reason.clone(),
     };
-    let software = match choice {
-        MethodChoice::Auto => port.server_software().await?,
-        _ => None,
+    let software = match (choice, options.review) {
+        (MethodChoice::Adopt, _) | (MethodChoice::Server, Review::Skip) => None,
+        _ => port.server_software().await?,
     };
     let (method, reason) =
         method::choose(choice, options.review, old, &intent, software.as_deref());
     intent.method = method;
-    Ok((intent, reason))
+    Ok((intent, reason, software))
 }
 
 /// What the method itself has to say.

@@ -21,7 +21,7 @@ use crate::announce;
 use crate::clock::Clock;
 use crate::config::{Messages, UpgradeSettings};
 use crate::homeserver::Homeserver;
-use crate::job::log::Direction;
+use crate::job::log::{Again, Direction};
 use crate::job::{Action, Entry, Job, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
@@ -366,15 +366,29 @@ impl Worker {
                     error = source.as_ref().map(|e| chain(e)),
                     "given up: {problem}"
                 );
-                StepEvent::Failed { problem }
+                StepEvent::Failed {
+                    problem,
+                    again: Again::MayHelp,
+                }
             }
             StepError::Fail { problem } => {
                 error!(step = step.name(), "cannot go on: {problem}");
-                StepEvent::Failed { problem }
+                StepEvent::Failed {
+                    problem,
+                    again: Again::MayHelp,
+                }
+            }
+            StepError::Hopeless { problem } => {
+                error!(step = step.name(), "cannot go on this way: {problem}");
+                StepEvent::Failed {
+                    problem,
+                    again: Again::Useless,
+                }
             }
             // Handled by the caller: the database itself is broken.
             StepError::Store(error) => StepEvent::Failed {
                 problem: error.to_string(),
+                again: Again::MayHelp,
             },
         }
     }

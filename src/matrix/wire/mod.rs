@@ -33,6 +33,7 @@ const MESSAGE_MAX_CHARS: usize = 500;
 
 const TOO_MANY_REQUESTS: u16 = 429;
 const REQUEST_TIMED_OUT: u16 = 408;
+const NOT_IMPLEMENTED: u16 = 501;
 const NOT_FOUND: u16 = 404;
 
 /// One try, with a limit on its time.
@@ -80,12 +81,15 @@ pub(super) fn failed(
             bucket,
             retry_after: RETRY_AFTER_DEFAULT,
         },
-        // A server or proxy that gave up waiting may have begun the work all the same.
-        _ if status >= 500 || status == REQUEST_TIMED_OUT => HomeserverError::Uncertain {
-            request,
-            status: Some(status),
-            source: error.into(),
-        },
+        // A server or proxy that gave up waiting may have begun the work all the same; one that has
+        // no such request has not.
+        _ if (status >= 500 && status != NOT_IMPLEMENTED) || status == REQUEST_TIMED_OUT => {
+            HomeserverError::Uncertain {
+                request,
+                status: Some(status),
+                source: error.into(),
+            }
+        }
         kind => HomeserverError::Refused {
             request,
             status,

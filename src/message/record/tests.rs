@@ -6,6 +6,7 @@ use ruma::{owned_event_id, owned_room_id, owned_user_id};
 use serde_json::json;
 
 use super::*;
+use crate::job::log::Again;
 use crate::job::{Counts, Plan, Request, Step};
 use crate::model::{Bucket, Confirmation, JobId, RoomName, RoomRef, UpgradeOptions};
 use crate::room::diff::Change;
@@ -122,6 +123,7 @@ fn eventful() -> Job {
         step(
             Step::Pins,
             StepEvent::Failed {
+                again: Again::MayHelp,
                 problem: "Nothing works.".to_owned(),
             },
         ),

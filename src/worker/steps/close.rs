@@ -3,7 +3,9 @@
 //! What the server refuses is written down and does not stop the rest: after the switch there is
 //! only forward, and `verify` makes a to-do of it.
 
-use ruma::RoomId;
+use std::collections::BTreeSet;
+
+use ruma::{OwnedServerName, RoomId};
 
 use super::{Done, Drive, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError};
@@ -15,6 +17,9 @@ use crate::room::diff::{Change, Part, Side, diff};
 use crate::room::state::Listing;
 use crate::room::target::{Target, target};
 use crate::survey;
+
+/// Said of an invitation in place of a server's own words, where there was no answer.
+const AWAY: &str = "their server does not answer";
 
 /// What the new room is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +62,15 @@ pub(super) async fn close(
     let variables = Variables::of(plan, new_room, drive.port.server_name());
     let reason = render(&drive.setup.messages.invite, &variables)?;
     let (mut made, mut refused) = (0, Vec::new());
+    let mut away = BTreeSet::new();
     let left = changes.len();
     for change in changes {
-        match apply(&*drive.port, &change, job, new_room, &reason).await {
-            Ok(()) => {
+        match attempt(&*drive.port, &change, job, new_room, &reason, &mut away).await {
+            Ok(None) => {
                 seen.now.apply(&change, drive.port.account());
                 made += 1;
             }
+            Ok(Some(refusal)) => refused.push(refusal),
             Err(HomeserverError::RateLimited {
                 bucket,
                 retry_after,
@@ -80,13 +87,6 @@ pub(super) async fn close(
                         done: all - left,
                         all,
                     }),
-                });
-            }
-            Err(HomeserverError::Refused { code, message, .. }) => {
-                refused.push(Refusal {
-                    change,
-                    code,
-                    message,
                 });
             }
             // What was seen is dropped: after a doubtful answer the rooms are read again.
@@ -109,25 +109,65 @@ pub(super) async fn again(
     let seen = read(drive, job, plan, new_room, Stage::Final).await?;
     let variables = Variables::of(plan, new_room, drive.port.server_name());
     let reason = render(&drive.setup.messages.invite, &variables)?;
-    let mut refused = Vec::new();
+    let (mut refused, mut away) = (Vec::new(), BTreeSet::new());
     for change in diff(&seen.target, &seen.now) {
-        let is_open = todos
-            .iter()
-            .any(|todo| todo.change.is_about_the_same(&change));
-        if !is_open || change.is_for_people(&job.request.old_room) {
-            continue;
-        }
-        match apply(&*drive.port, &change, job, new_room, &reason).await {
-            Ok(()) => {}
-            Err(HomeserverError::Refused { code, message, .. }) => refused.push(Refusal {
-                change,
-                code,
-                message,
-            }),
-            Err(error) => return Err(error.into()),
+        if is_open(&change, todos) && !change.is_for_people(&job.request.old_room) {
+            let tried = attempt(&*drive.port, &change, job, new_room, &reason, &mut away);
+            refused.extend(tried.await?);
         }
     }
     Ok(refused)
+}
+
+/// Whether a change was among the to-dos, or had to wait for one of them.
+pub(super) fn is_open(change: &Change, todos: &[Todo]) -> bool {
+    todos
+        .iter()
+        .any(|todo| todo.change.is_about_the_same(change) || change.had_to_wait_for(&todo.change))
+}
+
+/// Makes a change, or says why it was not made. Servers found to be `away` are not asked again.
+async fn attempt(
+    port: &dyn Homeserver,
+    change: &Change,
+    job: &Job,
+    new_room: &RoomId,
+    reason_to_come: &str,
+    away: &mut BTreeSet<OwnedServerName>,
+) -> Result<Option<Refusal>, HomeserverError> {
+    let not_made = |code: &str, message: &str| {
+        Ok(Some(Refusal {
+            change: change.clone(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+        }))
+    };
+    let elsewhere = match change {
+        Change::Invite { user, .. } if user.server_name() != port.server_name() => {
+            Some(user.server_name())
+        }
+        _ => None,
+    };
+    if elsewhere.is_some_and(|server| away.contains(server)) {
+        return not_made("", AWAY);
+    }
+    match (
+        apply(port, change, job, new_room, reason_to_come).await,
+        elsewhere,
+    ) {
+        (Ok(()), _) => Ok(None),
+        (Err(HomeserverError::Refused { code, message, .. }), _) => not_made(&code, &message),
+        // An invitation takes the other server's consent, and waiting here does not bring it back.
+        (Err(HomeserverError::Uncertain { status, .. }), Some(server)) => {
+            if status.is_none() {
+                // Is it ours that is away?
+                port.room_versions().await?;
+            }
+            away.insert(server.to_owned());
+            not_made("", AWAY)
+        }
+        (Err(error), _) => Err(error),
+    }
 }
 
 /// How much there is of a part, done or not, where that can be many.

@@ -100,6 +100,11 @@ pub(super) enum StepError {
         /// For people.
         problem: String,
     },
+    /// It will never work this way; something else has to be asked for.
+    Hopeless {
+        /// For people, with what to ask for.
+        problem: String,
+    },
     /// The database failed.
     Store(StoreError),
 }

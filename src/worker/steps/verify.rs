@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::close::Stage;
+use super::close::{Stage, is_open};
 use super::{Done, Drive, StepError, close, new_room, plan_of};
 use crate::job::{Entry, Job, Output, Refusal, State, Step, StepEvent, Todo};
 use crate::room::authority;
@@ -57,7 +57,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let mut todos: Vec<Todo> = diff(&seen.target, &seen.now)
         .into_iter()
         .chain(elsewhere)
-        .filter(|change| open.is_none_or(|todos| is_among(change, todos)))
+        .filter(|change| open.is_none_or(|todos| is_open(change, todos)))
         .map(|change| {
             let refusal = refused.iter().find(|refusal| refusal.change == change);
             let obstacle = authority::obstacle(
@@ -103,11 +103,4 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         .and_then(|after| SignedDuration::try_from(after).ok())
         .and_then(|after| drive.clock.now().checked_add(after).ok());
     Ok(Output::Verified { todos, recheck_at }.into())
-}
-
-/// Whether a change was still open at the last look.
-fn is_among(change: &Change, todos: &[Todo]) -> bool {
-    todos
-        .iter()
-        .any(|todo| todo.change.is_about_the_same(change))
 }

@@ -175,15 +175,20 @@ impl Community {
                 );
             }
         } else {
+            // Who was above all levels has the highest one.
+            let wanted = if has_creators(self.wanted.version) {
+                self.wanted.bot_power.max(100)
+            } else {
+                100
+            };
             let moderator = level(&self.moderator.user_id);
             // In versions with creators, those are in no list of levels.
             let stands_above = has_creators(version) && maker.user_id == self.moderator.user_id;
-            let wanted = (!stands_above).then_some(100);
             check(
                 "moderator's power",
-                "100".to_owned(),
+                wanted.to_string(),
                 short(moderator.map(Value::from).as_ref()),
-                moderator == wanted,
+                moderator == (!stands_above).then_some(wanted),
             );
         }
         let tombstone = levels["events"]["m.room.tombstone"].as_i64();
@@ -191,9 +196,9 @@ impl Community {
         let bot_is_creator = has_creators(version) && maker.user_id == bot.user_id;
         check(
             "bot's power, unless it is creator",
-            "100".to_owned(),
+            self.wanted.bot_power.to_string(),
             short(bot_level.map(Value::from).as_ref()),
-            bot_level == (!bot_is_creator).then_some(100),
+            bot_level == (!bot_is_creator).then_some(self.wanted.bot_power),
         );
         if bot_is_creator {
             check(

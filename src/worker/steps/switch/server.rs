@@ -18,6 +18,12 @@ use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::room::diff::Part;
 use crate::room::state::Snapshot;
 
+// How servers answer a request that they do not know.
+// Source: Matrix specification, "Client-Server API", common error codes; RFC 9110.
+const NOT_FOUND: u16 = 404;
+const METHOD_NOT_ALLOWED: u16 = 405;
+const NOT_IMPLEMENTED: u16 = 501;
+
 /// What the rooms show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sight {
@@ -111,15 +117,18 @@ async fn call(
         Err(HomeserverError::Refused { message, .. }) if message.contains("in progress") => {
             Err(StepError::Settling)
         }
-        Err(HomeserverError::Refused { message, code, .. }) => {
+        Err(HomeserverError::Refused {
+            status,
+            message,
+            code,
+            ..
+        }) => {
             let job = reread(drive, job)?;
             let state = fold(&job)?;
             match look(&*drive.port, &job, before).await? {
                 Sight::Untouched => {
                     mark(drive, &job, Step::Switch, StepEvent::Undone)?;
-                    Err(StepError::Fail {
-                        problem: format!("The server refused the upgrade: {message} ({code})."),
-                    })
+                    Err(refused(status, &message, &code))
                 }
                 Sight::Orphan(room) => {
                     settle(drive, &job, &state, plan, Act::FinishByHand(room)).await
@@ -137,6 +146,24 @@ async fn call(
                 "no certain answer to /upgrade"
             );
             Err(StepError::Settling)
+        }
+    }
+}
+
+/// What a refusal means when nothing happened.
+fn refused(status: u16, message: &str, code: &str) -> StepError {
+    let is_unknown = matches!(status, NOT_FOUND | METHOD_NOT_ALLOWED | NOT_IMPLEMENTED)
+        || matches!(code, "M_UNRECOGNIZED" | "M_UNSUPPORTED");
+    if is_unknown && code != "M_UNSUPPORTED_ROOM_VERSION" {
+        StepError::Hopeless {
+            problem: format!(
+                "This server has no upgrade of its own (error {status}). Send the command again \
+                 with `--method staged`, and I make the new room myself."
+            ),
+        }
+    } else {
+        StepError::Fail {
+            problem: format!("The server refused the upgrade: {message} ({code})."),
         }
     }
 }
@@ -245,6 +272,23 @@ async fn is_ours(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_without_upgrade_is_told_from_one_that_says_no() {
+        for (status, code, is_hopeless) in [
+            (404, "M_UNRECOGNIZED", true),
+            (404, "", true),
+            (405, "M_UNRECOGNIZED", true),
+            (501, "M_UNSUPPORTED", true),
+            (400, "M_UNRECOGNIZED", true),
+            (400, "M_UNSUPPORTED_ROOM_VERSION", false),
+            (403, "M_FORBIDDEN", false),
+        ] {
+            let error = refused(status, "the server's words", code);
+            let hopeless = matches!(error, StepError::Hopeless { .. });
+            assert_eq!(hopeless, is_hopeless, "{status} {code}");
+        }
+    }
 
     #[test]
     fn it_calls_only_when_nothing_was_ever_asked_and_nothing_is_there() {

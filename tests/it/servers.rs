@@ -1,0 +1,160 @@
+//! Other homeservers, played by the proxy: what their own upgrade leaves undone is done by the bot,
+//! and where it cannot be used, the bot says so or takes its own way.
+//!
+//! The ways through an upgrade in detail are in `upgrade` and `staged`.
+
+use roomlift_testbed::play::{self, Refusal};
+use roomlift_testbed::{Community, Federation, Kind, Proxy, Wanted, user};
+use serde_json::Value;
+
+use crate::scene::{Scene, said};
+
+/// The server's own upgrade on a played server; in the end nobody can tell.
+async fn all_the_same(play: impl Fn(&Proxy), wanted: Wanted, to: &str) {
+    let mut scene = Scene::with(&wanted, "").await;
+    play(&scene.proxy);
+    scene.upgrade(&format!("{to} --method server")).await;
+    let mut report = scene.hear("Upgrade #1 is done").await;
+    let new = scene.community.replacement().await.expect("a new room");
+    if wanted.creators > 0 {
+        // Creators are needed in the new room: only their coming completes the upgrade.
+        let (moderator, creators) = (&scene.community.moderator, &scene.community.creators);
+        for user in creators.iter().chain([moderator]) {
+            user.join(&new).await;
+        }
+        scene.say("!upgrade verify 1").await;
+        report = scene.hear("Nothing is left to do.").await;
+    }
+    let text = user::text(&report);
+    assert!(text.contains("Nothing is left to do."), "{text}");
+    assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), 1);
+    assert_eq!(scene.community.assert_moved(to).await, new);
+
+    // People can speak, which is easily lost: the copied levels may be those of a closed room.
+    let member = &scene.community.members[0];
+    member.join(&new).await;
+    member.send_text(&new, "still here").await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_what_the_specification_says_and_no_more() {
+    all_the_same(play::spec_only, Wanted::default(), "12").await;
+    all_the_same(play::spec_only, Wanted::default(), "11").await;
+}
+
+#[tokio::test]
+async fn a_server_that_closes_the_new_room_with_the_old() {
+    all_the_same(play::palpo, Wanted::default(), "12").await;
+    all_the_same(play::palpo, Wanted::default(), "11").await;
+}
+
+/// The server's creators stay creators where it forgets them.
+#[tokio::test]
+async fn creators_are_asked_for() {
+    let wanted = Wanted {
+        version: "12",
+        bot_power: 150,
+        creators: 1,
+        ..Wanted::default()
+    };
+    all_the_same(play::spec_only, wanted.clone(), "12").await;
+    all_the_same(play::palpo, wanted, "12").await;
+}
+
+/// Refused with what helps, which is not to try the same once more; and what helps, helps.
+#[tokio::test]
+async fn a_server_without_upgrade() {
+    for refusal in [Refusal::NotImplemented, Refusal::Unrecognized] {
+        let mut scene = Scene::new().await;
+        play::without_upgrade(&scene.proxy, refusal);
+        let before = ids(&scene.community).await;
+        scene.upgrade("12 --method server").await;
+        let end = scene.hear("Not done, upgrade #1").await;
+        let text = user::text(&end);
+        assert!(text.contains("--method staged"), "{refusal:?}: {text}");
+        assert!(!text.contains("retry"), "{refusal:?}: {text}");
+        assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), 1, "{refusal:?}");
+        assert_eq!(ids(&scene.community).await, before, "{refusal:?}");
+        assert!(scene.community.successors().await.is_empty());
+        assert!(
+            said(&scene.community, &scene.community.room)
+                .await
+                .is_empty()
+        );
+
+        scene
+            .say(&format!(
+                "!upgrade {} 12 --method staged --yes",
+                scene.community.alias
+            ))
+            .await;
+        scene.hear("Upgrade #2 is done").await;
+        scene.community.assert_moved("12").await;
+    }
+}
+
+/// `auto` makes the room itself, says why, and does not touch the server's own upgrade.
+async fn staged_by_itself(mut scene: Scene, to: &str, why: &str) -> Scene {
+    scene
+        .say(&format!("!upgrade {} {to}", scene.community.room))
+        .await;
+    let plan = scene.hear("Plan #1").await;
+    let text = user::text(&plan);
+    assert!(text.contains("`staged`"), "{text}");
+    assert!(text.contains(why), "{text}");
+    scene.say("!upgrade confirm 1").await;
+    scene.hear("Upgrade #1 is done").await;
+    assert!(scene.proxy.log_of(&Kind::Upgrade).is_empty());
+    scene
+}
+
+#[tokio::test]
+async fn software_that_is_not_known_well_is_not_relied_on() {
+    let scene = Scene::new().await;
+    play::other_software(&scene.proxy, "Dendrite");
+    let scene = staged_by_itself(scene, "12", "safest way on this server").await;
+    scene.community.assert_moved("12").await;
+}
+
+#[tokio::test]
+async fn down_to_a_version_without_creators() {
+    let wanted = Wanted {
+        version: "12",
+        bot_power: 150,
+        ..Wanted::default()
+    };
+    let scene = Scene::with(&wanted, "").await;
+    let why = "the server would leave everybody without power";
+    let scene = staged_by_itself(scene, "11", why).await;
+    scene.community.assert_moved("11").await;
+}
+
+#[tokio::test]
+async fn nobody_on_this_server_but_the_bot() {
+    let pair = Federation::pair().await;
+    let wanted = Wanted {
+        members: 0,
+        ..Wanted::default()
+    };
+    let community = Community::make_federated(&pair.a, &pair.b, &wanted).await;
+    community.moderator.leave(&community.room).await;
+    let scene = Scene::around(community, &pair.a, "").await;
+    let scene = staged_by_itself(scene, "12", "nobody else on this server is in it").await;
+    let community = &scene.community;
+    let [new] = community.successors().await.try_into().expect("one room");
+    let tombstone = community
+        .bot
+        .state_event(&community.room, "m.room.tombstone", "")
+        .await
+        .expect("a tombstone");
+    assert_eq!(tombstone["replacement_room"], Value::from(new));
+}
+
+/// The events that are the state of the old room.
+async fn ids(community: &Community) -> Vec<String> {
+    let events = community.bot.state(&community.room).await;
+    let ids = events.iter().map(|event| event["event_id"].to_string());
+    let mut ids: Vec<_> = ids.collect();
+    ids.sort();
+    ids
+}
