@@ -1,7 +1,8 @@
 //! What a job's change of state has to say in its admin room, as writes for the store.
 //!
 //! Handlers and the worker both move jobs on, and know each other only through the store; this is
-//! what they share. Pure. Left out: plans, which the worker posts as it makes them.
+//! what they share. Pure. Left out: the texts of plans and reviews, which the worker makes; how
+//! they are asked and answered is here ([`asking`]).
 
 use jiff::Timestamp;
 

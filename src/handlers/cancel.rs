@@ -1,4 +1,5 @@
-//! `!upgrade cancel <id>`, and ❌ on a plan: takes an upgrade back, as long as that is possible.
+//! `!upgrade cancel <id>`, and ❌ on a plan or a review: takes an upgrade back, as long as that is
+//! possible.
 
 use super::{Call, Desk, HandleError};
 use crate::job::{Entry, Phase};

@@ -1,4 +1,5 @@
-//! `!upgrade confirm <id>`, and ✅ on a plan: yes to the plan that was shown, and to no other (P4).
+//! `!upgrade confirm <id>`, and ✅: yes to the plan that was shown, and to no other (P4), or to the
+//! new room in review.
 
 use super::{Call, Desk, HandleError};
 use crate::job::{Action, Entry, Phase};

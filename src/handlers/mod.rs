@@ -1,8 +1,9 @@
 //! The handle loop: what came in, who sent it, may they, and what is to be true then.
 //!
-//! One file per command. A handler reads and decides; what it decides is a list of writes that the
-//! loop commits together with the mark that the event was handled, so that an event is handled
-//! once, whatever happens in between (P1). Left out: doing upgrades (`worker`).
+//! One file per command, and one each for reactions and for tombstones. A handler reads and
+//! decides; what it decides is a list of writes that the loop commits together with the mark that
+//! the event was handled, so that an event is handled once, whatever happens in between (P1). Left
+//! out: doing upgrades (`worker`).
 
 mod cancel;
 mod confirm;

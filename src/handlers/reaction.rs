@@ -1,4 +1,5 @@
-//! ✅ and ❌ on a plan. Any other reaction, or one on anything else, means nothing.
+//! ✅ and ❌ on a plan or on a new room in review. Any other reaction, or one on anything else, means
+//! nothing.
 
 use ruma::EventId;
 

@@ -1,4 +1,5 @@
-//! `!upgrade <room>` and `!upgrade plan <room>`: makes a job, whose first step is the plan.
+//! `!upgrade <room>`, `!upgrade plan <room>` and `!upgrade adopt <old room>`: makes a job, whose
+//! first step is the plan.
 
 use super::{Call, Desk, HandleError};
 use crate::command::{Need, UpgradeCommand};

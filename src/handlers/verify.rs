@@ -1,4 +1,5 @@
-//! `!upgrade verify <id|room>`: compares the rooms of a finished upgrade again, and ticks off to-dos.
+//! `!upgrade verify <id|room>`: has the worker try the to-dos of a finished upgrade again, and tick
+//! off those that are done.
 
 use super::{Call, Desk, HandleError};
 use crate::job::{Entry, Phase};

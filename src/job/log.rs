@@ -67,7 +67,7 @@ pub enum Entry {
 pub enum StepEvent {
     /// It is about to act.
     Started,
-    /// The one request of `switch` that must not be repeated blindly is about to leave.
+    /// The one request of `create` or `switch` that must not be repeated blindly is about to leave.
     Called {
         /// When.
         at: Timestamp,

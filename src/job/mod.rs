@@ -1,4 +1,5 @@
-//! What a job is: a fixed list of steps, an append-only log, and the one decision what comes next.
+//! What a job is: a list of steps, fixed by its method, an append-only log, and the one decision
+//! what comes next.
 //!
 //! The state of a job is a fold over its log ([`State::fold`]); [`State::next_action`] is the only
 //! thing that decides, on the first run and after a crash alike. Pure: no clock, no database. Left

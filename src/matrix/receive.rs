@@ -2,8 +2,8 @@
 //!
 //! The SDK keeps its own place in the sync before we see an answer, so that place is not trusted:
 //! each admin room has a marker in our store, and on start, after a gap and after every failure the
-//! room is read back to it. Of all other rooms only their
-//! closing is told. Left out: what the events mean.
+//! room is read back to it. Of all other rooms only their closing by others is told. Left out: what
+//! the events mean.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

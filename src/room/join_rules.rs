@@ -1,7 +1,7 @@
 //! Who may enter the new room, and how other rooms' rules follow a room that moved.
 //!
-//! Left out on purpose: when the old room is taken out of the rule again (`target`), and whether the
-//! server accepts the rule.
+//! Left out: taking the old room out of the rule again, which nothing does yet; and on purpose,
+//! whether the server accepts the rule.
 //!
 //! Sources: Matrix specification, `m.room.join_rules`; MSC2403 (`knock`), MSC3083 (`restricted`),
 //! MSC3787 (`knock_restricted`); MSC3325 (members of an upgraded room enter the new one by

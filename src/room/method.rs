@@ -1,6 +1,7 @@
 //! Which method suits a room and its server, and why: what `auto` means. Pure.
 //!
-//! Facts behind the rules are measured; see the design, section 4. Left out: what a method does.
+//! Facts behind the rules were measured on Synapse 1.163.2, or read in the code of other servers.
+//! Left out: what a method does (`worker`).
 
 use ruma::UserId;
 use serde::{Deserialize, Serialize};

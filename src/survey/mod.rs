@@ -1,7 +1,8 @@
 //! Reads rooms and their surroundings through the port: for plans, steps and verification alike.
 //!
-//! Only reads (P4). Turns what was read into plain data for the rules in `room`; a whole state is
-//! read once instead of one request per type. Left out: deciding what to do about it.
+//! Only reads (P4), but for [`successor`], which may have to join a room to read it. Turns what was
+//! read into plain data for the rules in `room`; a whole state is read once instead of one request
+//! per type. Left out: deciding what to do about it.
 
 pub mod plan;
 
@@ -177,8 +178,9 @@ async fn levels_when_open(port: &dyn Homeserver, room: &RoomState) -> Result<Opt
 /// The room that a tombstone leads to, if it is one to be followed: the bot is in it, and it says
 /// that it replaces the old one. Otherwise what is wrong.
 ///
-/// Joins that room where the bot can, as it cannot be read from outside; only `adopt` asks, and who
-/// typed that wants the bot there. A room that turns out to be a stranger's is left again.
+/// Joins that room where the bot can, as it cannot be read from outside. Two ask: `adopt`, whose
+/// sender wants the bot there, and an admin room that was closed by somebody with the power to give
+/// commands. A room that turns out to be a stranger's is left again.
 ///
 /// # Errors
 /// When the homeserver does not answer.

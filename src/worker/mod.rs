@@ -236,7 +236,7 @@ impl Worker {
             Direction::Forward => steps::run(drive, &job, &state, step).await,
             Direction::Back => steps::undo(drive, &job, &state, step).await,
         };
-        // The step may have added to the log itself (`switch` does).
+        // The step may have added to the log itself (`create` and `switch` do).
         let Some(job) = self.means.store.job(job.id)? else {
             return Ok(());
         };

@@ -1,4 +1,5 @@
-//! Completes the new room: state, power levels and bans that the server left out.
+//! Completes the new room: state, power levels, join rule and bans that are still missing in it
+//! after the switch.
 
 use super::{Done, Drive, StepError, close};
 use crate::job::{Job, State};

@@ -2,7 +2,8 @@
 //!
 //! A step looks first and then acts: it reads its part of the rooms, takes the difference to the
 //! target and sends only that, so that running it again does nothing. It never writes to the log
-//! (but for the one mark of `switch`) and posts nothing into admin rooms; the executor does both.
+//! (but for the marks of `create` and `switch`) and posts nothing into admin rooms; the executor
+//! does both.
 
 mod access;
 mod aliases;

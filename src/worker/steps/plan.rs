@@ -1,4 +1,5 @@
-//! Makes the plan: reads the room and says what would happen. Changes nothing (P4).
+//! Makes the plan: reads the room and says what would happen. Changes nothing (P4), but that for
+//! `adopt` the bot joins the room that replaces the old one, which it could not read otherwise.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Spaces list the new room, and other rooms let in its members instead of the old one's.
+//! Spaces list the new room, and the rooms of a space name the new one. Left out: join rules of
+//! other rooms (`access`).
 
 use super::{Done, Drive, StepError, close};
 use crate::job::{Job, State};

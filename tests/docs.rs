@@ -1,0 +1,111 @@
+//! What the documents list is all there is: commands, options and keys of the configuration.
+
+use std::collections::BTreeMap;
+
+use roomlift::command::{Command, Incoming, help, parse};
+
+const README: &str = include_str!("../README.md");
+
+const EXAMPLE: &str = include_str!("../config.example.toml");
+
+/// Rows of the README's tables: the code in the first cell, and the other cells.
+fn rows() -> BTreeMap<String, Vec<String>> {
+    let cells = |line: &str| -> Vec<String> {
+        // A bar within a cell is written `\|`.
+        let cells = line.replace("\\|", "\0");
+        let cells = cells.trim().trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().replace('\0', "|")).collect()
+    };
+    README
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(cells)
+        .map(|mut cells| (cells.remove(0).trim_matches('`').to_owned(), cells))
+        .collect()
+}
+
+/// What stands between backticks at the beginning of the lines of a help.
+fn listed(help: &str) -> Vec<&str> {
+    let items = help.lines().filter_map(|line| line.strip_prefix("- `"));
+    items.filter_map(|item| item.split('`').next()).collect()
+}
+
+/// Keys of the example with their tables, and what stands behind the equals sign.
+fn keys() -> BTreeMap<String, String> {
+    let mut table = String::new();
+    let mut keys = BTreeMap::new();
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.trim_matches(['[', ']']).to_owned() + ".";
+        }
+        let line = line.trim_start_matches('#').trim_start();
+        let Some((key, value)) = line.split_once(" = ") else {
+            continue;
+        };
+        if key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            keys.insert(format!("{table}{key}"), value.to_owned());
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_readme_lists_every_command_and_option() {
+    let rows = rows();
+    let overview = help(None);
+    let commands = listed(&overview);
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in &commands {
+        assert!(
+            rows.contains_key(*command),
+            "no row for the command {command}"
+        );
+    }
+    let gone: Vec<_> = rows
+        .keys()
+        .filter(|row| row.starts_with("!upgrade") && !commands.contains(&row.as_str()))
+        .collect();
+    assert!(gone.is_empty(), "rows for no command: {gone:?}");
+
+    let parsed = parse(&Incoming {
+        body: "!upgrade help upgrade",
+        formatted_body: None,
+    });
+    let Some(Ok(Command::Help(topic))) = parsed else {
+        panic!("{parsed:?}");
+    };
+    let explained = help(topic.as_ref());
+    let options: Vec<_> = listed(&explained)
+        .into_iter()
+        .filter(|argument| argument.starts_with("--"))
+        .collect();
+    assert!(options.len() > 5, "{options:?}");
+    for option in options {
+        assert!(rows.contains_key(option), "no row for the option {option}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_key_with_its_default() {
+    let rows = rows();
+    let keys = keys();
+    assert!(keys.len() > 20, "{keys:?}");
+    for (key, value) in &keys {
+        let row = rows.get(key);
+        let default = row.unwrap_or_else(|| panic!("no row for the key {key}"));
+        // A default that cannot be written in a cell is said in words.
+        if default[0].starts_with('`') {
+            assert_eq!(default[0], format!("`{value}`"), "the default of {key}");
+        }
+    }
+    let tables: Vec<_> = keys.keys().filter_map(|key| key.split_once('.')).collect();
+    let gone: Vec<_> = rows
+        .keys()
+        .filter(|row| {
+            let table = row.split_once('.').map(|(table, _)| table);
+            let is_key = tables.iter().any(|(known, _)| table == Some(known));
+            is_key && !keys.contains_key(*row)
+        })
+        .collect();
+    assert!(gone.is_empty(), "rows for no key: {gone:?}");
+}
