@@ -415,6 +415,7 @@ async fn single_events_are_read_and_decrypted() {
         kind: "m.room.message".to_owned(),
         origin_server_ts: seen["origin_server_ts"].as_u64().unwrap(),
         content: hello.clone(),
+        replaces: None,
     };
     assert_eq!(event, expected);
     alice.edit_text(room.as_str(), &sent, "edited").await;
