@@ -250,6 +250,18 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "{} an invitation to the new room, as it is not open to members of the old one.",
             count(*people, "person needs", "people need")
         ))],
+        Finding::CreateKeysStay { keys } => own(
+            "What this room was created with does not come along, as the server leaves it out; with \
+             `--method staged`, it does: ",
+        )
+        .into_iter()
+        .chain(joined(
+            keys.iter()
+                .take(PLACES_SHOWN_MAX)
+                .map(|key| Span::Code(shortened(key))),
+        ))
+        .chain([text(".")])
+        .collect(),
         Finding::SettingsStay { people } => vec![text(format!(
             "Favourites and notification settings of {} on this server do not come along.",
             count(*people, "person", "people")

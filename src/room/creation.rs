@@ -35,6 +35,22 @@ const OF_OLD_ROOM: [&str; 5] = [
     MARK,
 ];
 
+/// What the server's own upgrade keeps of the old room's create event.
+/// Source: Synapse 1.163.2, `_calculate_upgraded_room_creation_content`.
+const KEPT_BY_SERVER: [&str; 2] = ["type", "m.federate"];
+
+/// Keys of the create event that the server's own upgrade forgets. Nothing can add them later.
+#[must_use]
+pub fn forgotten_by_server(old: &RoomState) -> Vec<String> {
+    let create = old.content("m.room.create", "");
+    let keys = create.into_iter().flat_map(Content::keys);
+    keys.filter(|key| {
+        !OF_OLD_ROOM.contains(&key.as_str()) && !KEPT_BY_SERVER.contains(&key.as_str())
+    })
+    .cloned()
+    .collect()
+}
+
 /// What the new room should be until the old one points to it: as it will be, but closed, and with
 /// enough power for the bot to complete it.
 #[must_use]

@@ -144,6 +144,12 @@ pub enum Finding {
         /// How many are joined or invited, the bot among them.
         count: usize,
     },
+    /// Keys of the create event that the server's own upgrade forgets; making the room by hand keeps
+    /// them.
+    CreateKeysStay {
+        /// Which.
+        keys: Vec<String>,
+    },
     /// Tags and notification settings of people on this server, which only its own upgrade moves.
     /// Source: Synapse 1.163.2, measured; its issue 19199.
     SettingsStay {
@@ -257,6 +263,7 @@ impl Finding {
             | Self::CannotEdit { .. }
             | Self::RemoteAlias { .. }
             | Self::InvitationsNeeded { .. }
+            | Self::CreateKeysStay { .. }
             | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,
             Self::FollowsAdminRoom

@@ -25,7 +25,7 @@ use crate::room::method::{self, Reason};
 use crate::room::power::{Power, is_level};
 use crate::room::state::{Membership, RoomState, Snapshot};
 use crate::room::target::{self, Intent, Target, room_to_be};
-use crate::room::{authority, predict, versions};
+use crate::room::{authority, creation, predict, versions};
 
 /// Requests of an upgrade beside the changes: switch, reading both rooms twice, notice and pin.
 const BASE_REQUESTS: usize = 14;
@@ -244,6 +244,10 @@ fn method_findings(before: &Snapshot, intent: &Intent, reason: Reason) -> Vec<Fi
             from: create.version.clone(),
             to: intent.version.clone(),
         });
+    }
+    let keys = creation::forgotten_by_server(room);
+    if !keys.is_empty() {
+        findings.push(Finding::CreateKeysStay { keys });
     }
     // Without creators above all levels, the server bans with the bot's own level.
     if !versions::has_creators(&intent.version) {

@@ -16,6 +16,7 @@ mod plan;
 mod report;
 mod servers;
 mod staged;
+mod state_table;
 mod trouble;
 mod twice;
 mod upgrade;
