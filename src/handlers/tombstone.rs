@@ -1,5 +1,4 @@
-//! A room was closed in favour of another by somebody else; the bot's own tombstones never get
-//! here.
+//! A room was closed in favour of another: an admin room by anybody, any other by somebody else.
 //!
 //! An admin room: the bot goes along, if that is safe. Any other room that it manages: it offers,
 //! once, to finish what the other program left out. Nobody is bothered about rooms in which the

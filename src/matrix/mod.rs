@@ -4,6 +4,7 @@
 //! Left out: what events mean (`handlers`) and what is to be sent (`message`, `worker`). Neither
 //! the SDK's event cache nor its send queue is used: inbox and outbox are ours, and survive a kill.
 
+mod event;
 mod file;
 mod port;
 mod receive;
@@ -18,8 +19,9 @@ use std::path::PathBuf;
 
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
+pub use event::received;
 pub use port::Port;
-pub use receive::{Readiness, Receiver, enter, received};
+pub use receive::{Readiness, Receiver, enter};
 pub use send::run as send;
 pub use session::{Session, connect};
 

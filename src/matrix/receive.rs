@@ -28,12 +28,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
+use super::event::{received, tombstone};
 use super::session::{Session, is_unknown_token};
 use super::wire::sdk_failed;
 use crate::clock::Clock;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
 use crate::model::{RoomName, RoomRef};
-use crate::store::{Received, ReceivedKind, Store};
+use crate::store::{Received, Store};
 
 /// How long the homeserver may hold a sync that has nothing to tell.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -55,15 +56,6 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Longest wait after a failed request.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-
-/// Longest message body that is kept whole; an event cannot hold a longer one.
-const LONGEST_BODY_BYTES: usize = 64 * 1024;
-
-/// What is kept of a longer one.
-const MAX_STORED_BODY_BYTES: usize = 16 * 1024;
-
-/// Longest key of a reaction; emoji are far shorter.
-const LONGEST_KEY_BYTES: usize = 256;
 
 /// Whether the bot hears what is said to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -517,97 +509,4 @@ impl Trouble {
             );
         }
     }
-}
-
-/// What an event may ask of the bot; `None` for all that is not for it. The JSON may be anything.
-#[must_use]
-pub fn received(
-    event: &Value,
-    room: &RoomId,
-    own: &UserId,
-    concerns_us: fn(&str) -> bool,
-) -> Option<Received> {
-    let text = |key: &str| event.get(key).and_then(Value::as_str);
-    let sender = text("sender")?;
-    let redacted = event
-        .pointer("/unsigned/redacted_because")
-        .is_some_and(|why| !why.is_null());
-    if sender == own.as_str() || redacted || event.get("state_key").is_some() {
-        return None;
-    }
-    let content = event.get("content")?;
-    let kind = match text("type")? {
-        "m.room.message" => message(content, concerns_us)?,
-        "m.reaction" => reaction(content)?,
-        _ => return None,
-    };
-    stored(event, room, kind)
-}
-
-/// The tombstone of a room; `None` for any other event.
-fn tombstone(event: &Value, room: &RoomId) -> Option<Received> {
-    let text = |key: &str| event.get(key).and_then(Value::as_str);
-    let is_tombstone =
-        text("type") == Some("m.room.tombstone") && text("state_key").is_some_and(str::is_empty);
-    if !is_tombstone {
-        return None;
-    }
-    let replacement = event
-        .pointer("/content/replacement_room")
-        .and_then(Value::as_str)
-        .and_then(|room| room.parse().ok());
-    stored(event, room, ReceivedKind::Tombstone { replacement })
-}
-
-/// An event as it goes into the inbox.
-fn stored(event: &Value, room: &RoomId, kind: ReceivedKind) -> Option<Received> {
-    let text = |key: &str| event.get(key).and_then(Value::as_str);
-    Some(Received {
-        event_id: text("event_id")?.parse().ok()?,
-        room_id: room.to_owned(),
-        sender: text("sender")?.parse().ok()?,
-        sent_at: Timestamp::from_millisecond(event.get("origin_server_ts")?.as_i64()?).ok()?,
-        kind,
-    })
-}
-
-fn message(content: &Value, concerns_us: fn(&str) -> bool) -> Option<ReceivedKind> {
-    let relation = content
-        .pointer("/m.relates_to/rel_type")
-        .and_then(Value::as_str);
-    let is_edit = relation == Some("m.replace") || content.get("m.new_content").is_some();
-    let body = content.get("body")?.as_str()?;
-    if is_edit || content.get("msgtype")?.as_str()? != "m.text" || !concerns_us(body) {
-        return None;
-    }
-    let is_html = content.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html");
-    let html = content
-        .get("formatted_body")
-        .and_then(Value::as_str)
-        .filter(|_| is_html);
-    let html = html.filter(|html| html.len() <= LONGEST_BODY_BYTES);
-    if body.len() <= LONGEST_BODY_BYTES {
-        return Some(ReceivedKind::Message {
-            body: body.to_owned(),
-            formatted_body: html.map(ToOwned::to_owned),
-        });
-    }
-    let end = body.floor_char_boundary(MAX_STORED_BODY_BYTES);
-    Some(ReceivedKind::Message {
-        body: body[..end].to_owned(),
-        formatted_body: None,
-    })
-}
-
-fn reaction(content: &Value) -> Option<ReceivedKind> {
-    let relation = content.get("m.relates_to")?;
-    let text = |key: &str| relation.get(key).and_then(Value::as_str);
-    let key = text("key").filter(|key| key.len() <= LONGEST_KEY_BYTES)?;
-    if text("rel_type")? != "m.annotation" {
-        return None;
-    }
-    Some(ReceivedKind::Reaction {
-        to: text("event_id")?.parse().ok()?,
-        key: key.to_owned(),
-    })
 }

@@ -11,8 +11,8 @@ use ruma::exports::http;
 use ruma::{RoomId, UserId, room_id, user_id};
 use serde_json::{Value, json};
 
+use super::event::received;
 use super::port::told::{as_last_edited, lenient};
-use super::receive::received;
 use super::wire::{after, failed, found};
 use crate::homeserver::{Bucket, HomeserverError};
 use crate::store::{Received, ReceivedKind};
