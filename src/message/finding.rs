@@ -180,8 +180,8 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             spans.extend(joined(
                 users.iter().take(PLACES_SHOWN_MAX).map(|user| person(user)),
             ));
-            spans.push(text(
-                ". Give me more power than they have, or take theirs away.",
+            spans.extend(own(
+                ". Give me more power than they have, take theirs away, or use `--method staged`.",
             ));
             spans
         }
@@ -321,7 +321,7 @@ fn chosen(method: Method, reason: Reason) -> String {
             "as the server would leave everybody without power in that version".to_owned()
         }
         Reason::ServerWouldFail => {
-            "as the server's own upgrade fails at the permissions of this room".to_owned()
+            "as the server's own upgrade fails at the permissions or bans of this room".to_owned()
         }
         Reason::KeepsSettings { people } => format!(
             "as this keeps favourites and notification settings of {} on this server",

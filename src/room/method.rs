@@ -3,10 +3,10 @@
 //! Facts behind the rules were measured on Synapse 1.163.2, or read in the code of other servers.
 //! Left out: what a method does (`worker`).
 
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::power::{OddityKind, Presence};
+use super::power::{OddityKind, Power, Presence};
 use super::state::{Membership, RoomState};
 use super::target::Intent;
 use super::versions::has_creators;
@@ -73,7 +73,7 @@ pub fn choose(
     if software != Some(SYNAPSE) {
         return (Method::Staged, Reason::OtherServer);
     }
-    if of_server(old) == ServerUpgrade::Fails {
+    if of_server(old) == ServerUpgrade::Fails || !unbannable(old, intent).is_empty() {
         return (Method::Staged, Reason::ServerWouldFail);
     }
     match locals(old, &intent.bot) {
@@ -99,6 +99,19 @@ pub fn leaves_settings(
 #[must_use]
 pub fn takes_creators_back(old: &RoomState, intent: &Intent) -> bool {
     has_creators(&old.create().version) && !has_creators(&intent.version)
+}
+
+/// Banned users whom the server's own upgrade cannot ban anew, at whom it fails: it does so with the
+/// bot's level, unless the bot stands above all levels.
+#[must_use]
+pub fn unbannable(old: &RoomState, intent: &Intent) -> Vec<OwnedUserId> {
+    if has_creators(&intent.version) {
+        return Vec::new();
+    }
+    let power = old.power();
+    let own = power.power(&intent.bot);
+    let fails = |user: &OwnedUserId| power.power(user) >= own || own < Power::Level(power.ban);
+    old.bans().into_keys().filter(fails).collect()
 }
 
 /// What becomes of the server's own upgrade, as far as power levels tell.

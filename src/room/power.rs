@@ -291,8 +291,8 @@ pub fn is_level(place: &str) -> bool {
     LEVELS.contains(&key) || ["users", "events", "notifications"].contains(&key)
 }
 
-/// Gives somebody as much power as anything in the room takes, and anybody has: what the bot needs
-/// in a room without creators while it completes it.
+/// Gives somebody as much power as anything in the room takes, and more than anybody has: what the
+/// bot needs in a room without creators while it completes it, and bans those banned before.
 pub(super) fn empower(content: &mut Content, user: &UserId) {
     let numbers = content
         .values()
@@ -306,7 +306,7 @@ pub(super) fn empower(content: &mut Content, user: &UserId) {
         .entry("users")
         .or_insert_with(|| Value::Object(Content::new()));
     if let Some(users) = users.as_object_mut() {
-        users.insert(user.to_string(), level.into());
+        users.insert(user.to_string(), in_range(level.saturating_add(1)).into());
     }
 }
 

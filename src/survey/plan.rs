@@ -22,7 +22,7 @@ use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{Finding, Weight};
 use crate::room::invitation::Role;
 use crate::room::method::{self, Reason};
-use crate::room::power::{Power, is_level};
+use crate::room::power::is_level;
 use crate::room::state::{Membership, RoomState, Snapshot};
 use crate::room::target::{self, Intent, Target, room_to_be};
 use crate::room::{authority, creation, predict, versions};
@@ -249,18 +249,9 @@ fn method_findings(before: &Snapshot, intent: &Intent, reason: Reason) -> Vec<Fi
     if !keys.is_empty() {
         findings.push(Finding::CreateKeysStay { keys });
     }
-    // Without creators above all levels, the server bans with the bot's own level.
-    if !versions::has_creators(&intent.version) {
-        let power = room.power();
-        let own = power.power(&intent.bot);
-        let users: Vec<_> = room
-            .bans()
-            .into_keys()
-            .filter(|user| power.power(user) >= own || own < Power::Level(power.ban))
-            .collect();
-        if !users.is_empty() {
-            findings.push(Finding::UnbannableBans { users });
-        }
+    let users = method::unbannable(room, intent);
+    if !users.is_empty() {
+        findings.push(Finding::UnbannableBans { users });
     }
     findings
 }
