@@ -234,8 +234,8 @@ async fn settings_follow(scene: &Scene, new: &str, pair: &Federation) {
 /// itself off once the server is back.
 #[tokio::test]
 async fn a_server_that_is_away_holds_nothing_up() {
-    let plain = SynapseOptions::default;
-    let pair = Federation::start(plain(), plain()).await;
+    let defaults = SynapseOptions::default;
+    let pair = Federation::start(defaults(), defaults()).await;
     for method in METHODS {
         let mut scene = scene(&pair, &Wanted::private()).await;
         let creator = pair.b.register("backup").await;

@@ -35,7 +35,12 @@ fn all_numbers(levels: &Value) -> bool {
 #[tokio::test]
 async fn power_levels_written_as_text_become_numbers() {
     let synapse = Synapse::start(SynapseOptions::default().trusting()).await;
-    for (from, to) in [("9", "12"), ("6", "11")] {
+    for (from, to, method) in [
+        ("9", "12", "server"),
+        ("6", "11", "server"),
+        ("9", "12", "staged"),
+        ("6", "11", "staged"),
+    ] {
         let wanted = Wanted {
             version: from,
             ..Wanted::default()
@@ -50,7 +55,9 @@ async fn power_levels_written_as_text_become_numbers() {
         moderator
             .put_state(&room, "m.room.power_levels", "", odd)
             .await;
-        scene.say(&format!("!upgrade {room} {to}")).await;
+        scene
+            .say(&format!("!upgrade {room} {to} --method {method}"))
+            .await;
         let plan = scene.hear("Plan #1").await;
         let text = user::text(&plan);
         assert!(text.contains("written as text become numbers"), "{text}");
