@@ -226,7 +226,7 @@ mod tests {
         );
         // Enough power for the bot to send everything, given back later.
         let users = &body["power_level_content_override"]["users"];
-        assert_eq!(*users, json!({"@maria:x": 100, "@bot:x": 100}));
+        assert_eq!(*users, json!({"@maria:x": 100, "@bot:x": 101}));
         let state = body["initial_state"].as_array().unwrap();
         let find = |kind: &str| {
             let event = state.iter().find(|event| event["type"] == kind);
