@@ -21,7 +21,7 @@ use matrix_sdk::{Room, RoomState};
 use ruma::api::client::filter::{Filter as EventFilter, FilterDefinition, RoomEventFilter};
 use ruma::api::client::sync::sync_events::v3::Filter;
 use ruma::events::StateEventType;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -56,6 +56,7 @@ pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
     spans
 }
 
+#[expect(clippy::too_many_lines, reason = "a sentence per kind of change")]
 fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
     match change {
         Change::NewState { slot, .. } => {

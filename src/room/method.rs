@@ -163,6 +163,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn auto_weighs_the_room_and_the_server() {
         use MethodChoice::{Adopt, Auto, Server, Staged};
         let sound = || Some(json!({"users": {"@bot:x": 100}}));
