@@ -12,6 +12,7 @@ use super::{Desk, HandleError};
 use crate::homeserver::HomeserverError;
 use crate::message::tombstone;
 use crate::permissions::{self, Office, Within};
+use crate::room::finding::Finding;
 use crate::room::power::{Allowance, Power};
 use crate::store::{Outgoing, Post, Received, Write};
 use crate::survey;
@@ -25,7 +26,11 @@ pub(super) async fn run(
     replacement: Option<&OwnedRoomId>,
 ) -> Result<Vec<Write>, HandleError> {
     if let Some(office) = permissions::office(&desk.offices, &received.room_id) {
-        return follow(desk, received, office).await;
+        return follow(desk, office).await;
+    }
+    if desk.store.admin_room_now(&received.room_id)? != received.room_id {
+        // The bot went along already.
+        return Ok(vec![]);
     }
     let age = desk.clock.now().duration_since(received.sent_at);
     let is_news = jiff::SignedDuration::try_from(NEWS_AGE_MAX).is_ok_and(|longest| age <= longest);
@@ -52,29 +57,38 @@ pub(super) async fn run(
         let scope = &office.rules.scope;
         if survey::within(&*desk.port, scope, &received.room_id).await? == Within::Scope {
             let text = tombstone::offer(&old, &received.sender, replacement);
-            writes.push(say(received, office.room_id.clone(), text));
+            let key = received.event_id.to_string();
+            writes.push(say(&key, office.room_id.clone(), text));
         }
     }
     Ok(writes)
 }
 
-/// Goes along to the new admin room.
-async fn follow(
-    desk: &Desk,
-    received: &Received,
-    office: &Office,
-) -> Result<Vec<Write>, HandleError> {
+/// Goes along to the new admin room. What counts is the tombstone that is there now: another may
+/// have taken the place of the one that was received.
+async fn follow(desk: &Desk, office: &Office) -> Result<Vec<Write>, HandleError> {
     let from = office.room_id.clone();
     let old = desk.port.state(&from).await?;
+    let closed = old.event("m.room.tombstone", "");
+    let Some(closed) = closed.filter(|_| old.tombstone().is_some()) else {
+        // It was taken back.
+        return Ok(vec![]);
+    };
+    let key = closed.event_id.as_ref().map_or("", |id| id.as_str());
     let needed = office.rules.command_level;
-    let stay = |finding| {
+    // Each reason is said once, however often it is looked at.
+    let stay = |finding: Option<&Finding>| {
         let text = tombstone::stays(&old, finding, desk.port.account());
-        vec![say(received, from.clone(), text)]
+        let why = match finding {
+            Some(Finding::FalseSuccessor { why, .. }) => format!("{why:?}"),
+            _ => "Power".to_owned(),
+        };
+        vec![say(&format!("{key}:{why}"), from.clone(), text)]
     };
     // Who may close a room may not have been meant to command the bot. What the bot closed itself,
     // somebody who may command it has asked for.
-    let is_own = received.sender == desk.port.account();
-    if !is_own && old.power().power(&received.sender) < Power::Level(needed) {
+    let is_own = closed.sender == desk.port.account();
+    if !is_own && old.power().power(&closed.sender) < Power::Level(needed) {
         return Ok(stay(None));
     }
     match survey::successor(&*desk.port, &old).await? {
@@ -85,16 +99,17 @@ async fn follow(
                     from: from.clone(),
                     to: to.clone(),
                 },
-                say(received, to, tombstone::moved(&old)),
+                say(key, to, tombstone::moved(&old)),
             ])
         }
         Err(finding) => Ok(stay(Some(&finding))),
     }
 }
 
-fn say(received: &Received, room_id: OwnedRoomId, text: crate::model::Text) -> Write {
+/// Says something about a tombstone, once per key and room.
+fn say(key: &str, room_id: OwnedRoomId, text: crate::model::Text) -> Write {
     Write::Enqueue(Outgoing {
-        key: format!("tombstone:{}:{room_id}", received.event_id),
+        key: format!("tombstone:{key}:{room_id}"),
         room_id,
         post: Post::Message {
             text,

@@ -57,6 +57,16 @@ pub(super) fn tombstone(event: &Value, room: &RoomId) -> Option<Received> {
     stored(event, room, ReceivedKind::Tombstone { replacement })
 }
 
+/// The same event once more, under a name of its own: an event that was handled is not handled
+/// again.
+pub(super) fn once_more(received: Received) -> Option<Received> {
+    let id = received.event_id.as_str().trim_start_matches('$');
+    Some(Received {
+        event_id: format!("$again.{id}").parse().ok()?,
+        ..received
+    })
+}
+
 /// An event as it goes into the inbox.
 fn stored(event: &Value, room: &RoomId, kind: ReceivedKind) -> Option<Received> {
     let text = |key: &str| event.get(key).and_then(Value::as_str);

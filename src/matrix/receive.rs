@@ -28,13 +28,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
-use super::event::{received, tombstone};
+use super::event::{once_more, received, tombstone};
 use super::session::{Session, is_unknown_token};
 use super::wire::sdk_failed;
 use crate::clock::Clock;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
 use crate::model::{RoomName, RoomRef};
-use crate::store::{Received, Store};
+use crate::store::{Received, ReceivedKind, Store};
 
 /// How long the homeserver may hold a sync that has nothing to tell.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -248,8 +248,11 @@ impl Receiver {
         if *first {
             // Of rooms closed while nobody listened, sync may have told before a crash.
             events.extend(self.closed_rooms().await);
-            *first = false;
         }
+        if *first || !answer.rooms.invited.is_empty() {
+            events.extend(self.opened_rooms().await);
+        }
+        *first = false;
         let mut markers = Vec::new();
         for room in self.admin_rooms.iter() {
             let update = answer.rooms.joined.get(room);
@@ -337,6 +340,24 @@ impl Receiver {
             }
         }
         found.retain(|closed| self.is_news(closed));
+        found
+    }
+
+    /// Admin rooms that lead to where the bot was invited by now. Their tombstones were looked at in
+    /// vain, if at all: most programs close the old room first, and invite afterwards.
+    async fn opened_rooms(&self) -> Vec<Received> {
+        let invited = self.session.client().invited_rooms();
+        if invited.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for closed in self.closed_rooms().await {
+            let is_open = matches!(&closed.kind, ReceivedKind::Tombstone { replacement: Some(to) }
+                if invited.iter().any(|room| room.room_id() == to));
+            if is_open && self.admin_rooms.contains(&closed.room_id) {
+                found.extend(once_more(closed));
+            }
+        }
         found
     }
 

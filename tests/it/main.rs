@@ -4,6 +4,7 @@
 
 mod scene;
 
+mod admin_room;
 mod adopt;
 mod authority;
 mod bad_ends;
