@@ -4,9 +4,12 @@
 //! what they share. Pure. Left out: the texts of plans and reviews, which the worker makes; how
 //! they are asked and answered is here ([`asking`]).
 
-use jiff::Timestamp;
+pub mod campaign;
 
-use crate::job::{Entry, Job, Phase, State, Step, StepEvent};
+use jiff::Timestamp;
+use ruma::{OwnedEventId, RoomId};
+
+use crate::job::{Asks, Entry, Job, Phase, State, Step, StepEvent};
 use crate::message::{emoji, progress, report};
 use crate::model::{Confirmation, Text};
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
@@ -15,28 +18,28 @@ use crate::store::{Outgoing, Post, StoreError, Target, Write};
 /// to the plan with this hash.
 #[must_use]
 pub fn question_key(job: &Job, what: &str, hash: &str) -> String {
-    format!("{what}:{}:{hash}", job.request.command_event)
+    format!("{what}:{}:{hash}", job.request.key())
 }
 
 /// A message that asks for a yes, with both answers below it to be clicked.
 #[must_use]
 pub fn asking(job: &Job, what: &str, hash: &str, text: Text) -> Vec<Write> {
     let key = question_key(job, what, hash);
-    let room_id = &job.request.admin_room;
+    question(&key, &job.request.admin_room, job.reply_to(), text)
+}
+
+fn question(key: &str, room_id: &RoomId, reply_to: Option<OwnedEventId>, text: Text) -> Vec<Write> {
     let mut writes = vec![Write::Enqueue(Outgoing {
-        key: key.clone(),
-        room_id: room_id.clone(),
-        post: Post::Message {
-            text,
-            reply_to: job.reply_to(),
-        },
+        key: key.to_owned(),
+        room_id: room_id.to_owned(),
+        post: Post::Message { text, reply_to },
     })];
-    writes.extend(answers(&key).map(|(name, emoji)| {
+    writes.extend(answers(key).map(|(name, emoji)| {
         Write::Enqueue(Outgoing {
             key: name,
-            room_id: room_id.clone(),
+            room_id: room_id.to_owned(),
             post: Post::Reaction {
-                to: Target::Post(key.clone()),
+                to: Target::Post(key.to_owned()),
                 emoji: emoji.to_owned(),
             },
         })
@@ -80,6 +83,7 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
 fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
     let room_id = job.request.admin_room.clone();
     let command = &job.request.command_event;
+    let name = job.request.key();
     let message = |key: String, text: Text| Outgoing {
         key,
         room_id: room_id.clone(),
@@ -89,7 +93,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         },
     };
     let mut writes = Vec::new();
-    let progress_key = format!("progress:{command}");
+    let progress_key = format!("progress:{name}");
     let at_work = |state: &State| {
         matches!(
             state.phase,
@@ -104,6 +108,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     };
     if let (Some(what), Some(plan)) = (asked, &before.plan)
         && before.phase != after.phase
+        && plan.asks == Asks::Itself
         && job.request.confirmation == Confirmation::Ask
     {
         let question = question_key(job, what, &plan.hash);
@@ -117,7 +122,12 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
             })
         }));
     }
-    if at_work(after) || at_work(before) {
+    // A campaign tells about its jobs in one place. Only what cannot go on by itself speaks up.
+    let in_campaign = job.request.campaign.is_some();
+    if in_campaign && after.phase != Phase::Stuck {
+        return writes;
+    }
+    if !in_campaign && (at_work(after) || at_work(before)) {
         writes.push(Write::Revise(message(
             progress_key,
             progress::progress(job, after, now),
@@ -146,7 +156,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
             .log
             .iter()
             .filter(|(_, entry)| matches!(entry, Entry::Retried { .. } | Entry::Rechecked { .. }));
-        let key = format!("{}:{command}:{}", after.phase.name(), asked.count());
+        let key = format!("{}:{name}:{}", after.phase.name(), asked.count());
         writes.push(Write::Revise(message(key, text)));
     }
     if ended && after.phase.is_end() {

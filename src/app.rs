@@ -20,7 +20,7 @@ use crate::homeserver::gate::Gate;
 use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
-use crate::worker::{Means, Setup, Worker};
+use crate::worker::{Means, Setup, Shared, Worker};
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "roomlift.db";
@@ -183,6 +183,7 @@ impl Bot {
             port,
             clock: Arc::clone(clock),
             setup,
+            surroundings: Shared::default(),
         }));
 
         // Whichever loop ends first takes the others with it, in order.

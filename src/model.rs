@@ -19,6 +19,35 @@ impl fmt::Display for JobId {
     }
 }
 
+/// Number of a campaign. People type it as `C1`; counts up from 1 within one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CampaignId(pub i64);
+
+impl fmt::Display for CampaignId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "C{}", self.0)
+    }
+}
+
+/// What people say yes to, pause or drop: one job or a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WorkId {
+    /// `7`.
+    Job(JobId),
+    /// `C7`.
+    Campaign(CampaignId),
+}
+
+impl fmt::Display for WorkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(id) => id.fmt(f),
+            Self::Campaign(id) => id.fmt(f),
+        }
+    }
+}
+
 /// A room as somebody named it, with the servers that were given to reach it by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomRef {
@@ -52,6 +81,8 @@ impl fmt::Display for RoomName {
 pub enum JobRef {
     /// By number.
     Id(JobId),
+    /// All of a campaign.
+    Campaign(CampaignId),
     /// By old (or new) room.
     Room(RoomRef),
 }

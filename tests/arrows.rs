@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "cli",
     "app",
     "matrix",
@@ -15,6 +15,7 @@ const ORDER: [&str; 18] = [
     "homeserver",
     "store",
     "message",
+    "campaign",
     "job",
     "permissions",
     "config",

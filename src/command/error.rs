@@ -130,6 +130,11 @@ pub enum Problem {
         "`--review` needs a new room that nobody is sent to yet, which `--method server` cannot do; leave one of them out."
     )]
     ReviewNeedsStaged,
+    /// `--review` for a whole space.
+    #[error(
+        "`--review` is for one room at a time; leave it out here, or upgrade that room by itself."
+    )]
+    ReviewOfSpace,
     /// The message is longer than [`MAX_COMMAND_BYTES`].
     #[error(
         "This command is too long: {bytes} bytes, and I read at most {MAX_COMMAND_BYTES}. \

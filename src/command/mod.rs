@@ -21,7 +21,7 @@ pub use self::grammar::Topic;
 use self::grammar::{MethodWord, UpgradeWords, Verb};
 pub use self::help::help;
 use crate::model::{
-    Confirmation, JobId, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions,
+    Confirmation, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions, WorkId,
 };
 
 /// The word that a command begins with.
@@ -52,20 +52,26 @@ pub struct Incoming<'a> {
 pub enum Command {
     /// Upgrade a room, or only plan to.
     Upgrade(UpgradeCommand),
+    /// Upgrade every room of a space, or only plan to.
+    Space(SpaceCommand),
     /// Say yes to a plan.
-    Confirm(JobId),
+    Confirm(WorkId),
     /// Give up a plan, or stop a job.
-    Cancel(JobId),
+    Cancel(WorkId),
+    /// Stop between steps for a while: one job or campaign, or everything.
+    Pause(Option<WorkId>),
+    /// Go on after a pause.
+    Resume(Option<WorkId>),
     /// Show one job, or all active ones.
     Status(Option<JobRef>),
     /// Show the jobs there were.
     List(ListScope),
     /// Go on with a job that is stuck.
-    Retry(JobId),
+    Retry(WorkId),
     /// Compare the rooms of a job once more.
     Verify(JobRef),
     /// Send the full record of a job as files.
-    Report(JobId),
+    Report(WorkId),
     /// Explain the commands, or one of them.
     Help(Option<Topic>),
 }
@@ -77,6 +83,23 @@ pub struct UpgradeCommand {
     pub room: RoomRef,
     /// How.
     pub options: UpgradeOptions,
+    /// Whether to wait for a yes.
+    pub confirmation: Confirmation,
+}
+
+/// The words of `!upgrade space <space>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceCommand {
+    /// The space.
+    pub space: RoomRef,
+    /// How each of its rooms is upgraded.
+    pub options: UpgradeOptions,
+    /// These rooms only, if there are any.
+    pub only: Vec<RoomRef>,
+    /// Not these rooms.
+    pub skip: Vec<RoomRef>,
+    /// Rooms of this version only.
+    pub from: Option<RoomVersionId>,
     /// Whether to wait for a yes.
     pub confirmation: Confirmation,
 }
@@ -104,14 +127,19 @@ impl Command {
     #[must_use]
     pub fn needs(&self) -> Need {
         match self {
-            Self::Upgrade(upgrade) => match upgrade.confirmation {
+            Self::Upgrade(UpgradeCommand { confirmation, .. })
+            | Self::Space(SpaceCommand { confirmation, .. }) => match confirmation {
                 Confirmation::PlanOnly => Need::Ask,
                 Confirmation::Ask | Confirmation::Given => Need::Change,
             },
             Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Report(_) | Self::Help(_) => {
                 Need::Ask
             }
-            Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) => Need::Change,
+            Self::Confirm(_)
+            | Self::Cancel(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Retry(_) => Need::Change,
         }
     }
 }
@@ -214,7 +242,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             } else {
                 OwnAdminRoom::Spare
             };
-            upgrade_command(upgrade, confirmation, own_admin_room)?
+            Command::Upgrade(upgrade_words(upgrade, confirmation, own_admin_room)?)
         }
         Verb::Adopt { room, yes } => Command::Upgrade(UpgradeCommand {
             room: reference::room(&room)?,
@@ -229,29 +257,70 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             },
         }),
         Verb::Plan(upgrade) => {
-            upgrade_command(upgrade, Confirmation::PlanOnly, OwnAdminRoom::Spare)?
+            let wanted = upgrade_words(upgrade, Confirmation::PlanOnly, OwnAdminRoom::Spare)?;
+            Command::Upgrade(wanted)
         }
-        Verb::Confirm { id } => Command::Confirm(reference::job(&id)?),
-        Verb::Cancel { id } => Command::Cancel(reference::job(&id)?),
+        Verb::Space {
+            upgrade,
+            only,
+            skip,
+            from,
+            yes,
+        } => space_command(upgrade, &only, &skip, from, yes)?,
+        Verb::Confirm { id } => Command::Confirm(reference::work(&id)?),
+        Verb::Cancel { id } => Command::Cancel(reference::work(&id)?),
+        Verb::Pause { id } => Command::Pause(id.as_deref().map(reference::work).transpose()?),
+        Verb::Resume { id } => Command::Resume(id.as_deref().map(reference::work).transpose()?),
         Verb::Status { job } => {
             Command::Status(job.as_deref().map(reference::job_or_room).transpose()?)
         }
         Verb::List { all: true } => Command::List(ListScope::All),
         Verb::List { all: false } => Command::List(ListScope::Recent),
-        Verb::Retry { id } => Command::Retry(reference::job(&id)?),
+        Verb::Retry { id } => Command::Retry(reference::work(&id)?),
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
-        Verb::Report { id } => Command::Report(reference::job(&id)?),
+        Verb::Report { id } => Command::Report(reference::work(&id)?),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }
     })
 }
 
-fn upgrade_command(
+fn space_command(
+    words: UpgradeWords,
+    only: &[String],
+    skip: &[String],
+    from: Option<String>,
+    yes: bool,
+) -> Result<Command, Problem> {
+    if words.review {
+        return Err(Problem::ReviewOfSpace);
+    }
+    let confirmation = if yes {
+        Confirmation::Given
+    } else {
+        Confirmation::Ask
+    };
+    let rooms = |words: &[String]| -> Result<Vec<RoomRef>, Problem> {
+        words.iter().map(|word| reference::room(word)).collect()
+    };
+    let (only, skip) = (rooms(only)?, rooms(skip)?);
+    let from = version(from.iter())?;
+    let upgrade = upgrade_words(words, confirmation, OwnAdminRoom::Spare)?;
+    Ok(Command::Space(SpaceCommand {
+        space: upgrade.room,
+        options: upgrade.options,
+        only,
+        skip,
+        from,
+        confirmation,
+    }))
+}
+
+fn upgrade_words(
     words: UpgradeWords,
     confirmation: Confirmation,
     own_admin_room: OwnAdminRoom,
-) -> Result<Command, Problem> {
+) -> Result<UpgradeCommand, Problem> {
     let room = reference::room(&words.room)?;
     let options = UpgradeOptions {
         version: version(words.version.iter().chain(&words.version_option))?,
@@ -270,11 +339,11 @@ fn upgrade_command(
     if words.review && matches!(words.method, Some(MethodWord::Server)) {
         return Err(Problem::ReviewNeedsStaged);
     }
-    Ok(Command::Upgrade(UpgradeCommand {
+    Ok(UpgradeCommand {
         room,
         options,
         confirmation,
-    }))
+    })
 }
 
 /// The version, which may be given by position and by option as long as both say the same.

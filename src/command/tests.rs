@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
 
 use super::*;
-use crate::model::{InvitePolicy, JoinRulePolicy, RoomName};
+use crate::model::{CampaignId, InvitePolicy, JobId, JoinRulePolicy, RoomName};
 
 fn read_body(body: &str) -> Option<Result<Command, CommandError>> {
     parse(&Incoming {
@@ -73,7 +73,8 @@ fn which_messages_are_ours() {
 
 #[test]
 fn commands() {
-    let job = JobId(7);
+    let (job, campaign) = (JobId(7), CampaignId(7));
+    let work = WorkId::Job(job);
     let all_options = UpgradeOptions {
         version: Some(RoomVersionId::V11),
         method: Some(MethodChoice::Staged),
@@ -135,9 +136,9 @@ fn commands() {
             "!upgrade #a:b.org --reason ''",
             upgrade(none(), Confirmation::Ask),
         ),
-        ("!upgrade confirm 7", Command::Confirm(job)),
-        ("!upgrade confirm #7", Command::Confirm(job)),
-        ("!upgrade cancel 7", Command::Cancel(job)),
+        ("!upgrade confirm 7", Command::Confirm(work)),
+        ("!upgrade confirm #7", Command::Confirm(work)),
+        ("!upgrade cancel 7", Command::Cancel(work)),
         ("!upgrade status", Command::Status(None)),
         ("!upgrade status #7", Command::Status(Some(JobRef::Id(job)))),
         (
@@ -146,12 +147,40 @@ fn commands() {
         ),
         ("!upgrade list", Command::List(ListScope::Recent)),
         ("!upgrade list --all", Command::List(ListScope::All)),
-        ("!upgrade retry 7", Command::Retry(job)),
+        ("!upgrade retry 7", Command::Retry(work)),
         ("!upgrade verify 7", Command::Verify(JobRef::Id(job))),
-        ("!upgrade report 7", Command::Report(job)),
+        ("!upgrade report 7", Command::Report(work)),
+        ("!upgrade pause", Command::Pause(None)),
+        ("!upgrade pause 7", Command::Pause(Some(work))),
+        (
+            "!upgrade resume c7",
+            Command::Resume(Some(WorkId::Campaign(campaign))),
+        ),
+        (
+            "!upgrade confirm C7",
+            Command::Confirm(WorkId::Campaign(campaign)),
+        ),
+        (
+            "!upgrade status C7",
+            Command::Status(Some(JobRef::Campaign(campaign))),
+        ),
+        (
+            "!upgrade space #a:b.org 11 --skip #a:b.org --from 10 --only #a:b.org --yes",
+            Command::Space(SpaceCommand {
+                space: alias(),
+                options: UpgradeOptions {
+                    version: Some(RoomVersionId::V11),
+                    ..none()
+                },
+                only: vec![alias()],
+                skip: vec![alias()],
+                from: Some(RoomVersionId::V10),
+                confirmation: Confirmation::Given,
+            }),
+        ),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
-            Command::Confirm(job),
+            Command::Confirm(work),
         ),
     ];
     for (body, expected) in cases {
@@ -383,7 +412,28 @@ fn render(command: &Command) -> String {
             words.join(" ")
         }
         Command::Confirm(id) => format!("confirm {id}"),
-        Command::Cancel(id) => format!("cancel #{id}"),
+        Command::Cancel(WorkId::Job(id)) => format!("cancel #{id}"),
+        Command::Cancel(WorkId::Campaign(id)) => format!("cancel {id}"),
+        Command::Space(space) => {
+            let rooms = |option: &str, rooms: &[RoomRef]| {
+                rooms
+                    .iter()
+                    .map(|room| format!(" --{option} {}", room.name))
+                    .collect::<String>()
+            };
+            format!(
+                "space {}{}{}",
+                space.space.name,
+                rooms("only", &space.only),
+                rooms("skip", &space.skip)
+            )
+        }
+        Command::Pause(None) => "pause".to_owned(),
+        Command::Pause(Some(id)) => format!("pause {id}"),
+        Command::Resume(None) => "resume".to_owned(),
+        Command::Resume(Some(id)) => format!("resume {id}"),
+        Command::Status(Some(JobRef::Campaign(id))) => format!("status {id}"),
+        Command::Verify(JobRef::Campaign(id)) => format!("verify {id}"),
         Command::Status(None) => "status".to_owned(),
         Command::Status(Some(JobRef::Id(id))) => format!("status {id}"),
         Command::Status(Some(JobRef::Room(room))) => format!("status {}", room.name),
@@ -455,13 +505,39 @@ fn any_upgrade() -> impl Strategy<Value = Command> {
 
 fn any_command() -> impl Strategy<Value = Command> {
     let id = || (1..=i64::MAX).prop_map(JobId);
+    let work = || {
+        prop_oneof![
+            id().prop_map(WorkId::Job),
+            (1..=i64::MAX).prop_map(|id| WorkId::Campaign(CampaignId(id))),
+        ]
+    };
+    let plain = || {
+        any_room().prop_map(|room| RoomRef {
+            via: Vec::new(),
+            ..room
+        })
+    };
+    let some = || prop::collection::vec(plain(), 0..3);
     prop_oneof![
         10 => any_upgrade(),
-        1 => id().prop_map(Command::Confirm),
-        1 => id().prop_map(Command::Cancel),
-        1 => id().prop_map(Command::Retry),
+        2 => (plain(), some(), some()).prop_map(|(space, only, skip)| {
+            Command::Space(SpaceCommand {
+                space,
+                options: UpgradeOptions::default(),
+                only,
+                skip,
+                from: None,
+                confirmation: Confirmation::Ask,
+            })
+        }),
+        1 => work().prop_map(Command::Confirm),
+        1 => work().prop_map(Command::Cancel),
+        1 => work().prop_map(Command::Retry),
+        1 => work().prop_map(|id| Command::Pause(Some(id))),
+        1 => work().prop_map(|id| Command::Resume(Some(id))),
+        1 => (1..=i64::MAX).prop_map(|id| Command::Verify(JobRef::Campaign(CampaignId(id)))),
         1 => id().prop_map(|id| Command::Verify(JobRef::Id(id))),
-        1 => id().prop_map(Command::Report),
+        1 => work().prop_map(Command::Report),
         1 => id().prop_map(|id| Command::Status(Some(JobRef::Id(id)))),
         1 => any_room().prop_map(|room| {
             Command::Status(Some(JobRef::Room(RoomRef { via: Vec::new(), ..room })))

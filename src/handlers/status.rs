@@ -2,6 +2,7 @@
 
 use super::{Call, Desk, HandleError, folded};
 use crate::message::answer;
+use crate::message::campaign::progress;
 use crate::model::JobRef;
 use crate::store::{Filter, Write};
 
@@ -24,7 +25,17 @@ pub(super) async fn run(
                 .map(folded)
                 .collect::<Result<Vec<_>, _>>()?;
             let nothing = "Nothing is going on. `!upgrade list` shows what was.";
-            return Ok(call.answer(answer::list(&jobs, now, nothing)));
+            let campaigns = super::list::campaigns(desk, call, Filter::Active, ACTIVE_MAX)?;
+            return Ok(call.answer(answer::list(&campaigns, &jobs, now, nothing)));
+        }
+        Some(JobRef::Campaign(id)) => {
+            let Some((campaign, state)) = desk.campaign(call, id)? else {
+                return Ok(call.refuse(answer::no_such_campaign(id)));
+            };
+            let children = desk.store.children(id)?;
+            let bot = desk.port.account();
+            let text = progress(&campaign, &state, &children, bot, now);
+            return Ok(call.answer(text));
         }
         Some(of) => match desk.named_job(call, &of).await? {
             Ok(found) => found,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{Output, Plan, Step};
+use super::{Asks, Output, Plan, Step};
 use crate::model::Bucket;
 
 /// One thing that happened to a job.
@@ -42,6 +42,16 @@ pub enum Entry {
     Closed,
     /// Somebody asked a stuck job to go on.
     Retried {
+        /// Who.
+        by: OwnedUserId,
+    },
+    /// Somebody stops it between two steps for a while.
+    Paused {
+        /// Who.
+        by: OwnedUserId,
+    },
+    /// Somebody lets it go on.
+    Resumed {
         /// Who.
         by: OwnedUserId,
     },
@@ -108,6 +118,17 @@ pub enum Again {
     MayHelp,
     /// Something else has to be asked for.
     Useless,
+}
+
+/// Whether somebody holds a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// It goes as it can.
+    #[default]
+    Free,
+    /// The step at hand is the last until somebody lets it go on.
+    Paused,
 }
 
 /// How much of a step is done.
@@ -232,6 +253,8 @@ pub struct State {
     pub problem: Option<String>,
     /// Whether the same once more may help.
     pub again: Again,
+    /// Whether somebody holds it.
+    pub hold: Hold,
 }
 
 /// Whether a job does its steps or takes back what they made.
@@ -263,6 +286,10 @@ pub enum Action {
     Wait(Step, Timestamp),
     /// Somebody has to confirm by that time.
     AwaitConfirmation(Timestamp),
+    /// The campaign that it is part of decides when it begins.
+    AwaitCampaign,
+    /// Somebody has to let it go on.
+    AwaitResume,
     /// Somebody has to ask for it to go on.
     AwaitRetry,
     /// Nothing, ever.
@@ -296,6 +323,7 @@ impl Default for State {
             recheck: None,
             problem: None,
             again: Again::MayHelp,
+            hold: Hold::Free,
         }
     }
 }
@@ -352,6 +380,12 @@ impl State {
                 self.waits = 0;
                 self.problem = None;
             }
+            (Phase::Running, Entry::Paused { .. }) if self.hold == Hold::Free => {
+                self.hold = Hold::Paused;
+            }
+            (Phase::Running, Entry::Resumed { .. }) if self.hold == Hold::Paused => {
+                self.hold = Hold::Free;
+            }
             (Phase::Done, Entry::Rechecked { at, .. }) => self.recheck = Some(*at),
             (Phase::Planning | Phase::Running, Entry::Step { step, event })
                 if self.current() == Some(*step) =>
@@ -405,6 +439,7 @@ impl State {
 
     fn end(&mut self, phase: Phase) {
         self.phase = phase;
+        self.hold = Hold::Free;
         self.rest();
     }
 
@@ -593,7 +628,11 @@ impl State {
     #[must_use]
     pub fn next_action(&self) -> Action {
         match (self.phase, self.current(), &self.waiting, &self.plan) {
-            (Phase::Planned, _, _, Some(plan)) => Action::AwaitConfirmation(plan.expires_at),
+            (Phase::Planned, _, _, Some(plan)) => match plan.asks {
+                Asks::Itself => Action::AwaitConfirmation(plan.expires_at),
+                Asks::Campaign => Action::AwaitCampaign,
+            },
+            (Phase::Running, ..) if self.hold == Hold::Paused => Action::AwaitResume,
             (Phase::InReview, ..) => match self.outputs.get(&Step::Review) {
                 Some(Output::Reviewed { until }) => Action::AwaitConfirmation(*until),
                 _ => Action::AwaitConfirmation(Timestamp::MIN),

@@ -36,6 +36,9 @@ pub struct Plan {
     pub hash: String,
     /// Until when it can be confirmed.
     pub expires_at: Timestamp,
+    /// Who says yes to it.
+    #[serde(default)]
+    pub asks: Asks,
 }
 
 impl Plan {
@@ -51,6 +54,17 @@ impl Plan {
     pub fn is_blocked(&self) -> bool {
         self.of_weight(Weight::Blocker).next().is_some()
     }
+}
+
+/// Who says yes to a plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asks {
+    /// The plan was shown, and is answered by itself.
+    #[default]
+    Itself,
+    /// The campaign it is part of was shown; that also decides when it begins.
+    Campaign,
 }
 
 /// How much there is in a room.

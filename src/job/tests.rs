@@ -38,6 +38,7 @@ fn plan_by(method: Method, review: Review, findings: Vec<Finding>) -> Plan {
         seconds: 2,
         hash: "abc".to_owned(),
         expires_at: at(1000),
+        asks: Asks::Itself,
     }
 }
 
@@ -132,6 +133,8 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         1 => Just(Entry::Confirmed { by: user(), hash: "other".to_owned() }),
         1 => Just(Entry::Cancelled { by: user() }),
         1 => Just(Entry::Retried { by: user() }),
+        1 => Just(Entry::Paused { by: user() }),
+        1 => Just(Entry::Resumed { by: user() }),
         1 => Just(Entry::Rechecked { by: user(), at: at(2) }),
         1 => prop::sample::select(vec![Entry::Expired, Entry::Superseded, Entry::Closed]),
     ]
@@ -158,6 +161,8 @@ fn to_the_end(mut state: State) -> State {
                 }]
             }
             Action::AwaitRetry => vec![Entry::Retried { by: user() }],
+            Action::AwaitResume => vec![Entry::Resumed { by: user() }],
+            Action::AwaitCampaign => vec![Entry::Closed],
         };
         for entry in entries {
             state = state

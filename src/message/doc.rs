@@ -157,6 +157,22 @@ impl Doc {
         self
     }
 
+    /// A list that is folded away under a summary. The plain body has it as it is.
+    #[must_use]
+    pub fn folded(mut self, summary: &str, items: &[Vec<Span>]) -> Self {
+        self.close_list();
+        self.break_plain();
+        self.plain.push_str(summary);
+        self.plain.push(':');
+        let _ = write!(self.html, "<details><summary>{}</summary>", escape(summary));
+        for item in items {
+            self = self.item(item);
+        }
+        self.close_list();
+        self.html.push_str("</details>");
+        self
+    }
+
     /// The finished text.
     #[must_use]
     pub fn finish(mut self) -> Text {

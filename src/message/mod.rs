@@ -6,6 +6,7 @@
 //! Left out: when a text is sent, and where.
 
 pub mod answer;
+pub mod campaign;
 pub mod doc;
 mod finding;
 pub mod member;

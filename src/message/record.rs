@@ -4,12 +4,15 @@
 //! knows the configuration or the session, where all secrets are. Left out: the stored room itself,
 //! which may be large and private, and how files get into a room.
 
+mod campaign;
+
 use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::campaign::record_of_campaign;
 use super::count;
 use super::progress::doing;
 use crate::job::{Entry, Job, Output, Refusal, State, Step, StepEvent, WaitReason};
@@ -292,6 +295,8 @@ fn words(entry: &Entry) -> (&'static str, String) {
         Entry::Expired => "nobody confirmed the plan in time".to_owned(),
         Entry::Superseded => "a newer plan took its place".to_owned(),
         Entry::Closed => "only the plan was asked for".to_owned(),
+        Entry::Paused { by } => format!("{by} paused it"),
+        Entry::Resumed { by } => format!("{by} let it go on"),
         Entry::Retried { by } => format!("{by} asked for another try"),
         Entry::Rechecked { by, .. } => format!("{by} asked for another check"),
     };

@@ -4,6 +4,8 @@
 //! after a crash is the same path as the first run. Jobs run side by side, each one step at a time;
 //! one job's wait holds up no other. Left out: what a step does (`steps`).
 
+mod campaign;
+mod link;
 mod steps;
 
 use std::collections::{HashMap, HashSet};
@@ -22,12 +24,13 @@ use crate::clock::Clock;
 use crate::config::{Messages, UpgradeSettings};
 use crate::homeserver::Homeserver;
 use crate::job::log::{Again, Direction};
-use crate::job::{Action, Entry, Job, State, Step, StepEvent, WaitReason};
+use crate::job::{Action, Asks, Entry, Job, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
-use crate::model::{Confirmation, JobId};
+use crate::model::{Confirmation, JobId, WorkId};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError, Write};
+use crate::survey::Surroundings;
 use crate::telemetry::chain;
 
 /// Tries of one step that may fail in a way that may pass, before people are asked.
@@ -38,6 +41,9 @@ const BACKOFF_MAX: Duration = Duration::from_mins(2);
 
 /// How long what was seen of a room may be used again, counted from the beginning of a wait.
 const PARKED_MAX: Duration = Duration::from_mins(1);
+
+/// How long the jobs of a campaign share what one of them read of their surroundings.
+const SHARED_MAX: Duration = Duration::from_secs(10);
 
 /// How often the worker looks for work when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
@@ -63,12 +69,33 @@ pub struct Means {
     pub clock: Arc<dyn Clock>,
     /// The configuration.
     pub setup: Setup,
+    /// What the jobs of campaigns share.
+    pub surroundings: Shared,
+}
+
+/// What surrounds all rooms, read by one job of a campaign and used by those beside it.
+#[derive(Debug, Default)]
+pub struct Shared(Mutex<Option<(Timestamp, Arc<Surroundings>)>>);
+
+impl Shared {
+    /// What was read a short while ago.
+    fn fresh(&self, now: Timestamp) -> Option<Arc<Surroundings>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = |read: Timestamp| Duration::try_from(now.duration_since(read)).ok();
+        kept.take_if(|(read, _)| age(*read).is_none_or(|age| age > SHARED_MAX));
+        kept.as_ref().map(|(_, around)| Arc::clone(around))
+    }
+
+    fn keep(&self, now: Timestamp, around: &Arc<Surroundings>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some((now, Arc::clone(around)));
+    }
 }
 
 /// The worker.
 pub struct Worker {
     means: Arc<Means>,
-    busy: Mutex<HashSet<JobId>>,
+    busy: Mutex<HashSet<WorkId>>,
     /// What was read for jobs that wait for a rate limit, and until when it may be used: a server
     /// that lets one invitation through every few seconds is not asked for the whole room in
     /// between. Lost without harm.
@@ -103,7 +130,10 @@ impl Worker {
             if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }
-            for id in self.means.store.due_jobs(self.means.clock.now())? {
+            let now = self.means.clock.now();
+            let jobs = self.means.store.due_jobs(now)?.into_iter();
+            let campaigns = self.means.store.due_campaigns(now)?.into_iter();
+            for id in campaigns.map(WorkId::Campaign).chain(jobs.map(WorkId::Job)) {
                 if !self
                     .busy
                     .lock()
@@ -115,11 +145,18 @@ impl Worker {
                 let (worker, slots, stop) = (Arc::clone(&self), Arc::clone(&slots), stop.clone());
                 let broken = Arc::clone(&broken);
                 let work = async move {
-                    let Ok(_slot) = slots.acquire().await else {
-                        return;
+                    let work = async {
+                        match id {
+                            // A campaign only decides which jobs may begin: it takes no place of theirs.
+                            WorkId::Campaign(id) => worker.look(id).await,
+                            WorkId::Job(id) => match slots.acquire().await {
+                                Ok(_slot) => worker.drive(id).await,
+                                Err(_) => Ok(()),
+                            },
+                        }
                     };
                     let result = tokio::select! {
-                        result = worker.drive(id) => result,
+                        result = work => result,
                         () = stop.cancelled() => Ok(()),
                     };
                     worker
@@ -133,9 +170,9 @@ impl Worker {
                     // Whatever came due while this job was busy is looked for again.
                     worker.means.store.wakes.work.notify_one();
                 };
-                tasks.spawn(work.instrument(info_span!("job", job.id = id.0)));
+                tasks.spawn(work.instrument(info_span!("job", job.id = %id)));
             }
-            let pause = self.pause()?;
+            let pause = self.pause(now)?;
             tokio::select! {
                 () = woken => {}
                 () = tokio::time::sleep(pause) => {}
@@ -147,21 +184,15 @@ impl Worker {
         Ok(())
     }
 
-    fn pause(&self) -> Result<Duration, StoreError> {
-        let now = self.means.clock.now();
-        let busy = !self
-            .busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        Ok(match self.means.store.next_job_due()? {
-            // A busy job is due all the time, and wakes the worker when it rests.
-            Some(due) if !busy => Duration::try_from(due.duration_since(now))
+    /// How long there is nothing to begin. What is due by now is at work, and wakes the worker when it
+    /// rests.
+    fn pause(&self, now: Timestamp) -> Result<Duration, StoreError> {
+        let due = self.means.store.next_work_due(now)?;
+        Ok(due.map_or(POLL, |due| {
+            Duration::try_from(due.duration_since(self.means.clock.now()))
                 .unwrap_or(Duration::ZERO)
-                .min(POLL),
-            Some(_) => Duration::from_secs(1),
-            None => POLL,
-        })
+                .min(POLL)
+        }))
     }
 
     /// Takes a job as far as it goes now.
@@ -173,9 +204,16 @@ impl Worker {
             };
             let state = folded(&job)?;
             let now = self.means.clock.now();
+            let turned_back = job.log.last().is_some_and(|(at, _)| *at > now);
+            if turned_back {
+                // Nobody knows how long it has waited: it looks once, and waits anew if it must.
+                self.means.store.clock_turned_back(id, now)?;
+            }
             let result = match state.next_action() {
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
-                Action::Wait(step, at) if at <= now => self.step(&mut drive, &job, step).await,
+                Action::Wait(step, at) if at <= now || turned_back => {
+                    self.step(&mut drive, &job, step).await
+                }
                 Action::AwaitConfirmation(at) if at <= now => {
                     self.record(&job, vec![Entry::Expired], vec![])
                 }
@@ -183,7 +221,11 @@ impl Worker {
                     self.park(id, drive, at);
                     return Ok(());
                 }
-                Action::AwaitConfirmation(_) | Action::AwaitRetry | Action::Finished => {
+                Action::AwaitConfirmation(_)
+                | Action::AwaitCampaign
+                | Action::AwaitResume
+                | Action::AwaitRetry
+                | Action::Finished => {
                     return Ok(());
                 }
             };
@@ -262,7 +304,11 @@ impl Worker {
                 let event = StepEvent::Undone;
                 self.record(&job, vec![Entry::Step { step, event }], vec![])
             }
-            Ok(steps::Done::Planned(plan)) => {
+            Ok(steps::Done::Planned(mut plan)) => {
+                let turn = job.request.campaign.as_ref();
+                if let Some(turn) = turn.filter(|_| step == Step::Plan) {
+                    plan.asks = turn.asks(&plan.hash);
+                }
                 let mut entries = vec![];
                 let occasion = if step == Step::Plan {
                     Occasion::Asked
@@ -278,6 +324,10 @@ impl Worker {
                 if blocked || confirmation != Confirmation::Ask {
                     // Nothing to say yes to: only the message.
                     writes.truncate(1);
+                }
+                if plan.asks == Asks::Campaign || (blocked && job.request.campaign.is_some()) {
+                    // Its campaign tells.
+                    writes.clear();
                 }
                 entries.push(Entry::Planned { plan });
                 match confirmation {

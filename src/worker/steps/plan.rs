@@ -24,7 +24,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job) -> Result<Done, StepError>
 /// Reads the room and makes the plan from it.
 pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, Plan), StepError> {
     let begun = drive.clock.now();
-    let before = survey::snapshot(&*drive.port, &job.request.old_room).await?;
+    let around = drive.surroundings(job).await?;
+    let before = survey::snapshot(&*drive.port, &job.request.old_room, &around).await?;
     let adopts = job.request.options.method == Some(MethodChoice::Adopt);
     let successor = match &before {
         Some(before) if adopts => Some(survey::successor(&*drive.port, &before.room).await?),
@@ -61,6 +62,7 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
         pace: Pace {
             per_request: (took / REQUESTS_OF_A_SURVEY).max(PACE_MIN),
         },
+        around: &around,
     };
     let plan = plan(&*drive.port, read, &circumstances).await?;
     Ok((before, plan))
