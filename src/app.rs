@@ -172,6 +172,7 @@ impl Bot {
             clock: Arc::clone(clock),
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
+            version: config.upgrade.version.clone(),
         };
         let setup = Setup {
             upgrade: config.upgrade.clone(),

@@ -105,6 +105,13 @@ pub(super) enum Verb {
         #[arg(value_name = "id|room")]
         job: String,
     },
+    /// List the rooms that can be upgraded from here: their versions, and what hinders.
+    #[command(after_help = "!upgrade rooms #community:example.org")]
+    Rooms {
+        /// Only the rooms of this space, nested ones too.
+        #[arg(value_name = "space")]
+        space: Option<String>,
+    },
     /// Send the full record of a job, as files.
     #[command(after_help = "!upgrade report 7")]
     Report {

@@ -64,6 +64,8 @@ pub enum Command {
     Retry(JobId),
     /// Compare the rooms of a job once more.
     Verify(JobRef),
+    /// List the rooms that can be upgraded from here, or those of a space.
+    Rooms(Option<RoomRef>),
     /// Send the full record of a job as files.
     Report(JobId),
     /// Explain the commands, or one of them.
@@ -108,9 +110,12 @@ impl Command {
                 Confirmation::PlanOnly => Need::Ask,
                 Confirmation::Ask | Confirmation::Given => Need::Change,
             },
-            Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Report(_) | Self::Help(_) => {
-                Need::Ask
-            }
+            Self::Status(_)
+            | Self::List(_)
+            | Self::Verify(_)
+            | Self::Rooms(_)
+            | Self::Report(_)
+            | Self::Help(_) => Need::Ask,
             Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) => Need::Change,
         }
     }
@@ -240,6 +245,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::List { all: false } => Command::List(ListScope::Recent),
         Verb::Retry { id } => Command::Retry(reference::job(&id)?),
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
+        Verb::Rooms { space } => Command::Rooms(space.as_deref().map(reference::room).transpose()?),
         Verb::Report { id } => Command::Report(reference::job(&id)?),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)

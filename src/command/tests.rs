@@ -149,6 +149,8 @@ fn commands() {
         ("!upgrade retry 7", Command::Retry(job)),
         ("!upgrade verify 7", Command::Verify(JobRef::Id(job))),
         ("!upgrade report 7", Command::Report(job)),
+        ("!upgrade rooms", Command::Rooms(None)),
+        ("!upgrade Rooms #a:b.org", Command::Rooms(Some(alias()))),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
             Command::Confirm(job),
@@ -334,6 +336,7 @@ fn needs() {
         ("!upgrade list", Need::Ask),
         ("!upgrade verify 7", Need::Ask),
         ("!upgrade report 7", Need::Ask),
+        ("!upgrade rooms", Need::Ask),
         ("!upgrade help", Need::Ask),
     ];
     for (body, need) in cases {
@@ -393,6 +396,8 @@ fn render(command: &Command) -> String {
         Command::Retry(id) => format!("retry {id}"),
         Command::Verify(JobRef::Id(id)) => format!("verify {id}"),
         Command::Report(id) => format!("report {id}"),
+        Command::Rooms(None) => "rooms".to_owned(),
+        Command::Rooms(Some(space)) => format!("rooms {}", space.name),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
     };
@@ -462,6 +467,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => id().prop_map(Command::Retry),
         1 => id().prop_map(|id| Command::Verify(JobRef::Id(id))),
         1 => id().prop_map(Command::Report),
+        1 => proptest::option::of(any_room()).prop_map(|space| {
+            Command::Rooms(space.map(|room| RoomRef { via: Vec::new(), ..room }))
+        }),
         1 => id().prop_map(|id| Command::Status(Some(JobRef::Id(id)))),
         1 => any_room().prop_map(|room| {
             Command::Status(Some(JobRef::Room(RoomRef { via: Vec::new(), ..room })))

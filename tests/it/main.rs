@@ -16,6 +16,7 @@ mod naming;
 mod odd_rooms;
 mod plan;
 mod report;
+mod rooms;
 mod servers;
 mod staged;
 mod state_table;
