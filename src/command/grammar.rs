@@ -158,6 +158,15 @@ pub(super) struct UpgradeWords {
     /// Why, in quotation marks. Members will read it.
     #[arg(long, value_name = "text")]
     pub(super) reason: Option<String>,
+    /// When to begin, with the time zone: `20:00 Europe/Berlin` or `2026-12-01T20:00+01:00`.
+    #[arg(long, value_name = "time")]
+    pub(super) at: Option<String>,
+    /// How long to wait before it begins, such as `2h` or `3d`.
+    #[arg(long = "in", value_name = "duration")]
+    pub(super) wait: Option<String>,
+    /// Tell the members beforehand.
+    #[arg(long)]
+    pub(super) announce: bool,
 }
 
 /// A [`MethodChoice`] as it is written.

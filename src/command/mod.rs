@@ -12,6 +12,7 @@ mod grammar;
 mod help;
 mod pills;
 mod reference;
+pub mod when;
 mod words;
 
 use ruma::{OwnedUserId, RoomVersionId};
@@ -20,8 +21,10 @@ pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
 use self::grammar::{MethodWord, UpgradeWords, Verb};
 pub use self::help::help;
+use self::when::When;
 use crate::model::{
-    Confirmation, JobId, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions,
+    Announce, Confirmation, JobId, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef,
+    UpgradeOptions,
 };
 
 /// The word that a command begins with.
@@ -77,8 +80,10 @@ pub enum Command {
 pub struct UpgradeCommand {
     /// The room to upgrade.
     pub room: RoomRef,
-    /// How.
+    /// How; the start is not filled in yet.
     pub options: UpgradeOptions,
+    /// When it is to begin, as it was written.
+    pub when: Option<When>,
     /// Whether to wait for a yes.
     pub confirmation: Confirmation,
 }
@@ -188,7 +193,7 @@ fn read(arguments: &str) -> Result<Command, CommandError> {
     if words.is_empty() {
         return Ok(Command::Help(None));
     }
-    let (topic, words) = grammar::with_verb(words);
+    let (topic, words) = grammar::with_verb(when::joined(words));
     if words.iter().any(|word| word == "--help" || word == "-h") {
         return Ok(Command::Help(topic));
     }
@@ -227,6 +232,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
                 method: Some(MethodChoice::Adopt),
                 ..UpgradeOptions::default()
             },
+            when: None,
             confirmation: if yes {
                 Confirmation::Given
             } else {
@@ -259,6 +265,13 @@ fn upgrade_command(
     own_admin_room: OwnAdminRoom,
 ) -> Result<Command, Problem> {
     let room = reference::room(&words.room)?;
+    let when = match (&words.at, &words.wait) {
+        (None, None) if words.announce => return Err(Problem::AnnounceNeedsStart),
+        (None, None) => None,
+        (Some(at), None) => Some(when::at(at)?),
+        (None, Some(wait)) => Some(when::within(wait)?),
+        (Some(_), Some(_)) => return Err(Problem::AtAndIn),
+    };
     let options = UpgradeOptions {
         version: version(words.version.iter().chain(&words.version_option))?,
         method: words.method.map(Into::into),
@@ -272,6 +285,12 @@ fn upgrade_command(
             Review::Skip
         },
         own_admin_room,
+        start: None,
+        announce: if words.announce {
+            Announce::Wanted
+        } else {
+            Announce::Silent
+        },
     };
     if words.review && matches!(words.method, Some(MethodWord::Server)) {
         return Err(Problem::ReviewNeedsStaged);
@@ -279,6 +298,7 @@ fn upgrade_command(
     Ok(Command::Upgrade(UpgradeCommand {
         room,
         options,
+        when,
         confirmation,
     }))
 }

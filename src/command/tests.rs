@@ -36,7 +36,21 @@ fn upgrade(options: UpgradeOptions, confirmation: Confirmation) -> Command {
     Command::Upgrade(UpgradeCommand {
         room: alias(),
         options,
+        when: None,
         confirmation,
+    })
+}
+
+fn upgrade_later(when: When, announce: Announce) -> Command {
+    let options = UpgradeOptions {
+        announce,
+        ..to_12()
+    };
+    Command::Upgrade(UpgradeCommand {
+        room: alias(),
+        options,
+        when: Some(when),
+        confirmation: Confirmation::Ask,
     })
 }
 
@@ -83,7 +97,9 @@ fn commands() {
         join_rule: Some(JoinRulePolicy::Keep),
         review: Review::Wanted,
         own_admin_room: OwnAdminRoom::Included,
+        ..UpgradeOptions::default()
     };
+    let evening = || when::at("20:00 Europe/Berlin").unwrap();
     let none = UpgradeOptions::default;
     let cases = [
         ("!upgrade", Command::Help(None)),
@@ -135,6 +151,18 @@ fn commands() {
             "!upgrade #a:b.org --reason ''",
             upgrade(none(), Confirmation::Ask),
         ),
+        (
+            "!upgrade --at 20:00 Europe/Berlin #a:b.org 12",
+            upgrade_later(evening(), Announce::Silent),
+        ),
+        (
+            "!upgrade #a:b.org --announce --at \"20:00 Europe/Berlin\" 12",
+            upgrade_later(evening(), Announce::Wanted),
+        ),
+        (
+            "!upgrade #a:b.org 12 --in=2h",
+            upgrade_later(when::within("2h").unwrap(), Announce::Silent),
+        ),
         ("!upgrade confirm 7", Command::Confirm(job)),
         ("!upgrade confirm #7", Command::Confirm(job)),
         ("!upgrade cancel 7", Command::Cancel(job)),
@@ -179,6 +207,7 @@ fn pills() {
             creators: vec![owned_user_id!("@c:d")],
             ..to_12()
         },
+        when: None,
         confirmation: Confirmation::PlanOnly,
     };
     assert_eq!(parse(&message), Some(Ok(Command::Upgrade(expected))));
@@ -242,6 +271,11 @@ fn answers() {
         "!upgrade #a:b --creator user",
         "!upgrade #a:b --reason \"not closed",
         "!upgrade status x`y",
+        "!upgrade #a:b --at 25:00 Europe/Berlin",
+        "!upgrade #a:b --at 20:00 Europe/Berln",
+        "!upgrade #a:b --at 20:00Z --in 2h",
+        "!upgrade #a:b --in soon",
+        "!upgrade #a:b --announce",
     ];
     let answers: Vec<String> = bodies
         .iter()
@@ -300,6 +334,16 @@ fn answers() {
         A quotation mark is not closed: `"not closed`. Please put one more at the end of the text. Type `!upgrade help` to see all commands.
     !upgrade status x`y
         `x'y` does not fit here. I expected the number of a job, such as `7`, or a room, such as `#name:server`. Type `!upgrade help status` to see how it is used.
+    !upgrade #a:b --at 25:00 Europe/Berlin
+        `25:00 Europe/Berlin` is not a time. Write for example `--at "20:00 Europe/Berlin"`, `--at "2026-12-01 20:00 Europe/Berlin"` or `--at 2026-12-01T20:00+01:00`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --at 20:00 Europe/Berln
+        I do not know the time zone `Europe/Berln`. Write for example `Europe/Berlin` or `UTC`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --at 20:00Z --in 2h
+        Please give either `--at` or `--in`, and not both. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --in soon
+        `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --announce
+        `--announce` needs `--at` or `--in`: nobody can be told before what happens at once. Type `!upgrade help upgrade` to see how it is used.
     "#);
 }
 
@@ -453,6 +497,7 @@ fn any_upgrade() -> impl Strategy<Value = Command> {
         Command::Upgrade(UpgradeCommand {
             room,
             options,
+            when: None,
             confirmation,
         })
     })
@@ -501,7 +546,7 @@ proptest! {
     #[test]
     fn no_arguments_panic(
         words in proptest::collection::vec(
-            "plan|status|list|help|confirm|--?[a-z=-]{0,9}|--(version|reason|method|creator|yes)=?\
+            "plan|status|list|help|confirm|--?[a-z=-]{0,9}|--(version|reason|method|creator|yes|at|in|announce)=?\
              |[\"'“”‘’\\\\—–]|[#!@$][a-z:.]{0,9}|https://matrix.to/#/[%!#@/?a-f:]{0,9}|[0-9]{1,20}|.{0,9}",
             0..8,
         ),

@@ -2,7 +2,8 @@
 //! new room in review.
 
 use super::{Call, Desk, HandleError};
-use crate::job::{Action, Entry, Phase};
+use crate::announce;
+use crate::job::{Action, Phase, schedule};
 use crate::message::{answer, emoji};
 use crate::model::{Confirmation, JobId};
 use crate::store::Write;
@@ -44,13 +45,9 @@ pub(super) async fn run(
         return Ok(call.refuse(answer::wrong_moment(id, Phase::Closed)));
     }
     let by = call.sender().to_owned();
-    let mut writes = desk.advance(
-        &job,
-        Entry::Confirmed {
-            by,
-            hash: current.hash.clone(),
-        },
-    )?;
+    let now = desk.clock.now();
+    let entries = schedule::confirmed(state.phase, current, by, now);
+    let mut writes = announce::advance(&job, entries, now)?;
     // A reaction needs no reaction.
     if matches!(plan, Plan::Current) {
         writes.push(call.react(emoji::YES));

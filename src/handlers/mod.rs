@@ -92,6 +92,8 @@ pub struct Desk {
     pub max_command_age: Duration,
     /// The version that rooms are to have.
     pub version: RoomVersionId,
+    /// The time zone of times without one.
+    pub time_zone: Option<String>,
 }
 
 /// A command or reaction, where it came from and what its sender can do there.

@@ -7,9 +7,11 @@
 
 pub mod log;
 pub mod plan;
+pub mod schedule;
 
 pub use log::{Action, Entry, IllegalEntry, Phase, State, StepEvent, WaitReason};
 pub use plan::{Counts, Plan};
+pub use schedule::Schedule;
 
 use std::fmt;
 

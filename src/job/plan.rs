@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
+use super::Schedule;
 use crate::room::finding::{Finding, Weight};
 use crate::room::target::Intent;
 
@@ -36,6 +37,10 @@ pub struct Plan {
     pub hash: String,
     /// Until when it can be confirmed.
     pub expires_at: Timestamp,
+    /// When it begins, unless it does so at once. No part of the hash: a job has one start, and
+    /// whoever says yes to a later plan of it has been told.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
 }
 
 impl Plan {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::doc::{Doc, Span, own, room};
 use super::progress::progress;
-use super::{report, until};
+use super::{moment, report, until};
+use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State};
 use crate::model::{JobId, RoomName, Text};
 use crate::permissions::Denial;
@@ -145,7 +146,7 @@ pub fn list(jobs: &[(Job, State)], now: Timestamp, nothing: &str) -> Text {
             || job.request.named.name.to_string(),
             |plan| plan.label.clone(),
         );
-        let mut line = vec![Span::Bold(format!("#{} {}: ", job.id, phase(state.phase)))];
+        let mut line = vec![Span::Bold(format!("#{} {}: ", job.id, standing(state)))];
         line.extend(room(&label, &job.request.old_room, &[]));
         let todos = report::todos(state).len();
         if todos > 0 {
@@ -162,6 +163,13 @@ pub fn list(jobs: &[(Job, State)], now: Timestamp, nothing: &str) -> Text {
         doc = doc.item(&line);
     }
     doc.finish()
+}
+
+fn standing(state: &State) -> String {
+    match sleeping(state) {
+        Some(sleep) => format!("scheduled for {}", moment::start(&sleep.schedule.start)),
+        None => phase(state.phase).to_owned(),
+    }
 }
 
 fn phase(phase: Phase) -> &'static str {

@@ -252,7 +252,21 @@ mod tests {
         ];
         let told = inventory(&entries, &RoomVersionId::V12);
         assert_eq!(told.file, None);
-        insta::assert_snapshot!(told.text.plain, @"");
+        insta::assert_snapshot!(told.text.plain, @r"
+        7 rooms, 1 space among them; the wanted version is 12.
+        I lack power: 2 rooms
+        - Many (`!many:x`): version 10, 90 members, my power 50, it takes 150
+        - Few (`!few:x`): version 10, 1 member, my power 50, it takes 100
+        Ready: 1 room
+        - Space (`!s:x`): space, version 11, 40 members, I am a creator
+        I am not in: 1 room
+        - `!far:y`: listed in Space
+        On version 12 already: 1 room
+        - New <b> (`!new:x`): version 10, 9 members, my power 50
+        Replaced already: 2 rooms
+        - Old (`!old:x`): version 10, 3 members, my power 50, leads to New <b>
+        - Lost (`!lost:x`): version 10, 2 members, my power 50, leads nowhere
+        ");
         assert!(told.text.html.contains(">New &lt;b&gt;</a>"));
         assert!(!told.text.html.contains("<details>"));
     }

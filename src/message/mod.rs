@@ -10,6 +10,7 @@ pub mod doc;
 mod finding;
 pub mod inventory;
 pub mod member;
+pub mod moment;
 pub mod pin;
 pub mod plan;
 pub mod progress;

@@ -294,6 +294,12 @@ fn words(entry: &Entry) -> (&'static str, String) {
         Entry::Closed => "only the plan was asked for".to_owned(),
         Entry::Retried { by } => format!("{by} asked for another try"),
         Entry::Rechecked { by, .. } => format!("{by} asked for another check"),
+        Entry::Announced { next, .. } => {
+            format!(
+                "told the old room when it begins; waits until {}",
+                utc(*next)
+            )
+        }
     };
     ("-", what)
 }
@@ -348,6 +354,7 @@ fn why(reason: &WaitReason) -> String {
         WaitReason::RateLimit { bucket } => format!("the server limits {bucket}"),
         WaitReason::Unreachable => "the server does not answer".to_owned(),
         WaitReason::Settling => "the server may still be working".to_owned(),
+        WaitReason::Scheduled => "it begins later".to_owned(),
         WaitReason::Problem { problem } => problem.clone(),
     }
 }

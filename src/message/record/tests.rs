@@ -30,6 +30,7 @@ fn plan() -> Plan {
         seconds: 2,
         hash: "abc".to_owned(),
         expires_at: at(1000),
+        schedule: None,
     }
 }
 
