@@ -58,7 +58,7 @@ pub fn announcement(
     let plain = environment.render_str(
         template,
         context! {
-            old_name => plan.label,
+            old_name => plan.label.as_str(),
             version => plan.intent.version.as_str(),
             reason => plan.intent.reason.as_deref().unwrap_or_default(),
             time => moment::start(&schedule.start),

@@ -78,6 +78,9 @@ async fn every_room_in_scope_is_listed_once_with_what_hinders() {
 
     let scope = format!("scope = [\"{space}\"]\n");
     let mut scene = Scene::around(community, synapse, &scope).await;
+    // What sync told of the closed room is looked at first.
+    scene.say("!upgrade help confirm").await;
+    scene.hear("`!upgrade confirm").await;
     let before = scene.proxy.log().len();
     let asked = scene.say("!upgrade rooms").await;
     let answer = scene.hear("wanted version is 12").await;
