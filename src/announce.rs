@@ -1,4 +1,5 @@
-//! What a job's change of state has to say in its admin room, as writes for the store.
+//! What a job's change of state has to say in its admin room, and in the old room before it begins,
+//! as writes for the store.
 //!
 //! Handlers and the worker both move jobs on, and know each other only through the store; this is
 //! what they share. Pure. Left out: the texts of plans and reviews, which the worker makes; how
@@ -9,13 +10,35 @@ pub mod campaign;
 use jiff::Timestamp;
 use ruma::{OwnedEventId, RoomId};
 
+use crate::config::Messages;
+use crate::job::schedule::Sleep;
 use crate::job::{Asks, Entry, Job, Phase, State, Step, StepEvent};
-use crate::message::{emoji, progress, report};
-use crate::model::{Confirmation, Text};
+use crate::message::member::{self, TemplateError};
+use crate::message::{emoji, moment, progress, report};
+use crate::model::Text;
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
 
-/// The key of a message that asks for a yes (`what`: `plan` or `review`); a reaction to it is bound
-/// to the plan with this hash.
+/// What a plan is called in the key of its message. One that was shown before, and is asked about
+/// again, is another message.
+#[must_use]
+pub fn plan_question(shown_before: usize) -> String {
+    match shown_before {
+        0 => "plan".to_owned(),
+        again => format!("plan{again}"),
+    }
+}
+
+/// How often the plan with a hash was shown.
+#[must_use]
+pub fn times_shown(job: &Job, hash: &str) -> usize {
+    job.log
+        .iter()
+        .filter(|(_, entry)| matches!(entry, Entry::Planned { plan } if plan.hash == hash))
+        .count()
+}
+
+/// The key of a message that asks for a yes (`what`: see [`plan_question`], or `review`); a reaction
+/// to it is bound to the plan with this hash.
 #[must_use]
 pub fn question_key(job: &Job, what: &str, hash: &str) -> String {
     format!("{what}:{}:{hash}", job.request.key())
@@ -53,6 +76,40 @@ fn answers(question: &str) -> [(String, &'static str); 2] {
         (format!("yes:{question}"), emoji::YES),
         (format!("no:{question}"), emoji::NO),
     ]
+}
+
+/// Tells the old room when an upgrade begins; the job sleeps until `next` afterwards.
+///
+/// # Errors
+/// When a template cannot be rendered.
+pub fn announcement(
+    job: &Job,
+    sleep: Sleep<'_>,
+    messages: &Messages,
+    next: Timestamp,
+    now: Timestamp,
+) -> Result<(Entry, Write), TemplateError> {
+    let (plan, schedule) = (sleep.plan, sleep.schedule);
+    let rest = moment::rest(schedule.start.at.duration_since(now));
+    let text = member::announcement(&messages.announcement, plan, schedule, &rest)?;
+    let if_called_off = member::announcement(&messages.called_off, plan, schedule, "")?;
+    let told = job
+        .log
+        .iter()
+        .filter(|(_, entry)| matches!(entry, Entry::Announced { .. }));
+    let post = Write::Enqueue(Outgoing {
+        key: format!("announcement:{}:{}", job.request.key(), told.count()),
+        room_id: job.request.old_room.clone(),
+        post: Post::Message {
+            text,
+            reply_to: None,
+        },
+    });
+    let entry = Entry::Announced {
+        next,
+        if_called_off,
+    };
+    Ok((entry, post))
 }
 
 /// Adds entries to a job's log, with everything that people are to see of it.
@@ -102,16 +159,18 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     };
     // A question that was answered, or is good no more, is not to be clicked any longer.
     let asked = match before.phase {
-        Phase::Planned => Some("plan"),
-        Phase::InReview => Some("review"),
+        Phase::Planned => before.plan.as_ref().map(|plan| {
+            let shown = times_shown(job, &plan.hash);
+            plan_question(shown.saturating_sub(1))
+        }),
+        Phase::InReview => Some("review".to_owned()),
         _ => None,
     };
     if let (Some(what), Some(plan)) = (asked, &before.plan)
         && before.phase != after.phase
         && plan.asks == Asks::Itself
-        && job.request.confirmation == Confirmation::Ask
     {
-        let question = question_key(job, what, &plan.hash);
+        let question = question_key(job, &what, &plan.hash);
         writes.extend(answers(&question).map(|(answer, _)| {
             Write::Enqueue(Outgoing {
                 key: format!("un{answer}"),
@@ -120,6 +179,21 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
                     of: Target::Post(answer),
                 },
             })
+        }));
+    }
+    // Whoever was told that it comes is told that it does not.
+    if before.phase != after.phase
+        && after.phase.is_end()
+        && after.phase != Phase::Done
+        && let Some(text) = &after.announced
+    {
+        writes.push(Write::Enqueue(Outgoing {
+            key: format!("called-off:{name}"),
+            room_id: job.request.old_room.clone(),
+            post: Post::Message {
+                text: text.clone(),
+                reply_to: None,
+            },
         }));
     }
     // A campaign tells about its jobs in one place. Only what cannot go on by itself speaks up.

@@ -172,9 +172,12 @@ impl Bot {
             clock: Arc::clone(clock),
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
+            version: config.upgrade.version.clone(),
+            time_zone: config.schedule.time_zone.clone(),
         };
         let setup = Setup {
             upgrade: config.upgrade.clone(),
+            schedule: config.schedule.clone(),
             messages: config.messages.clone(),
             offices,
         };

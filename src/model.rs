@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +180,26 @@ pub enum OwnAdminRoom {
     Included,
 }
 
+/// A moment that people agreed on, and the time zone they think in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The moment.
+    pub at: Timestamp,
+    /// A name such as `Europe/Berlin`, or an offset such as `+01:00`.
+    pub zone: String,
+}
+
+/// Whether members are told beforehand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announce {
+    /// They are not.
+    #[default]
+    Silent,
+    /// They are, in the old room, as long before as is configured.
+    Wanted,
+}
+
 /// What somebody asked for, beside the room itself. Absent means: as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeOptions {
@@ -202,6 +223,12 @@ pub struct UpgradeOptions {
     /// Whether an admin room is meant.
     #[serde(default)]
     pub own_admin_room: OwnAdminRoom,
+    /// When it is to begin; absent: at once.
+    #[serde(default)]
+    pub start: Option<Start>,
+    /// Whether members are told beforehand.
+    #[serde(default)]
+    pub announce: Announce,
 }
 
 /// Whether an upgrade waits for somebody's yes.

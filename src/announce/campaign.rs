@@ -16,17 +16,31 @@ use crate::message::emoji;
 use crate::model::{Confirmation, Text};
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
 
-/// The key of the plan of a campaign; a reaction to it is bound to the plan with this hash.
+/// The key of the plan of a campaign; a reaction to it is bound to the plan with this hash. One that
+/// was shown before, and is asked about again, is another message.
 #[must_use]
-pub fn question_key(campaign: &Campaign, hash: &str) -> String {
-    format!("campaign:{}:{hash}", campaign.request.command_event)
+pub fn question_key(campaign: &Campaign, shown_before: usize, hash: &str) -> String {
+    let again = match shown_before {
+        0 => String::new(),
+        again => again.to_string(),
+    };
+    format!("campaign{again}:{}:{hash}", campaign.request.command_event)
+}
+
+/// How often a plan of the campaign was shown.
+fn times_shown(campaign: &Campaign) -> usize {
+    campaign
+        .log
+        .iter()
+        .filter(|(_, entry)| matches!(entry, Entry::Planned { .. }))
+        .count()
 }
 
 /// The plan of a campaign, with both answers below it to be clicked.
 #[must_use]
 pub fn asking(campaign: &Campaign, hash: &str, text: Text) -> Vec<Write> {
     question(
-        &question_key(campaign, hash),
+        &question_key(campaign, times_shown(campaign), hash),
         &campaign.request.admin_room,
         campaign.reply_to(),
         text,
@@ -99,10 +113,14 @@ pub fn told(
         .plan
         .as_ref()
         .filter(|_| state.phase != Phase::Planned)
-        && campaign.request.confirmation == Confirmation::Ask
+        && campaign.request.confirmation != Confirmation::PlanOnly
         && plan.rooms > 0
     {
-        let key = question_key(campaign, &plan.hash);
+        let key = question_key(
+            campaign,
+            times_shown(campaign).saturating_sub(1),
+            &plan.hash,
+        );
         writes.extend(answers(&key).map(|(answer, _)| {
             Write::Enqueue(Outgoing {
                 key: format!("un{answer}"),

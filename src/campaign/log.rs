@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rooms::LeftOut;
 use super::{Child, Found, Plan};
+use crate::job::schedule::Wake;
 use crate::job::{Phase as JobPhase, Todo, WaitReason};
 use crate::model::{Bucket, JobId};
 
@@ -65,6 +66,8 @@ pub enum Entry {
         /// Who.
         by: OwnedUserId,
     },
+    /// The agreed time has come.
+    Begun,
     /// The campaign itself goes on later.
     Waiting {
         /// When.
@@ -193,6 +196,10 @@ pub enum Action {
     Show,
     /// Somebody has to confirm by that time.
     AwaitConfirmation(Timestamp),
+    /// Tell the old rooms when it begins, and sleep until that time.
+    Announce(Timestamp),
+    /// The agreed time has come.
+    Begin,
     /// These jobs may begin.
     Release(Vec<JobId>),
     /// Jobs are at work.
@@ -262,9 +269,12 @@ impl State {
                 self.phase = Phase::Planning;
                 self.waiting = None;
             }
-            (Phase::Planning, Entry::Planned { plan }) => {
+            // Asked again, where the agreed time passed while the bot was away.
+            (Phase::Planning | Phase::Running, Entry::Planned { plan }) => {
                 self.plan = Some(plan.clone());
                 self.phase = Phase::Planned;
+                self.confirmed_by = None;
+                self.waiting = None;
             }
             (Phase::Planned, Entry::Confirmed { by, hash })
                 if self.plan.as_ref().is_some_and(|plan| plan.hash == *hash) =>
@@ -282,10 +292,17 @@ impl State {
                 self.waiting = None;
             }
             (Phase::Planned, Entry::Closed) => self.phase = Phase::Closed,
+            (Phase::Running, Entry::Cancelled { .. })
+                if matches!(self.waiting, Some((_, WaitReason::Scheduled))) =>
+            {
+                self.phase = Phase::Cancelled;
+                self.waiting = None;
+            }
             (Phase::Running, Entry::Cancelled { .. }) => {
                 self.course = Course::Stopped;
                 self.waiting = None;
             }
+            (Phase::Running, Entry::Begun) => self.waiting = None,
             (Phase::Running, Entry::Paused { .. }) if self.course == Course::On => {
                 self.course = Course::Paused;
             }
@@ -329,6 +346,18 @@ impl State {
     pub fn next_action(&self, children: &[Child], concurrency: u8, now: Timestamp) -> Action {
         if let Some((until, _)) = self.waiting.as_ref().filter(|(until, _)| *until > now) {
             return Action::Wait(*until);
+        }
+        if let (Phase::Running, Some((due, WaitReason::Scheduled)), Some(plan)) =
+            (self.phase, &self.waiting, &self.plan)
+        {
+            let wake = plan
+                .schedule
+                .as_ref()
+                .map(|schedule| schedule.wake(*due, now));
+            return match wake {
+                Some(Wake::Tell { next }) => Action::Announce(next),
+                Some(Wake::Begin) | None => Action::Begin,
+            };
         }
         match (self.phase, &self.plan) {
             (Phase::Finding, _) => Action::Find,
@@ -378,6 +407,25 @@ impl State {
     fn is_unlinked(&self, child: &Child) -> bool {
         child.phase == JobPhase::Done && !self.linked.contains(&child.id)
     }
+}
+
+/// What a yes puts into the log: also that the campaign sleeps until its time, if that is still to
+/// come.
+#[must_use]
+pub fn confirmed(plan: &Plan, by: OwnedUserId, now: Timestamp) -> Vec<Entry> {
+    let yes = Entry::Confirmed {
+        by,
+        hash: plan.hash.clone(),
+    };
+    let wake = plan
+        .schedule
+        .as_ref()
+        .and_then(|schedule| schedule.first_wake(now));
+    let sleep = wake.map(|until| Entry::Waiting {
+        until,
+        reason: WaitReason::Scheduled,
+    });
+    [yes].into_iter().chain(sleep).collect()
 }
 
 /// Whether a job takes the place of another. One that only waits until it may invite more people

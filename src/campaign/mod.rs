@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use self::log::IllegalEntry;
 use self::rooms::LeftOut;
-use crate::job::{Phase as JobPhase, Summary};
+use crate::job::{Phase as JobPhase, Schedule, Summary};
 use crate::model::{CampaignId, Confirmation, JobId, RoomRef, UpgradeOptions};
 
 /// What was asked for, and where. Stored with the campaign, never changed.
@@ -104,6 +104,9 @@ pub struct Plan {
     pub seconds: u64,
     /// Until when it can be confirmed.
     pub expires_at: Timestamp,
+    /// When it begins, unless it does so at once.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
 }
 
 /// A job of a campaign, as far as the campaign has to know it.
@@ -172,6 +175,7 @@ pub fn plan(label: String, children: &[Child], concurrency: u8, expires_at: Time
         requests: going.iter().map(|child| child.summary.requests).sum(),
         seconds: (seconds / u64::from(concurrency.max(1))).max(longest.unwrap_or(0)),
         expires_at,
+        schedule: None,
     }
 }
 

@@ -142,6 +142,13 @@ pub(super) enum Verb {
         #[arg(value_name = "id|room")]
         job: String,
     },
+    /// List the rooms that can be upgraded from here: their versions, and what hinders.
+    #[command(after_help = "!upgrade rooms #community:example.org")]
+    Rooms {
+        /// Only the rooms of this space, nested ones too.
+        #[arg(value_name = "space")]
+        space: Option<String>,
+    },
     /// Send the full record of a job, as files.
     #[command(after_help = "!upgrade report 7")]
     Report {
@@ -188,6 +195,15 @@ pub(super) struct UpgradeWords {
     /// Why, in quotation marks. Members will read it.
     #[arg(long, value_name = "text")]
     pub(super) reason: Option<String>,
+    /// When to begin, with the time zone: `20:00 Europe/Berlin` or `2026-12-01T20:00+01:00`.
+    #[arg(long, value_name = "time")]
+    pub(super) at: Option<String>,
+    /// How long to wait before it begins, such as `2h` or `3d`.
+    #[arg(long = "in", value_name = "duration")]
+    pub(super) wait: Option<String>,
+    /// Tell the members beforehand.
+    #[arg(long)]
+    pub(super) announce: bool,
 }
 
 /// A [`MethodChoice`] as it is written.

@@ -12,6 +12,7 @@ mod grammar;
 mod help;
 mod pills;
 mod reference;
+pub mod when;
 mod words;
 
 use ruma::{OwnedUserId, RoomVersionId};
@@ -20,8 +21,10 @@ pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
 use self::grammar::{MethodWord, UpgradeWords, Verb};
 pub use self::help::help;
+use self::when::When;
 use crate::model::{
-    Confirmation, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions, WorkId,
+    Announce, Confirmation, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions,
+    WorkId,
 };
 
 /// The word that a command begins with.
@@ -70,6 +73,8 @@ pub enum Command {
     Retry(WorkId),
     /// Compare the rooms of a job once more.
     Verify(JobRef),
+    /// List the rooms that can be upgraded from here, or those of a space.
+    Rooms(Option<RoomRef>),
     /// Send the full record of a job as files.
     Report(WorkId),
     /// Explain the commands, or one of them.
@@ -81,8 +86,10 @@ pub enum Command {
 pub struct UpgradeCommand {
     /// The room to upgrade.
     pub room: RoomRef,
-    /// How.
+    /// How; the start is not filled in yet.
     pub options: UpgradeOptions,
+    /// When it is to begin, as it was written.
+    pub when: Option<When>,
     /// Whether to wait for a yes.
     pub confirmation: Confirmation,
 }
@@ -92,8 +99,10 @@ pub struct UpgradeCommand {
 pub struct SpaceCommand {
     /// The space.
     pub space: RoomRef,
-    /// How each of its rooms is upgraded.
+    /// How each of its rooms is upgraded; the start is not filled in yet.
     pub options: UpgradeOptions,
+    /// When it is to begin, as it was written.
+    pub when: Option<When>,
     /// These rooms only, if there are any.
     pub only: Vec<RoomRef>,
     /// Not these rooms.
@@ -132,9 +141,12 @@ impl Command {
                 Confirmation::PlanOnly => Need::Ask,
                 Confirmation::Ask | Confirmation::Given => Need::Change,
             },
-            Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Report(_) | Self::Help(_) => {
-                Need::Ask
-            }
+            Self::Status(_)
+            | Self::List(_)
+            | Self::Verify(_)
+            | Self::Rooms(_)
+            | Self::Report(_)
+            | Self::Help(_) => Need::Ask,
             Self::Confirm(_)
             | Self::Cancel(_)
             | Self::Pause(_)
@@ -211,7 +223,7 @@ fn read(arguments: &str) -> Result<Command, CommandError> {
     if words.is_empty() {
         return Ok(Command::Help(None));
     }
-    let (topic, words) = grammar::with_verb(words);
+    let (topic, words) = grammar::with_verb(when::joined(words));
     if words.iter().any(|word| word == "--help" || word == "-h") {
         return Ok(Command::Help(topic));
     }
@@ -250,6 +262,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
                 method: Some(MethodChoice::Adopt),
                 ..UpgradeOptions::default()
             },
+            when: None,
             confirmation: if yes {
                 Confirmation::Given
             } else {
@@ -278,6 +291,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::List { all: false } => Command::List(ListScope::Recent),
         Verb::Retry { id } => Command::Retry(reference::work(&id)?),
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
+        Verb::Rooms { space } => Command::Rooms(space.as_deref().map(reference::room).transpose()?),
         Verb::Report { id } => Command::Report(reference::work(&id)?),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
@@ -309,6 +323,7 @@ fn space_command(
     Ok(Command::Space(SpaceCommand {
         space: upgrade.room,
         options: upgrade.options,
+        when: upgrade.when,
         only,
         skip,
         from,
@@ -322,6 +337,13 @@ fn upgrade_words(
     own_admin_room: OwnAdminRoom,
 ) -> Result<UpgradeCommand, Problem> {
     let room = reference::room(&words.room)?;
+    let when = match (&words.at, &words.wait) {
+        (None, None) if words.announce => return Err(Problem::AnnounceNeedsStart),
+        (None, None) => None,
+        (Some(at), None) => Some(when::at(at)?),
+        (None, Some(wait)) => Some(when::within(wait)?),
+        (Some(_), Some(_)) => return Err(Problem::AtAndIn),
+    };
     let options = UpgradeOptions {
         version: version(words.version.iter().chain(&words.version_option))?,
         method: words.method.map(Into::into),
@@ -335,6 +357,12 @@ fn upgrade_words(
             Review::Skip
         },
         own_admin_room,
+        start: None,
+        announce: if words.announce {
+            Announce::Wanted
+        } else {
+            Announce::Silent
+        },
     };
     if words.review && matches!(words.method, Some(MethodWord::Server)) {
         return Err(Problem::ReviewNeedsStaged);
@@ -342,6 +370,7 @@ fn upgrade_words(
     Ok(UpgradeCommand {
         room,
         options,
+        when,
         confirmation,
     })
 }

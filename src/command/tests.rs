@@ -36,7 +36,21 @@ fn upgrade(options: UpgradeOptions, confirmation: Confirmation) -> Command {
     Command::Upgrade(UpgradeCommand {
         room: alias(),
         options,
+        when: None,
         confirmation,
+    })
+}
+
+fn upgrade_later(when: When, announce: Announce) -> Command {
+    let options = UpgradeOptions {
+        announce,
+        ..to_12()
+    };
+    Command::Upgrade(UpgradeCommand {
+        room: alias(),
+        options,
+        when: Some(when),
+        confirmation: Confirmation::Ask,
     })
 }
 
@@ -84,7 +98,9 @@ fn commands() {
         join_rule: Some(JoinRulePolicy::Keep),
         review: Review::Wanted,
         own_admin_room: OwnAdminRoom::Included,
+        ..UpgradeOptions::default()
     };
+    let evening = || when::at("20:00 Europe/Berlin").unwrap();
     let none = UpgradeOptions::default;
     let cases = [
         ("!upgrade", Command::Help(None)),
@@ -136,6 +152,18 @@ fn commands() {
             "!upgrade #a:b.org --reason ''",
             upgrade(none(), Confirmation::Ask),
         ),
+        (
+            "!upgrade --at 20:00 Europe/Berlin #a:b.org 12",
+            upgrade_later(evening(), Announce::Silent),
+        ),
+        (
+            "!upgrade #a:b.org --announce --at \"20:00 Europe/Berlin\" 12",
+            upgrade_later(evening(), Announce::Wanted),
+        ),
+        (
+            "!upgrade #a:b.org 12 --in=2h",
+            upgrade_later(when::within("2h").unwrap(), Announce::Silent),
+        ),
         ("!upgrade confirm 7", Command::Confirm(work)),
         ("!upgrade confirm #7", Command::Confirm(work)),
         ("!upgrade cancel 7", Command::Cancel(work)),
@@ -172,12 +200,15 @@ fn commands() {
                     version: Some(RoomVersionId::V11),
                     ..none()
                 },
+                when: None,
                 only: vec![alias()],
                 skip: vec![alias()],
                 from: Some(RoomVersionId::V10),
                 confirmation: Confirmation::Given,
             }),
         ),
+        ("!upgrade rooms", Command::Rooms(None)),
+        ("!upgrade Rooms #a:b.org", Command::Rooms(Some(alias()))),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
             Command::Confirm(work),
@@ -206,6 +237,7 @@ fn pills() {
             creators: vec![owned_user_id!("@c:d")],
             ..to_12()
         },
+        when: None,
         confirmation: Confirmation::PlanOnly,
     };
     assert_eq!(parse(&message), Some(Ok(Command::Upgrade(expected))));
@@ -269,6 +301,11 @@ fn answers() {
         "!upgrade #a:b --creator user",
         "!upgrade #a:b --reason \"not closed",
         "!upgrade status x`y",
+        "!upgrade #a:b --at 25:00 Europe/Berlin",
+        "!upgrade #a:b --at 20:00 Europe/Berln",
+        "!upgrade #a:b --at 20:00Z --in 2h",
+        "!upgrade #a:b --in soon",
+        "!upgrade #a:b --announce",
     ];
     let answers: Vec<String> = bodies
         .iter()
@@ -327,6 +364,16 @@ fn answers() {
         A quotation mark is not closed: `"not closed`. Please put one more at the end of the text. Type `!upgrade help` to see all commands.
     !upgrade status x`y
         `x'y` does not fit here. I expected the number of a job, such as `7`, or a room, such as `#name:server`. Type `!upgrade help status` to see how it is used.
+    !upgrade #a:b --at 25:00 Europe/Berlin
+        `25:00 Europe/Berlin` is not a time. Write for example `--at "20:00 Europe/Berlin"`, `--at "2026-12-01 20:00 Europe/Berlin"` or `--at 2026-12-01T20:00+01:00`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --at 20:00 Europe/Berln
+        I do not know the time zone `Europe/Berln`. Write for example `Europe/Berlin` or `UTC`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --at 20:00Z --in 2h
+        Please give either `--at` or `--in`, and not both. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --in soon
+        `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --announce
+        `--announce` needs `--at` or `--in`: nobody can be told before what happens at once. Type `!upgrade help upgrade` to see how it is used.
     "#);
 }
 
@@ -363,6 +410,7 @@ fn needs() {
         ("!upgrade list", Need::Ask),
         ("!upgrade verify 7", Need::Ask),
         ("!upgrade report 7", Need::Ask),
+        ("!upgrade rooms", Need::Ask),
         ("!upgrade help", Need::Ask),
     ];
     for (body, need) in cases {
@@ -443,6 +491,8 @@ fn render(command: &Command) -> String {
         Command::Retry(id) => format!("retry {id}"),
         Command::Verify(JobRef::Id(id)) => format!("verify {id}"),
         Command::Report(id) => format!("report {id}"),
+        Command::Rooms(None) => "rooms".to_owned(),
+        Command::Rooms(Some(space)) => format!("rooms {}", space.name),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
     };
@@ -498,6 +548,7 @@ fn any_upgrade() -> impl Strategy<Value = Command> {
         Command::Upgrade(UpgradeCommand {
             room,
             options,
+            when: None,
             confirmation,
         })
     })
@@ -524,6 +575,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::Space(SpaceCommand {
                 space,
                 options: UpgradeOptions::default(),
+                when: None,
                 only,
                 skip,
                 from: None,
@@ -538,6 +590,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => (1..=i64::MAX).prop_map(|id| Command::Verify(JobRef::Campaign(CampaignId(id)))),
         1 => id().prop_map(|id| Command::Verify(JobRef::Id(id))),
         1 => work().prop_map(Command::Report),
+        1 => proptest::option::of(any_room()).prop_map(|space| {
+            Command::Rooms(space.map(|room| RoomRef { via: Vec::new(), ..room }))
+        }),
         1 => id().prop_map(|id| Command::Status(Some(JobRef::Id(id)))),
         1 => any_room().prop_map(|room| {
             Command::Status(Some(JobRef::Room(RoomRef { via: Vec::new(), ..room })))
@@ -569,7 +624,7 @@ proptest! {
     #[test]
     fn no_arguments_panic(
         words in proptest::collection::vec(
-            "plan|status|list|help|confirm|--?[a-z=-]{0,9}|--(version|reason|method|creator|yes)=?\
+            "plan|status|list|help|confirm|--?[a-z=-]{0,9}|--(version|reason|method|creator|yes|at|in|announce)=?\
              |[\"'“”‘’\\\\—–]|[#!@$][a-z:.]{0,9}|https://matrix.to/#/[%!#@/?a-f:]{0,9}|[0-9]{1,20}|.{0,9}",
             0..8,
         ),

@@ -2,8 +2,10 @@
 //! new room in review.
 
 use super::{Call, Desk, HandleError};
-use crate::campaign::{Entry as CampaignEntry, Phase as CampaignPhase};
-use crate::job::{Action, Asks, Entry, Phase};
+use crate::announce;
+use crate::campaign::Phase as CampaignPhase;
+use crate::campaign::log::confirmed;
+use crate::job::{Action, Asks, Phase, schedule};
 use crate::message::{answer, emoji};
 use crate::model::{CampaignId, Confirmation, JobId, WorkId};
 use crate::store::Write;
@@ -60,10 +62,7 @@ async fn campaign(
     let mut writes = vec![Write::AppendCampaign {
         campaign: id,
         expected: campaign.log.len(),
-        entries: vec![CampaignEntry::Confirmed {
-            by: call.sender().to_owned(),
-            hash: current.hash.clone(),
-        }],
+        entries: confirmed(current, call.sender().to_owned(), desk.clock.now()),
     }];
     // A reaction needs no reaction.
     if matches!(plan, Plan::Current) {
@@ -104,13 +103,9 @@ async fn job(
         return Ok(call.refuse(answer::wrong_moment(id, Phase::Closed)));
     }
     let by = call.sender().to_owned();
-    let mut writes = desk.advance(
-        &job,
-        Entry::Confirmed {
-            by,
-            hash: current.hash.clone(),
-        },
-    )?;
+    let now = desk.clock.now();
+    let entries = schedule::confirmed(state.phase, current, by, now);
+    let mut writes = announce::advance(&job, entries, now)?;
     // A reaction needs no reaction.
     if matches!(plan, Plan::Current) {
         writes.push(call.react(emoji::YES));

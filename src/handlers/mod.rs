@@ -14,6 +14,7 @@ mod reaction;
 mod report;
 mod resume;
 mod retry;
+mod rooms;
 mod space;
 mod status;
 mod tombstone;
@@ -23,7 +24,7 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ruma::{OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, RoomVersionId, UserId};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -93,6 +94,10 @@ pub struct Desk {
     pub offices: Vec<Office>,
     /// How old a command may be when the bot gets to read it.
     pub max_command_age: Duration,
+    /// The version that rooms are to have.
+    pub version: RoomVersionId,
+    /// The time zone of times without one.
+    pub time_zone: Option<String>,
 }
 
 /// A command or reaction, where it came from and what its sender can do there.
@@ -331,6 +336,7 @@ impl Desk {
             Ok(Command::List(scope)) => list::run(self, &call, scope),
             Ok(Command::Retry(id)) => retry::run(self, &call, id).await,
             Ok(Command::Verify(of)) => verify::run(self, &call, &of).await,
+            Ok(Command::Rooms(space)) => rooms::run(self, &call, space.as_ref()).await,
             Ok(Command::Report(id)) => report::run(self, &call, id),
             Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
         }

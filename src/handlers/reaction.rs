@@ -30,15 +30,15 @@ pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Mea
     let Some(post) = desk.store.post_of_event(to)? else {
         return Ok(None);
     };
-    if let Some(rest) = post.strip_prefix("campaign:") {
-        return meaning_of_campaign(desk, rest, key);
-    }
-    let questions = [("plan:", Phase::Planned), ("review:", Phase::InReview)];
-    let Some((rest, asked_in)) = questions
-        .iter()
-        .find_map(|(question, phase)| Some((post.strip_prefix(question)?, *phase)))
-    else {
+    let Some((question, rest)) = post.split_once(':') else {
         return Ok(None);
+    };
+    // A plan that is asked about again has a number.
+    let asked_in = match question.trim_end_matches(|c: char| c.is_ascii_digit()) {
+        "plan" => Phase::Planned,
+        "review" => Phase::InReview,
+        "campaign" => return meaning_of_campaign(desk, rest, key),
+        _ => return Ok(None),
     };
     let Some((command, hash)) = rest.rsplit_once(':') else {
         return Ok(None);

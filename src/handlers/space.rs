@@ -23,6 +23,13 @@ pub(super) async fn run(
         writes.push(call.unack());
         writes
     };
+    let mut options = wanted.options;
+    if let Some(when) = &wanted.when {
+        match when.resolve(desk.clock.now(), desk.time_zone.as_deref()) {
+            Ok(start) => options.start = Some(start),
+            Err(problem) => return Ok(refuse(answer::lines(&problem.to_string()))),
+        }
+    }
     let Some(space) = survey::find(&*desk.port, &wanted.space).await? else {
         return Ok(refuse(answer::no_such_room(&wanted.space.name)));
     };
@@ -64,7 +71,7 @@ pub(super) async fn run(
     writes.push(Write::CreateCampaign(Box::new(Request {
         named: wanted.space,
         space,
-        options: wanted.options,
+        options,
         narrow: Narrow {
             only: only.into_iter().collect(),
             skip: skip.into_iter().collect(),

@@ -21,6 +21,13 @@ pub(super) async fn run(
         writes.push(call.unack());
         writes
     };
+    let mut options = wanted.options;
+    if let Some(when) = &wanted.when {
+        match when.resolve(desk.clock.now(), desk.time_zone.as_deref()) {
+            Ok(start) => options.start = Some(start),
+            Err(problem) => return Ok(refuse(answer::lines(&problem.to_string()))),
+        }
+    }
     let Some(old_room) = survey::find(&*desk.port, &wanted.room).await? else {
         return Ok(refuse(answer::no_such_room(&wanted.room.name)));
     };
@@ -40,7 +47,8 @@ pub(super) async fn run(
     {
         let whole = SpaceCommand {
             space: wanted.room,
-            options: wanted.options,
+            options,
+            when: None,
             only: Vec::new(),
             skip: Vec::new(),
             from: None,
@@ -56,7 +64,7 @@ pub(super) async fn run(
     writes.push(Write::CreateJob(Box::new(Request {
         named: wanted.room,
         old_room,
-        options: wanted.options,
+        options,
         confirmation: wanted.confirmation,
         sender: call.sender().to_owned(),
         admin_room: call.office.room_id.clone(),

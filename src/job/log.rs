@@ -10,7 +10,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::{Asks, Output, Plan, Step};
-use crate::model::Bucket;
+use crate::model::{Bucket, Text};
 
 /// One thing that happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,13 @@ pub enum Entry {
         by: OwnedUserId,
         /// When.
         at: Timestamp,
+    },
+    /// The old room was told when the upgrade begins; the job sleeps on.
+    Announced {
+        /// Until when.
+        next: Timestamp,
+        /// What the old room is told if nothing comes of it.
+        if_called_off: Text,
     },
     /// Something happened to a step.
     Step {
@@ -153,6 +160,8 @@ pub enum WaitReason {
     Unreachable,
     /// The homeserver may still be working on it.
     Settling,
+    /// It is not time yet: the next announcement, or the start. In the plan's schedule.
+    Scheduled,
     /// It failed in a way that may pass.
     Problem {
         /// What happened, in words for people.
@@ -255,6 +264,8 @@ pub struct State {
     pub again: Again,
     /// Whether somebody holds it.
     pub hold: Hold,
+    /// Members were told of it: what they are told if nothing comes of it.
+    pub announced: Option<Text>,
 }
 
 /// Whether a job does its steps or takes back what they made.
@@ -324,6 +335,7 @@ impl Default for State {
             problem: None,
             again: Again::MayHelp,
             hold: Hold::Free,
+            announced: None,
         }
     }
 }
@@ -386,6 +398,25 @@ impl State {
             (Phase::Running, Entry::Resumed { .. }) if self.hold == Hold::Paused => {
                 self.hold = Hold::Free;
             }
+            (
+                Phase::Running,
+                Entry::Announced {
+                    next,
+                    if_called_off,
+                },
+            ) if matches!(self.waiting, Some((_, WaitReason::Scheduled))) => {
+                self.waiting = Some((*next, WaitReason::Scheduled));
+                self.announced = Some(if_called_off.clone());
+            }
+            // Its campaign tells its members as well, and wakes it in the end.
+            (Phase::Planned, Entry::Announced { if_called_off, .. })
+                if self
+                    .plan
+                    .as_ref()
+                    .is_some_and(|plan| plan.asks == Asks::Campaign) =>
+            {
+                self.announced = Some(if_called_off.clone());
+            }
             (Phase::Done, Entry::Rechecked { at, .. }) => self.recheck = Some(*at),
             (Phase::Planning | Phase::Running, Entry::Step { step, event })
                 if self.current() == Some(*step) =>
@@ -422,6 +453,7 @@ impl State {
         *self = Self {
             phase: Phase::Planned,
             plan: Some(plan.clone()),
+            announced: self.announced.take(),
             ..Self::default()
         };
         if plan.is_blocked() {
@@ -489,7 +521,8 @@ impl State {
         if matches!(reason, WaitReason::Problem { .. }) {
             self.attempts += 1;
         }
-        self.waits += 1;
+        // Sleeping until the agreed time is no sign of trouble, and begins no backoff.
+        self.waits += u32::from(*reason != WaitReason::Scheduled);
         self.waiting = Some((until, reason.clone()));
         self.progress = progress;
     }

@@ -7,10 +7,12 @@
 
 pub mod log;
 pub mod plan;
+pub mod schedule;
 pub mod summary;
 
 pub use log::{Action, Entry, IllegalEntry, Phase, State, StepEvent, WaitReason};
 pub use plan::{Asks, Counts, Plan};
+pub use schedule::Schedule;
 pub use summary::Summary;
 
 use std::fmt;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
+use super::Schedule;
 use crate::room::finding::{Finding, Weight};
 use crate::room::target::Intent;
 
@@ -39,6 +40,10 @@ pub struct Plan {
     /// Who says yes to it.
     #[serde(default)]
     pub asks: Asks,
+    /// When it begins, unless it does so at once. No part of the hash: a job has one start, and
+    /// whoever says yes to a later plan of it has been told.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
 }
 
 impl Plan {

@@ -5,8 +5,9 @@ use ruma::UserId;
 
 use super::doc::{Doc, Span, own, room};
 use super::progress::progress;
-use super::{report, until};
+use super::{moment, report, until};
 use crate::campaign::{self, Course};
+use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State};
 use crate::model::{CampaignId, JobId, RoomName, Text, WorkId};
 use crate::permissions::Denial;
@@ -261,7 +262,7 @@ pub fn list(campaigns: &[Vec<Span>], jobs: &[(Job, State)], now: Timestamp, noth
             || job.request.named.name.to_string(),
             |plan| plan.label.clone(),
         );
-        let mut line = vec![Span::Bold(format!("#{} {}: ", job.id, phase(state.phase)))];
+        let mut line = vec![Span::Bold(format!("#{} {}: ", job.id, standing(state)))];
         line.extend(room(&label, &job.request.old_room, &[]));
         let todos = report::todos(state).len();
         if todos > 0 {
@@ -278,6 +279,13 @@ pub fn list(campaigns: &[Vec<Span>], jobs: &[(Job, State)], now: Timestamp, noth
         doc = doc.item(&line);
     }
     doc.finish()
+}
+
+fn standing(state: &State) -> String {
+    match sleeping(state) {
+        Some(sleep) => format!("scheduled for {}", moment::start(&sleep.schedule.start)),
+        None => phase(state.phase).to_owned(),
+    }
 }
 
 fn phase(phase: Phase) -> &'static str {

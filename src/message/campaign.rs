@@ -136,6 +136,7 @@ fn waits(reason: &WaitReason) -> String {
         WaitReason::RateLimit { bucket } => {
             format!("the server limits {bucket}, and lets it go on in")
         }
+        WaitReason::Scheduled => "it begins in".to_owned(),
         WaitReason::Unreachable => "the server does not answer; next try in".to_owned(),
         WaitReason::Settling => "the server may still be working; next look in".to_owned(),
         WaitReason::Problem { problem } => format!("{problem} Next try in"),

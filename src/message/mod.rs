@@ -1,7 +1,7 @@
 //! Every text a person reads. Pure: data in, both forms of a text out.
 //!
-//! `plan`, `review`, `progress`, `report`, `answer` and `tombstone` each hold the texts of one
-//! moment; `finding` and `todo` are sentences they share. Texts that people may change are
+//! `plan`, `review`, `progress`, `report`, `answer`, `inventory` and `tombstone` each hold the texts
+//! of one moment; `finding` and `todo` are sentences they share. Texts that people may change are
 //! templates (`member`); `pin` repeats what others said, `record` is a job's whole story as files.
 //! Left out: when a text is sent, and where.
 
@@ -9,7 +9,9 @@ pub mod answer;
 pub mod campaign;
 pub mod doc;
 mod finding;
+pub mod inventory;
 pub mod member;
+pub mod moment;
 pub mod pin;
 pub mod plan;
 pub mod progress;

@@ -299,6 +299,12 @@ fn words(entry: &Entry) -> (&'static str, String) {
         Entry::Resumed { by } => format!("{by} let it go on"),
         Entry::Retried { by } => format!("{by} asked for another try"),
         Entry::Rechecked { by, .. } => format!("{by} asked for another check"),
+        Entry::Announced { next, .. } => {
+            format!(
+                "told the old room when it begins; waits until {}",
+                utc(*next)
+            )
+        }
     };
     ("-", what)
 }
@@ -353,6 +359,7 @@ fn why(reason: &WaitReason) -> String {
         WaitReason::RateLimit { bucket } => format!("the server limits {bucket}"),
         WaitReason::Unreachable => "the server does not answer".to_owned(),
         WaitReason::Settling => "the server may still be working".to_owned(),
+        WaitReason::Scheduled => "it begins later".to_owned(),
         WaitReason::Problem { problem } => problem.clone(),
     }
 }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{Surroundings, observe};
 use crate::config::UpgradeSettings;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
-use crate::job::{Asks, Counts, Plan, Request};
+use crate::job::{Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
 use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{Finding, Weight};
@@ -39,6 +39,8 @@ pub struct Circumstances<'a> {
     pub request: &'a Request,
     /// What the configuration says.
     pub settings: &'a UpgradeSettings,
+    /// How long before the start members are told, where they are to be.
+    pub announce: &'a [Duration],
     /// Whether the room is one where the bot takes its orders.
     pub place: Place,
     /// Another job that is at work on the room.
@@ -169,6 +171,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
             .and_then(|lifetime| at.now.checked_add(lifetime).ok())
             .unwrap_or(at.now),
         asks: Asks::default(),
+        schedule: Schedule::of(&at.request.options, at.announce),
         intent,
     })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use ruma::OwnedRoomId;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Worker;
 use super::link::{self, LinkError};
@@ -17,12 +17,15 @@ use crate::announce;
 use crate::campaign::log::{Action, Joining};
 use crate::campaign::rooms::{self, LeftOut, Outside, Walk, Wanted, Why};
 use crate::campaign::{self, Campaign, Child, Entry, Found, Phase, State};
-use crate::config::TargetPower;
+use crate::config::{MissedStart, TargetPower};
 use crate::homeserver::HomeserverError;
+use crate::job::schedule::{self, Sleep};
 use crate::job::{
-    Consent, Entry as JobEntry, Phase as JobPhase, Request as JobRequest, Todo, Turn, WaitReason,
+    Consent, Entry as JobEntry, Phase as JobPhase, Request as JobRequest, Schedule, Todo, Turn,
+    WaitReason,
 };
 use crate::message::campaign::{Open, Planned, plan};
+use crate::message::plan::Occasion;
 use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef};
 use crate::permissions;
 use crate::room::diff::Obstacle;
@@ -70,14 +73,17 @@ impl Worker {
                 campaign,
                 state,
             };
-            self.tell(&look)?;
+            self.say(&look)?;
             let concurrency = self.means.setup.upgrade.concurrency;
             let action = look
                 .state
                 .next_action(&look.children, concurrency, look.now);
             let result = match action {
                 Action::Find => self.find(&look).await,
-                Action::Show => self.show(&look),
+                Action::Show => self.show(&look, Occasion::Asked),
+                Action::Announce(next) => self.announce(&look, next),
+                Action::Begin if self.is_missed(&look) => self.show(&look, Occasion::StartMissed),
+                Action::Begin => self.note(&look, vec![Entry::Begun], vec![]),
                 Action::AwaitConfirmation(at) if at <= look.now => {
                     let jobs = store.open_jobs_of(id)?;
                     let entry = Entry::Expired;
@@ -103,7 +109,7 @@ impl Worker {
     }
 
     /// Sees to it that the admin room says what it should.
-    fn tell(&self, look: &Look) -> Result<(), StoreError> {
+    fn say(&self, look: &Look) -> Result<(), StoreError> {
         let open = if look.state.phase == Phase::Done {
             self.open(&look.children)?
         } else {
@@ -292,7 +298,7 @@ impl Worker {
     }
 
     /// All rooms are planned: shows the plan.
-    fn show(&self, look: &Look) -> Result<(), StoreError> {
+    fn show(&self, look: &Look, occasion: Occasion) -> Result<(), StoreError> {
         let campaign = &look.campaign;
         let settings = &self.means.setup.upgrade;
         let found = look.state.found.clone().unwrap_or_default();
@@ -300,12 +306,19 @@ impl Worker {
             .ok()
             .and_then(|lifetime| look.now.checked_add(lifetime).ok())
             .unwrap_or(look.now);
-        let made = campaign::plan(
+        let mut made = campaign::plan(
             found.label.clone(),
             &look.children,
             settings.concurrency,
             expires_at,
         );
+        made.schedule = match occasion {
+            Occasion::StartMissed => None,
+            Occasion::Asked | Occasion::RoomChanged => Schedule::of(
+                &campaign.request.options,
+                &self.means.setup.schedule.announce,
+            ),
+        };
         let mut planned = Vec::new();
         let mut jobs = Vec::new();
         for child in &look.children {
@@ -320,13 +333,18 @@ impl Worker {
             jobs.push(job);
         }
         let bot = self.means.port.account();
-        let text = plan(campaign, &found, &made, &planned, bot, look.now);
+        let text = plan(campaign, &found, &made, &planned, occasion, bot, look.now);
         let mut writes = announce::campaign::asking(campaign, &made.hash, text);
-        let (hash, nothing) = (made.hash.clone(), made.rooms == 0);
+        let nothing = made.rooms == 0;
         info!(campaign = %campaign.id, rooms = made.rooms, "campaign planned");
-        let mut entries = vec![Entry::Planned { plan: made }];
+        let mut entries = vec![Entry::Planned { plan: made.clone() }];
         let confirmation = campaign.request.confirmation;
-        if nothing || confirmation != Confirmation::Ask {
+        let asks = match occasion {
+            // The yes was to another time, even where it was given beforehand.
+            Occasion::StartMissed => Confirmation::Ask,
+            Occasion::Asked | Occasion::RoomChanged => confirmation,
+        };
+        if nothing || asks != Confirmation::Ask {
             // Nothing to say yes to: only the message.
             writes.truncate(1);
         }
@@ -342,13 +360,61 @@ impl Worker {
                     )?);
                 }
             }
-            Confirmation::Given => entries.push(Entry::Confirmed {
-                by: campaign.request.sender.clone(),
-                hash,
-            }),
+            Confirmation::Given if occasion == Occasion::Asked => {
+                let by = campaign.request.sender.clone();
+                entries.extend(campaign::log::confirmed(&made, by, look.now));
+            }
+            Confirmation::Given => {}
             Confirmation::Ask => {}
         }
         self.note(look, entries, writes)
+    }
+
+    /// Whether the bot was away at the agreed time, and is to ask again.
+    fn is_missed(&self, look: &Look) -> bool {
+        let schedule = look
+            .state
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.schedule.as_ref());
+        self.means.setup.schedule.missed_start == MissedStart::Ask
+            && schedule.is_some_and(|schedule| schedule.is_missed(look.now))
+    }
+
+    /// Tells the old rooms when it begins, and sleeps on (P3: at once, or not).
+    fn announce(&self, look: &Look, next: Timestamp) -> Result<(), StoreError> {
+        let messages = &self.means.setup.messages;
+        let mut writes = Vec::new();
+        for child in &look.children {
+            let waits = child.is_waiting_for_its_turn();
+            let Some(job) = self.means.store.job(child.id)?.filter(|_| waits) else {
+                continue;
+            };
+            let state = super::folded(&job)?;
+            let Some(plan) = &state.plan else { continue };
+            let Some(schedule) = &plan.schedule else {
+                continue;
+            };
+            let sleep = Sleep {
+                plan,
+                schedule,
+                until: next,
+            };
+            match announce::announcement(&job, sleep, messages, next, look.now) {
+                Ok((entry, write)) => {
+                    writes.extend(announce::advance(&job, vec![entry], look.now)?);
+                    writes.push(write);
+                }
+                // The configuration was checked: a bug, which must not keep it from its time.
+                Err(error) => error!(error = chain(&error), "cannot announce"),
+            }
+        }
+        info!(campaign = %look.campaign.id, "members are told when it begins");
+        let asleep = Entry::Waiting {
+            until: next,
+            reason: WaitReason::Scheduled,
+        };
+        self.note(look, vec![asleep], writes)
     }
 
     /// Lets jobs begin, as confirmed with the campaign.
@@ -364,11 +430,8 @@ impl Worker {
             let Some(plan) = state.plan.filter(|_| state.phase == JobPhase::Planned) else {
                 continue;
             };
-            let confirmed = JobEntry::Confirmed {
-                by: by.clone(),
-                hash: plan.hash,
-            };
-            let writes = announce::advance(&job, vec![confirmed], look.now)?;
+            let confirmed = schedule::confirmed(state.phase, &plan, by.clone(), look.now);
+            let writes = announce::advance(&job, confirmed, look.now)?;
             match self.means.store.commit(look.now, &writes) {
                 Ok(()) | Err(StoreError::Conflict(_)) => {}
                 Err(StoreError::ActiveJob) => {

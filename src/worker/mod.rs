@@ -21,10 +21,11 @@ use tracing::{Instrument, error, info, info_span, warn};
 use self::steps::{Drive, StepError};
 use crate::announce;
 use crate::clock::Clock;
-use crate::config::{Messages, UpgradeSettings};
+use crate::config::{Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::Homeserver;
 use crate::job::log::{Again, Direction};
-use crate::job::{Action, Asks, Entry, Job, State, Step, StepEvent, WaitReason};
+use crate::job::schedule::{self, Sleep, Wake};
+use crate::job::{Action, Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
 use crate::model::{Confirmation, JobId, WorkId};
@@ -53,6 +54,8 @@ const POLL: Duration = Duration::from_secs(30);
 pub struct Setup {
     /// How rooms are upgraded.
     pub upgrade: UpgradeSettings,
+    /// When they are.
+    pub schedule: ScheduleSettings,
     /// Texts for members.
     pub messages: Messages,
     /// Where commands come from.
@@ -211,9 +214,10 @@ impl Worker {
             }
             let result = match state.next_action() {
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
-                Action::Wait(step, at) if at <= now || turned_back => {
-                    self.step(&mut drive, &job, step).await
-                }
+                Action::Wait(step, at) if at <= now || turned_back => match woken(&state, now) {
+                    Some((sleep, Wake::Tell { next })) => self.tell(&job, sleep, next),
+                    Some((_, Wake::Begin)) | None => self.step(&mut drive, &job, step).await,
+                },
                 Action::AwaitConfirmation(at) if at <= now => {
                     self.record(&job, vec![Entry::Expired], vec![])
                 }
@@ -304,23 +308,22 @@ impl Worker {
                 let event = StepEvent::Undone;
                 self.record(&job, vec![Entry::Step { step, event }], vec![])
             }
-            Ok(steps::Done::Planned(mut plan)) => {
+            Ok(steps::Done::Planned(mut plan, occasion)) => {
                 let turn = job.request.campaign.as_ref();
                 if let Some(turn) = turn.filter(|_| step == Step::Plan) {
                     plan.asks = turn.asks(&plan.hash);
                 }
                 let mut entries = vec![];
-                let occasion = if step == Step::Plan {
-                    Occasion::Asked
-                } else {
-                    Occasion::RoomChanged
-                };
                 let now = self.means.clock.now();
-                let confirmation = job.request.confirmation;
+                let confirmation = match occasion {
+                    // The yes was to another time, even where it was given beforehand.
+                    Occasion::StartMissed => Confirmation::Ask,
+                    Occasion::Asked | Occasion::RoomChanged => job.request.confirmation,
+                };
                 let text = plan::plan(job.id, &plan, confirmation, occasion, now);
                 let blocked = plan.is_blocked();
-                let hash = plan.hash.clone();
-                let mut writes = announce::asking(&job, "plan", &hash, text);
+                let question = announce::plan_question(announce::times_shown(&job, &plan.hash));
+                let mut writes = announce::asking(&job, &question, &plan.hash, text);
                 if blocked || confirmation != Confirmation::Ask {
                     // Nothing to say yes to: only the message.
                     writes.truncate(1);
@@ -329,12 +332,12 @@ impl Worker {
                     // Its campaign tells.
                     writes.clear();
                 }
-                entries.push(Entry::Planned { plan });
+                entries.push(Entry::Planned { plan: plan.clone() });
                 match confirmation {
-                    Confirmation::Given if !blocked => entries.push(Entry::Confirmed {
-                        by: job.request.sender.clone(),
-                        hash,
-                    }),
+                    Confirmation::Given if !blocked => {
+                        let by = job.request.sender.clone();
+                        entries.extend(schedule::confirmed(Phase::Planned, &plan, by, now));
+                    }
                     Confirmation::PlanOnly if !blocked => {
                         entries.push(Entry::Closed);
                     }
@@ -347,6 +350,29 @@ impl Worker {
             Err(error) => {
                 let entry = self.failure(&state, step, error);
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
+            }
+        }
+    }
+
+    /// Tells the old room when the upgrade begins, and has the job sleep on (P3: at once, or not).
+    fn tell(&self, job: &Job, sleep: Sleep<'_>, next: Timestamp) -> Result<(), StoreError> {
+        let now = self.means.clock.now();
+        let messages = &self.means.setup.messages;
+        match announce::announcement(job, sleep, messages, next, now) {
+            Ok((entry, write)) => {
+                info!("members are told when it begins");
+                self.record(job, vec![entry], vec![write])
+            }
+            Err(error) => {
+                // The configuration was checked: a bug, which must not keep the upgrade from its time.
+                error!(error = chain(&error), "cannot announce");
+                let event = StepEvent::Waiting {
+                    until: next,
+                    reason: WaitReason::Scheduled,
+                    progress: None,
+                };
+                let step = Step::Snapshot;
+                self.record(job, vec![Entry::Step { step, event }], vec![])
             }
         }
     }
@@ -454,6 +480,12 @@ impl Worker {
         writes.extend(announce::advance(job, entries, now)?);
         self.means.store.commit(now, &writes)
     }
+}
+
+/// What a job does that slept until its time, or until an announcement.
+fn woken(state: &State, now: Timestamp) -> Option<(Sleep<'_>, Wake)> {
+    let sleep = schedule::sleeping(state)?;
+    Some((sleep, sleep.schedule.wake(sleep.until, now)))
 }
 
 fn folded(job: &Job) -> Result<State, StoreError> {

@@ -1,7 +1,5 @@
 //! Campaigns: every room of a space, as one plan and one yes.
 
-use std::time::Duration;
-
 use roomlift_testbed::{User, eventually};
 use serde_json::{Value, json};
 
@@ -92,7 +90,8 @@ pub(crate) async fn until_told(scene: &mut Scene, space: &str, rooms: usize) {
         scene.say(&format!("!upgrade plan {space}")).await;
         let plan = scene.hear("Plan C").await;
         let text = roomlift_testbed::user::text(&plan).to_owned();
-        text.contains(&format!("upgrade {rooms} room")).then_some(())
+        text.contains(&format!("upgrade {rooms} room"))
+            .then_some(())
     })
     .await;
 }
@@ -187,6 +186,3 @@ pub(crate) fn campaign_of(plan: &str) -> String {
     let rest = plan.split_once("Plan ").expect("a plan").1;
     rest.split_once(':').expect("a number").0.to_owned()
 }
-
-/// Longest time that a whole campaign may take in a test.
-pub(crate) const CAMPAIGN: Duration = Duration::from_mins(3);

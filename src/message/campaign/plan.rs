@@ -8,7 +8,8 @@ use crate::campaign::rooms::Why;
 use crate::campaign::{Campaign, Child, Found, Plan};
 use crate::job::Plan as JobPlan;
 use crate::message::doc::Doc;
-use crate::message::duration;
+use crate::message::plan::Occasion;
+use crate::message::{duration, moment};
 use crate::model::{Confirmation, Method, Text};
 use crate::room::finding::Weight;
 
@@ -37,6 +38,7 @@ pub fn plan(
     found: &Found,
     plan: &Plan,
     rooms: &[Planned],
+    occasion: Occasion,
     bot: &UserId,
     now: Timestamp,
 ) -> Text {
@@ -55,7 +57,15 @@ pub fn plan(
     ))];
     title.extend(room(&plan.label, &campaign.request.space, &[]));
     title.extend(version.map(|version| Span::Text(format!(" to version {version}"))));
-    let mut doc = Doc::new().line(&title);
+    let mut doc = Doc::new();
+    if occasion == Occasion::StartMissed {
+        doc = doc.say("I was away at the agreed time, and nothing was done. Shall I begin now?");
+    }
+    doc = doc.line(&title);
+    if let Some(schedule) = &plan.schedule {
+        let start = moment::start(&schedule.start);
+        doc = doc.say(&format!("It begins on {start}."));
+    }
     if !going.is_empty() {
         doc = doc.heading("What will happen:");
         for line in outline(&going) {
@@ -121,12 +131,12 @@ pub fn plan(
         count(plan.requests, "request", "requests")
     ));
     match campaign.request.confirmation {
-        Confirmation::Given => doc.say("Confirmed with `--yes`."),
+        Confirmation::Given if occasion == Occasion::Asked => doc.say("Confirmed with `--yes`."),
         Confirmation::PlanOnly => doc.say(
             "This is the plan only; nothing will happen. To upgrade, send `!upgrade space` with \
              this space.",
         ),
-        Confirmation::Ask => doc.say(&format!(
+        Confirmation::Ask | Confirmation::Given => doc.say(&format!(
             "An upgrade cannot be undone. To begin, react with ✅ (yes) or type \
              `!upgrade confirm {id}`; to drop it, ❌ (no) or `!upgrade cancel {id}`. The plan is \
              good for {}.",

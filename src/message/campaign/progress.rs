@@ -7,7 +7,7 @@ use super::{ROOMS_SHOWN_MAX, Span, count, how, label, listed, of_child, own, roo
 use crate::campaign::{Campaign, Child, Course, Phase, State, pace};
 use crate::job::{Phase as JobPhase, WaitReason};
 use crate::message::doc::Doc;
-use crate::message::{duration, until};
+use crate::message::{duration, moment, until};
 use crate::model::Text;
 
 /// Squares of the bar.
@@ -28,6 +28,16 @@ pub fn progress(
     let mut title = vec![Span::Bold(format!("Campaign {}: ", campaign.id))];
     title.extend(room(&label(campaign, state), &campaign.request.space, &[]));
     let mut doc = Doc::new().line(&title);
+    let schedule = state.plan.as_ref().and_then(|plan| plan.schedule.as_ref());
+    if let (Some((_, WaitReason::Scheduled)), Some(schedule)) = (&state.waiting, schedule) {
+        return doc
+            .say(&format!(
+                "It begins on {}. To call it off, type `!upgrade cancel {}`.",
+                moment::start(&schedule.start),
+                campaign.id
+            ))
+            .finish();
+    }
     if let Some((then, reason)) = state.waiting.as_ref().filter(|(then, _)| *then > now) {
         doc = doc.say(&format!(
             "Waiting: {} {}.",
@@ -181,7 +191,7 @@ fn limits(going: &[Child], now: Timestamp) -> Vec<String> {
         let words = match reason {
             WaitReason::RateLimit { bucket } => format!("the server limits {bucket}"),
             WaitReason::Unreachable => "the server does not answer".to_owned(),
-            WaitReason::Settling | WaitReason::Problem { .. } => continue,
+            WaitReason::Settling | WaitReason::Scheduled | WaitReason::Problem { .. } => continue,
         };
         match waits.iter_mut().find(|(known, ..)| *known == words) {
             Some((_, number, first)) => {

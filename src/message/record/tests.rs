@@ -31,6 +31,7 @@ fn plan() -> Plan {
         hash: "abc".to_owned(),
         expires_at: at(1000),
         asks: Asks::Itself,
+        schedule: None,
     }
 }
 

@@ -35,6 +35,7 @@ use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, State, Step};
 use crate::message::member::TemplateError;
+use crate::message::plan::Occasion;
 use crate::room::diff::Observed;
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
@@ -59,8 +60,8 @@ pub(super) enum Done {
         /// Beside the log.
         writes: Vec<Write>,
     },
-    /// A plan to be shown.
-    Planned(Box<Plan>),
+    /// A plan to be shown, and why.
+    Planned(Box<Plan>, Occasion),
     /// What the step made is taken back.
     Undone,
 }

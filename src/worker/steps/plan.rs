@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Done, Drive, StepError};
 use crate::job::{Job, Plan};
+use crate::message::plan::Occasion;
 use crate::model::MethodChoice;
 use crate::room::state::Snapshot;
 use crate::survey;
@@ -18,7 +19,7 @@ const PACE_MIN: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(drive: &mut Drive, job: &Job) -> Result<Done, StepError> {
     let (_, plan) = read(drive, job).await?;
-    Ok(Done::Planned(Box::new(plan)))
+    Ok(Done::Planned(Box::new(plan), Occasion::Asked))
 }
 
 /// Reads the room and makes the plan from it.
@@ -52,6 +53,7 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
     let circumstances = Circumstances {
         request: &job.request,
         settings: &drive.setup.upgrade,
+        announce: &drive.setup.schedule.announce,
         place: if own {
             Place::AdminRoom
         } else {
