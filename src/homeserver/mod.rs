@@ -211,21 +211,12 @@ pub trait Homeserver: Send + Sync {
         additional_creators: &BTreeSet<OwnedUserId>,
     ) -> Result<OwnedRoomId>;
 
-    /// Rooms the account is in that name `room` as a child, as their parent or in their join rules,
-    /// as sync last told. Each holds only its create event, names, power levels and what names the
-    /// room.
-    async fn referrers(&self, room: &RoomId) -> Result<Vec<RoomState>>;
-
     /// Every room the account is in, as sync last told, by room id: whatever concerns many rooms
     /// at once takes one pass over what is stored here and no request.
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>>;
 
     /// Children of a space the account is in, as sync last told.
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>>;
-
-    /// The room that replaces one the account is in, as sync last told: the one its tombstone
-    /// names. `None` also where the account is in that one and it names another predecessor.
-    async fn replacement(&self, room: &RoomId) -> Result<Option<OwnedRoomId>>;
 }
 
 /// Whether somebody's server knows them.

@@ -30,7 +30,7 @@ use crate::store::{Due, Post, Sent, Store, StoreError, Target};
 /// Type of messages and files.
 const MESSAGE: &str = "m.room.message";
 
-/// At most one edit of a post in this time.
+/// At most one edit of a post in this time, unless something new is said after it.
 const EDIT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// First wait after an uncertain answer; doubles.
@@ -208,6 +208,12 @@ impl Sender {
     ) -> Vec<(OwnedRoomId, Vec<Due>)> {
         let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
         edited.retain(|_, at| after(*at, EDIT_INTERVAL) > now);
+        // The last new post of each room that goes out now.
+        let news: HashMap<OwnedRoomId, i64> = waiting
+            .iter()
+            .filter(|post| post.event_id.is_none() && due.contains(&post.id))
+            .map(|post| (post.room_id.clone(), post.id))
+            .collect();
         let mut held_up: HashSet<OwnedRoomId> = HashSet::new();
         let mut ready: Vec<(OwnedRoomId, Vec<Due>)> = Vec::new();
         for post in waiting {
@@ -221,7 +227,10 @@ impl Sender {
                 }
                 continue;
             }
-            if post.event_id.is_some() && edited.contains_key(&post.id) {
+            // What is said next comes after what it follows from: a report after the last edit of the
+            // progress, however soon.
+            let is_followed = news.get(&post.room_id).is_some_and(|last| post.id < *last);
+            if post.event_id.is_some() && edited.contains_key(&post.id) && !is_followed {
                 continue;
             }
             match ready.iter_mut().find(|(room, _)| *room == post.room_id) {

@@ -289,7 +289,15 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             let mut spans = vec![text(
                 "Creators of the new room, with more power than anybody else for ever: ",
             )];
-            spans.extend(joined(users.iter().map(|user| person(user))));
+            for (number, user) in users.iter().enumerate() {
+                if number > 0 {
+                    spans.push(text(", "));
+                }
+                spans.push(person(user));
+                if user == bot {
+                    spans.push(text(" (me)"));
+                }
+            }
             spans.push(text(". This cannot be changed later."));
             spans
         }
@@ -331,8 +339,8 @@ fn chosen(method: Method, reason: Reason) -> String {
         Reason::OtherServer => "as this is the safest way on this server".to_owned(),
     };
     match method {
-        Method::Server => format!("The server makes the new room (`server`), {why}."),
-        Method::Staged => format!("I make the new room myself (`staged`), {why}."),
+        Method::Server => format!("Method `server`, {why}."),
+        Method::Staged => format!("Method `staged`, {why}."),
         Method::Adopt => "Somebody else made the new room.".to_owned(),
     }
 }

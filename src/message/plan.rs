@@ -174,10 +174,7 @@ fn outline(plan: &Plan) -> Vec<String> {
                 "The server makes the new room and points the old one to it. {people} will see a \
                  link to follow; nobody is moved automatically."
             ),
-            format!(
-                "I compare the new room with the old one and add what the server left out \
-                 ({content})."
-            ),
+            format!("I compare it with the old room ({content}) and add what the server left out."),
         ],
         (Method::Staged, review) => {
             let mut lines = vec![format!(
@@ -197,8 +194,8 @@ fn outline(plan: &Plan) -> Vec<String> {
             lines
         }
         (Method::Adopt, _) => vec![format!(
-            "The new room is there already. I compare it with the old one and add what is missing \
-             ({content}); what people changed in it since stays as it is."
+            "The new room is there already. I compare it with the old one ({content}) and add what \
+             is missing; what people changed in it since stays as it is."
         )],
     };
     if counts.aliases > 0 {

@@ -10,6 +10,7 @@ pub mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use futures_util::future::{try_join, try_join_all, try_join5};
 use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
 
 pub use self::surroundings::Surroundings;
@@ -145,11 +146,12 @@ pub async fn snapshot(
             replaced.insert(named, replacement);
         }
     }
+    let (aliases, listing) = try_join(port.local_aliases(room), port.listing(room)).await?;
     Ok(Some(Snapshot {
         room: state,
         replaced,
-        aliases: port.local_aliases(room).await?,
-        listing: port.listing(room).await?,
+        aliases,
+        listing,
         referrers: around.referrers(room),
         joined_rooms: around.joined_rooms.clone(),
     }))
@@ -290,43 +292,52 @@ pub async fn observe(
     target: &Target,
     new_room: &RoomId,
 ) -> Result<Observed> {
-    let new = port.state(new_room).await?;
-    let mut old = before.room.clone();
-    for kind in ["m.room.power_levels", "m.room.canonical_alias"] {
-        let content = port.state_event(&old.room_id, kind, "").await?;
-        old.put(
-            target::slot(kind, ""),
-            port.account(),
-            content.unwrap_or_default(),
-        );
-    }
-    let mut aliases = BTreeMap::new();
-    for alias in target.aliases.iter().chain(&target.remote_aliases) {
-        let leads_to = follow(port, alias).await?;
-        aliases.insert(alias.clone(), leads_to);
-    }
-    let mut others: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> = BTreeMap::new();
-    for (room, wanted) in &target.others {
-        for slot in wanted.keys() {
-            let content = match port.state_event(room, &slot.0, &slot.1).await {
-                Ok(content) => content.unwrap_or_default(),
-                // The bot is not there any more: it reads as empty, and becomes a to-do.
-                Err(HomeserverError::Refused { .. }) => Content::new(),
-                Err(error) => return Err(error),
-            };
-            others
-                .entry(room.clone())
-                .or_default()
-                .insert(slot.clone(), content);
+    // All at once: none depends on another, and one after the other they are most of the time that
+    // an upgrade takes.
+    let old_room = &before.room.room_id;
+    let of_old = ["m.room.power_levels", "m.room.canonical_alias"];
+    let of_old = try_join_all(of_old.map(async |kind| {
+        let content = port.state_event(old_room, kind, "").await?;
+        Ok((kind, content.unwrap_or_default()))
+    }));
+    let aliases = try_join_all(
+        target
+            .aliases
+            .iter()
+            .chain(&target.remote_aliases)
+            .map(async |alias| Ok((alias.clone(), follow(port, alias).await?))),
+    );
+    let slots = target
+        .others
+        .iter()
+        .flat_map(|(room, wanted)| wanted.keys().map(move |slot| (room, slot)));
+    let others = try_join_all(slots.map(async |(room, slot)| {
+        match port.state_event(room, &slot.0, &slot.1).await {
+            Ok(content) => Ok((room, slot, content.unwrap_or_default())),
+            // The bot is not there any more: it reads as empty, and becomes a to-do.
+            Err(HomeserverError::Refused { .. }) => Ok((room, slot, Content::new())),
+            Err(error) => Err(error),
         }
-    }
-    let (old_listing, new_listing) = match target.listing {
-        Listing::Private => (Listing::Private, Listing::Private),
-        Listing::Public => (
-            port.listing(&old.room_id).await?,
-            port.listing(new_room).await?,
-        ),
+    }));
+    let listings = async {
+        match target.listing {
+            Listing::Private => Ok((Listing::Private, Listing::Private)),
+            Listing::Public => try_join(port.listing(old_room), port.listing(new_room)).await,
+        }
     };
+    let (new, of_old, aliases, others, (old_listing, new_listing)) =
+        try_join5(port.state(new_room), of_old, aliases, others, listings).await?;
+
+    let mut old = before.room.clone();
+    for (kind, content) in of_old {
+        old.put(target::slot(kind, ""), port.account(), content);
+    }
+    let aliases = aliases.into_iter().collect();
+    let mut others_now: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> = BTreeMap::new();
+    for (room, slot, content) in others {
+        let room = others_now.entry(room.clone()).or_default();
+        room.insert(slot.clone(), content);
+    }
     Ok(Observed {
         old,
         new,
@@ -334,6 +345,6 @@ pub async fn observe(
         old_listing,
         new_listing,
         since: before.room.closed_at(),
-        others,
+        others: others_now,
     })
 }

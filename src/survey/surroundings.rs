@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join4;
 use ruma::{OwnedRoomId, RoomId};
 
 use crate::homeserver::{Homeserver, Result, RoomVersions};
@@ -33,11 +34,18 @@ impl Surroundings {
     /// # Errors
     /// When the homeserver does not answer.
     pub async fn read(port: &dyn Homeserver) -> Result<Self> {
+        let (rooms, joined_rooms, versions, software) = try_join4(
+            told(port),
+            port.joined_rooms(),
+            port.room_versions(),
+            port.server_software(),
+        )
+        .await?;
         Ok(Self {
-            rooms: told(port).await?,
-            joined_rooms: port.joined_rooms().await?,
-            versions: port.room_versions().await?,
-            software: port.server_software().await?,
+            rooms,
+            joined_rooms,
+            versions,
+            software,
         })
     }
 

@@ -2,6 +2,7 @@
 //! and over a kill.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use roomlift_testbed::{
     Community, Entry, Kind, Outcome, Proxy, Synapse, SynapseOptions, User, Wanted, eventually,
@@ -11,11 +12,20 @@ use tokio::task::JoinSet;
 
 use crate::scene::{SPEECH, Scene};
 
-/// More than what the bot sends along with the making of a room.
+/// More than what the bot sends along with the making of a room, and not too many for every run.
 const BANS: usize = 320;
 
-/// Enough for a large room, and not too many for the suite.
+/// A ban list of a large community.
+const BANS_OF_MANY_YEARS: usize = 2_000;
+
+/// Enough for a large room, and not too many for every run.
 const MEMBERS: usize = 400;
+
+/// Members of a very large room.
+const MEMBERS_OF_A_CITY: usize = 1_500;
+
+/// Longest wait for the upgrade of the largest rooms.
+const LONG_SPEECH: Duration = Duration::from_mins(15);
 
 /// How many requests are on their way at once while the room is filled.
 const AT_ONCE: usize = 8;
@@ -75,6 +85,16 @@ async fn close_door(community: &Community) -> Vec<String> {
 
 #[tokio::test]
 async fn a_long_ban_list_arrives_whole() {
+    bans_arrive(BANS).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes; run it with --ignored"]
+async fn a_ban_list_of_two_thousand_arrives_whole() {
+    bans_arrive(BANS_OF_MANY_YEARS).await;
+}
+
+async fn bans_arrive(bans: usize) {
     let mut scene = Scene::new().await;
     let community = &scene.community;
     let (moderator, room) = (community.moderator.clone(), community.room.clone());
@@ -85,7 +105,7 @@ async fn a_long_ban_list_arrives_whole() {
         .1
         .to_owned();
     let spammer = move |number: usize| format!("@spammer.{number}:{server}");
-    many(BANS, |number| {
+    many(bans, |number| {
         let (moderator, room) = (moderator.clone(), room.clone());
         let user = spammer(number);
         async move {
@@ -94,6 +114,7 @@ async fn a_long_ban_list_arrives_whole() {
         }
     })
     .await;
+    scene.chat = scene.chat.within(LONG_SPEECH);
     scene.upgrade("12 --method staged").await;
     let report = scene.hear("Upgrade #1 is done").await;
     let text = roomlift_testbed::user::text(&report);
@@ -110,8 +131,8 @@ async fn a_long_ban_list_arrives_whole() {
             )
         })
         .collect();
-    assert_eq!(banned.len(), BANS + scene.community.banned.len());
-    for number in 0..BANS {
+    assert_eq!(banned.len(), bans + scene.community.banned.len());
+    for number in 0..bans {
         let reason = banned.get(&json!(spammer(number)).to_string());
         assert_eq!(reason, Some(&&json!(format!("spam no. {number}"))));
     }
@@ -119,10 +140,20 @@ async fn a_long_ban_list_arrives_whole() {
 
 #[tokio::test]
 async fn many_members_are_invited_once_each() {
+    members_are_invited(MEMBERS).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes; run it with --ignored"]
+async fn fifteen_hundred_members_are_invited_once_each() {
+    members_are_invited(MEMBERS_OF_A_CITY).await;
+}
+
+async fn members_are_invited(members: usize) {
     let synapse = Synapse::shared().await;
     let mut scene = Scene::new().await;
     let room = scene.community.room.clone();
-    many(MEMBERS, |_| {
+    many(members, |_| {
         let room = room.clone();
         async move {
             let member: User = synapse.register("crowd").await;
@@ -131,9 +162,9 @@ async fn many_members_are_invited_once_each() {
     })
     .await;
     let people = close_door(&scene.community).await;
-    assert!(people.len() > MEMBERS);
+    assert!(people.len() > members);
+    scene.chat = scene.chat.within(LONG_SPEECH);
     scene.upgrade("12 --join-rule keep").await;
-    scene.chat = scene.chat.within(SPEECH * 3);
     scene.hear("Upgrade #1 is done").await;
     let invited = invitations(&scene.proxy);
     assert_eq!(

@@ -3,8 +3,8 @@
 //!
 //! Its rows: `levels` (power levels, creators, bans), `doors` (join rules, rooms that let members of
 //! others in, spaces), `contents` (state, create event, pins, encryption). Rows that are tested
-//! elsewhere: power levels as text and with junk (`odd_rooms`), versions (`upgrade`, `plan`), version
-//! 12 to itself and lower (`staged`, `servers`), a creator that does not exist (`plan`), creators and
+//! elsewhere: power levels as text and with junk (`odd_rooms`), versions (`versions`, `plan`), version
+//! 12 to itself and lower (`versions`, `servers`), a creator that does not exist (`plan`), creators and
 //! members on other servers (`federated`), and what is in every room, such as a name, addresses and
 //! bans with their reason (`Community::checks`, so wherever `assert_moved` is called).
 

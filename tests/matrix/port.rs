@@ -11,6 +11,7 @@ use roomlift::matrix::Port;
 use roomlift::model::{RoomName, RoomRef};
 use roomlift::room::state::{Content, Listing, RoomEvent};
 use roomlift::store::Store;
+use roomlift::survey::Surroundings;
 use roomlift_testbed::{Fault, Proxy, Rule, Synapse, SynapseOptions, User, eventually};
 use ruma::{OwnedEventId, OwnedRoomId, RoomAliasId, RoomVersionId, ServerName, UserId, event_id};
 use serde_json::{Value, json};
@@ -209,7 +210,8 @@ async fn the_port_does_what_it_says() {
         .await;
     let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
     let running = receive(&session, &store, room.as_str()).await;
-    let referrers = port.referrers(&new).await.unwrap();
+    let around = Surroundings::read(&port).await.unwrap();
+    let referrers = around.referrers(&new);
     let ids: BTreeSet<_> = referrers
         .iter()
         .map(|room| room.room_id.to_string())
@@ -227,7 +229,7 @@ async fn the_port_does_what_it_says() {
     let found = referrers.iter().find(|found| found.room_id == below);
     let parent = found.unwrap().content("m.space.parent", new.as_str());
     assert_eq!(parent.unwrap().get("via"), via.get("via"));
-    assert!(port.referrers(&room).await.unwrap().is_empty());
+    assert!(around.referrers(&room).is_empty());
     assert_eq!(
         port.children(&space).await.unwrap(),
         BTreeSet::from([new.clone()])
@@ -553,6 +555,7 @@ async fn a_replacement_is_what_both_rooms_say() {
     let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
     let running = receive(&session, &store, &living).await;
     let port = port(&session);
+    let around = Surroundings::read(&port).await.unwrap();
     let cases = [
         ("upgraded", &old, Some(&new)),
         ("the new room", &new, None),
@@ -562,7 +565,7 @@ async fn a_replacement_is_what_both_rooms_say() {
         ("not in the old one", &unseen, None),
     ];
     for (case, room, expected) in cases {
-        let found = port.replacement(&id(room)).await.unwrap();
+        let found = around.replacement(&id(room));
         assert_eq!(found, expected.map(|room| id(room)), "{case}");
     }
     running.end().await;

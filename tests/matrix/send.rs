@@ -352,3 +352,38 @@ async fn a_room_that_hangs_holds_up_nobody_else() {
     assert_eq!(texts, ["first", "second"]);
     sending.end().await;
 }
+
+/// An edit that comes too soon after another waits, but not longer than what is said after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_next_comes_after_the_last_edit() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let room = bot.create_room(json!({})).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let sending = start_sending(&session, &store);
+    let progress = |text: &str| say("progress", &room, text, None);
+    for text in ["begun", "half"] {
+        commit(&store, &[Write::Revise(progress(text))]);
+        sent(&store).await;
+    }
+    commit(
+        &store,
+        &[
+            Write::Revise(progress("done")),
+            Write::Revise(say("report", &room, "the report", None)),
+        ],
+    );
+    sent(&store).await;
+    let mut all = bot.messages(&room, 20).await;
+    all.reverse();
+    let texts: Vec<_> = all
+        .iter()
+        .filter_map(|e| e["content"]["body"].as_str())
+        .collect();
+    assert_eq!(texts, ["begun", "* half", "* done", "the report"]);
+    sending.end().await;
+}

@@ -459,19 +459,11 @@ impl Homeserver for Port {
             .replacement_room)
     }
 
-    async fn referrers(&self, room: &RoomId) -> Result<Vec<RoomState>> {
-        self.told_referrers(room).await
-    }
-
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {
         self.all_told().await
     }
 
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
         self.told_children(space).await
-    }
-
-    async fn replacement(&self, room: &RoomId) -> Result<Option<OwnedRoomId>> {
-        self.told_replacement(room).await
     }
 }

@@ -15,15 +15,6 @@ use crate::homeserver::{HomeserverError, Result, ToldRoom};
 use crate::matrix::wire::joined;
 use crate::room::state::{Content, RoomEvent, RoomState, StateEvent};
 
-/// State with an empty key that a referrer is read with.
-const REFERRER_STATE: [&str; 5] = [
-    "m.room.create",
-    "m.room.name",
-    "m.room.canonical_alias",
-    "m.room.power_levels",
-    "m.room.join_rules",
-];
-
 /// State with an empty key that every room is told with.
 const TOLD_STATE: [&str; 6] = [
     "m.room.create",
@@ -38,17 +29,6 @@ const TOLD_STATE: [&str; 6] = [
 const SPACE_LINKS: [&str; 2] = ["m.space.child", "m.space.parent"];
 
 impl Port {
-    pub(super) async fn told_referrers(&self, room: &RoomId) -> Result<Vec<RoomState>> {
-        let mut referrers = Vec::new();
-        for other in self.client.joined_rooms() {
-            if other.room_id() != room {
-                referrers.extend(self.referrer(&other, room).await?);
-            }
-        }
-        referrers.sort_by(|a, b| a.room_id.cmp(&b.room_id));
-        Ok(referrers)
-    }
-
     pub(super) async fn all_told(&self) -> Result<Vec<ToldRoom>> {
         let mut rooms = Vec::new();
         for room in self.client.joined_rooms() {
@@ -85,49 +65,11 @@ impl Port {
             .collect())
     }
 
-    pub(super) async fn told_replacement(&self, room: &RoomId) -> Result<Option<OwnedRoomId>> {
-        let Some(old) = joined(&self.client, room) else {
-            return Ok(None);
-        };
-        let tombstone = self.stored(&old, "m.room.tombstone", "").await?;
-        let tombstone = RoomState::new(room.to_owned(), tombstone).tombstone();
-        let Some(replacement) = tombstone.and_then(|tombstone| tombstone.replacement) else {
-            return Ok(None);
-        };
-        let Some(new) = joined(&self.client, &replacement) else {
-            return Ok(Some(replacement));
-        };
-        let create = self.stored(&new, "m.room.create", "").await?;
-        let create = RoomState::new(replacement.clone(), create).create();
-        Ok((create.predecessor.as_deref() == Some(room)).then_some(replacement))
-    }
-
     /// Reads what sync told about a room; `None` where it is not what it should be.
     async fn stored(&self, room: &Room, kind: &str, key: &str) -> Result<Option<StateEvent>> {
         let event = room.get_state_event(StateEventType::from(kind), key).await;
         let event = event.map_err(|source| unreadable(room.room_id(), source))?;
         Ok(event.as_ref().and_then(state_event))
-    }
-
-    /// What `room` says about itself and about `target`, if it names that.
-    async fn referrer(&self, room: &Room, target: &RoomId) -> Result<Option<RoomState>> {
-        let mut events = Vec::new();
-        for kind in SPACE_LINKS {
-            let link = self.stored(room, kind, target.as_str()).await?;
-            events.extend(link.filter(|event| names_servers(&event.content)));
-        }
-        let rules = self.stored(room, "m.room.join_rules", "").await?;
-        if events.is_empty() && !rules.is_some_and(|rules| allows(&rules.content, target)) {
-            return Ok(None);
-        }
-        for kind in REFERRER_STATE {
-            events.extend(self.stored(room, kind, "").await?);
-        }
-        events.extend(
-            self.stored(room, "m.room.member", self.account.as_str())
-                .await?,
-        );
-        Ok(Some(RoomState::new(room.room_id().to_owned(), events)))
     }
 }
 
@@ -211,13 +153,4 @@ fn names_servers(content: &Content) -> bool {
         .get("via")
         .and_then(Value::as_array)
         .is_some_and(|via| !via.is_empty())
-}
-
-/// Whether join rules let members of a room in.
-fn allows(content: &Content, room: &RoomId) -> bool {
-    let allow = content.get("allow").and_then(Value::as_array);
-    allow
-        .into_iter()
-        .flatten()
-        .any(|rule| rule.get("room_id").and_then(Value::as_str) == Some(room.as_str()))
 }

@@ -36,12 +36,15 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let mut refused = Vec::new();
     match open {
         None => {
+            let mut changed = 0;
             for part in Part::ALL {
-                refused.extend(
-                    close::close(drive, job, plan, &new, part, Stage::Final)
-                        .await?
-                        .1,
-                );
+                let (made, not_made) =
+                    close::close(drive, job, plan, &new, part, Stage::Final).await?;
+                changed += made;
+                refused.extend(not_made);
+            }
+            if changed > 0 {
+                drive.seen = None;
             }
         }
         // A finished upgrade belongs to its people: what they changed since is their decision, and
@@ -49,7 +52,10 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         Some(todos) => refused = close::again(drive, job, plan, &new, todos).await?,
     }
     // Only what was changed just now has to be read once more.
-    let seen = close::read(drive, job, plan, &new, Stage::Final).await?;
+    let seen = match drive.seen.take() {
+        Some(seen) => seen,
+        None => close::read(drive, job, plan, &new, Stage::Final).await?,
+    };
     let elsewhere = survey::listed_on(&*drive.port, &seen.before)
         .await
         .into_iter()

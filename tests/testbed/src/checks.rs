@@ -32,7 +32,11 @@ pub enum Outcome {
 }
 
 fn short(value: Option<&Value>) -> String {
-    let text = value.map_or_else(|| "-".to_owned(), Value::to_string);
+    let text = match value {
+        None => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
     if text.chars().count() > 48 {
         format!("{}…", text.chars().take(47).collect::<String>())
     } else {

@@ -1,0 +1,56 @@
+//! What is said when: at once that a command was heard, and everything in an order that makes sense
+//! to whoever reads along.
+
+use roomlift_testbed::{Fault, Kind, Rule, user};
+
+use crate::scene::Scene;
+
+/// A command is acknowledged before anything is read for it, so however slow the server is at that.
+#[tokio::test]
+async fn a_command_is_acknowledged_before_anything_is_read() {
+    let mut scene = Scene::new().await;
+    // Not that of the encryption, which the first word in a room needs.
+    let reads =
+        |seen: &roomlift_testbed::Seen| matches!(seen.kind, Kind::ReadState | Kind::ReadAlias);
+    let down = scene
+        .proxy
+        .add(Rule::new(reads, Fault::error(502, "M_UNKNOWN")).for_ever());
+    let command = scene
+        .say(&format!("!upgrade {} 12", scene.community.alias))
+        .await;
+    scene.reacted(&command, "⏳").await;
+    roomlift_testbed::eventually("a read that fails", crate::scene::SPEECH, async || {
+        (down.count() > 0).then_some(())
+    })
+    .await;
+    scene.proxy.clear_rules();
+    scene.hear("Plan #1").await;
+}
+
+/// An upgrade is often faster than its progress is edited; the end of the progress still comes
+/// before the report, and after that nothing changes any more.
+#[tokio::test]
+async fn the_progress_ends_before_the_report() {
+    for method in ["server", "staged"] {
+        let mut scene = Scene::new().await;
+        let alias = scene.community.alias.clone();
+        let command = scene
+            .say(&format!("!upgrade {alias} 12 --method {method} --yes"))
+            .await;
+        scene.hear("Upgrade #1 is done").await;
+        scene.reacted(&command, "✅").await;
+        let admin = scene.community.admin_room.clone();
+        let mut events = scene.community.moderator.messages(&admin, 100).await;
+        events.reverse();
+        let said: Vec<&str> = events
+            .iter()
+            .filter(|event| event["type"] == "m.room.message")
+            .map(user::text)
+            .collect();
+        let place = |part: &str| said.iter().rposition(|text| text.contains(part));
+        let report = place("Upgrade #1 is done").expect("a report");
+        let ended = said.iter().position(|text| text.contains("Done."));
+        assert!(ended.is_some_and(|ended| ended < report), "{said:#?}");
+        assert_eq!(report, said.len() - 1, "nothing after it: {said:#?}");
+    }
+}
