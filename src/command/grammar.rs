@@ -51,12 +51,7 @@ pub(super) enum Verb {
         yes_this_room: bool,
     },
     /// Upgrade every room of a space, nested spaces too. You see one plan for all of them first.
-    #[command(
-        after_help = "!upgrade space #community:example.org 12",
-        mut_arg("room", |space| space
-            .value_name("space")
-            .help("The space: its address, its id, or a link to it"))
-    )]
+    #[command(after_help = "!upgrade space #community:example.org 12")]
     Space {
         #[command(flatten)]
         upgrade: UpgradeWords,

@@ -209,12 +209,14 @@ impl Worker {
             let now = self.means.clock.now();
             let turned_back = job.log.last().is_some_and(|(at, _)| *at > now);
             if turned_back {
-                // Nobody knows how long it has waited: it looks once, and waits anew if it must.
                 self.means.store.clock_turned_back(id, now)?;
             }
+            // Nobody knows how long it has waited: it looks once, and waits anew if it must. An agreed
+            // time is another matter: it comes when it comes.
+            let looks = turned_back && schedule::sleeping(&state).is_none();
             let result = match state.next_action() {
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
-                Action::Wait(step, at) if at <= now || turned_back => match woken(&state, now) {
+                Action::Wait(step, at) if at <= now || looks => match woken(&state, now) {
                     Some((sleep, Wake::Tell { next })) => self.tell(&job, sleep, next),
                     Some((_, Wake::Begin)) | None => self.step(&mut drive, &job, step).await,
                 },
