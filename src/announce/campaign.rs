@@ -11,7 +11,7 @@ use super::{answers, question};
 use crate::campaign::log::Entry;
 use crate::campaign::{Campaign, Child, Phase, State};
 use crate::job::{Entry as JobEntry, Job};
-use crate::message::campaign::{Open, progress, report};
+use crate::message::campaign::{Open, planning, progress, report};
 use crate::message::emoji;
 use crate::model::{Confirmation, Text};
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
@@ -131,12 +131,11 @@ pub fn told(
             })
         }));
     }
+    let text = planning(campaign, state, children, now);
+    writes.push(message(format!("planning:{command}"), text));
     if state.confirmed_by.is_some() {
         let text = progress(campaign, state, children, bot, now);
         writes.push(message(format!("progress:{command}"), text));
-    } else if state.phase != Phase::Closed {
-        let text = progress(campaign, state, children, bot, now);
-        writes.push(message(format!("planning:{command}"), text));
     }
     if let Some(text) = report(campaign, state, children, open, bot, now) {
         // Another try has a report of its own.

@@ -222,3 +222,6 @@ pub struct Found {
     /// Rooms that are not to be upgraded, and why.
     pub left_out: Vec<LeftOut>,
 }
+
+#[cfg(test)]
+mod tests;

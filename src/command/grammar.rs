@@ -53,8 +53,11 @@ pub(super) enum Verb {
     /// Upgrade every room of a space, nested spaces too. You see one plan for all of them first.
     #[command(after_help = "!upgrade space #community:example.org 12")]
     Space {
+        /// The space: its address, its id, or a link to it.
+        #[arg(value_name = "space")]
+        space: String,
         #[command(flatten)]
-        upgrade: UpgradeWords,
+        how: HowWords,
         /// This room of the space, and no other. Can be given several times.
         #[arg(long, value_name = "room")]
         only: Vec<String>,
@@ -166,6 +169,13 @@ pub(super) struct UpgradeWords {
     /// The room: its address, its id, or a link to it.
     #[arg(value_name = "room")]
     pub(super) room: String,
+    #[command(flatten)]
+    pub(super) how: HowWords,
+}
+
+/// The words that say how.
+#[derive(Debug, Args)]
+pub(super) struct HowWords {
     /// The room version to upgrade to. Without it, the configured one.
     #[arg(value_name = "version")]
     pub(super) version: Option<String>,
@@ -376,8 +386,11 @@ fn problem(error: &clap::Error) -> Problem {
     }
 }
 
+/// clap lists the most similar one last.
 fn suggested(error: &clap::Error) -> Option<String> {
-    first_text(error, ContextKind::SuggestedSubcommand).map(str::to_owned)
+    texts(error, ContextKind::SuggestedSubcommand)
+        .last()
+        .map(str::to_owned)
 }
 
 fn first_text(error: &clap::Error, kind: ContextKind) -> Option<&str> {

@@ -118,10 +118,13 @@ mod tests {
         insta::assert_snapshot!(help(None), @r#"
         I upgrade rooms. These are my commands:
         - `!upgrade <room> [version] [options]`: Upgrade a room. You see the plan first, and nothing changes before you say yes.
-        - `!upgrade plan <room> [version] [options]`: Show what an upgrade would do, without doing it.
+        - `!upgrade space <space> [version] [options]`: Upgrade every room of a space, nested spaces too. You see one plan for all of them first.
+        - `!upgrade plan <room> [version] [options]`: Show what an upgrade would do, without doing it. For a space: that of all its rooms.
         - `!upgrade adopt <old room> [--yes]`: Finish an upgrade that somebody began with another program. You see the plan first.
         - `!upgrade confirm <id>`: Say yes to a plan, or to a new room that you looked at.
         - `!upgrade cancel <id>`: Drop a plan, or stop a job while that is still possible.
+        - `!upgrade pause [id]`: Stop after what is at hand, until you say `resume`. Without a number: everything.
+        - `!upgrade resume [id]`: Go on after a pause. Without a number: everything.
         - `!upgrade status [id|room]`: Show how a job is doing, or all that are running.
         - `!upgrade list [--all]`: List the latest jobs.
         - `!upgrade retry <id>`: Try again after a job got stuck.

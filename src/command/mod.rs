@@ -19,7 +19,7 @@ use ruma::{OwnedUserId, RoomVersionId};
 
 pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
-use self::grammar::{MethodWord, UpgradeWords, Verb};
+use self::grammar::{HowWords, MethodWord, Verb};
 pub use self::help::help;
 use self::when::When;
 use crate::model::{
@@ -254,7 +254,12 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             } else {
                 OwnAdminRoom::Spare
             };
-            Command::Upgrade(upgrade_words(upgrade, confirmation, own_admin_room)?)
+            Command::Upgrade(upgrade_words(
+                &upgrade.room,
+                upgrade.how,
+                confirmation,
+                own_admin_room,
+            )?)
         }
         Verb::Adopt { room, yes } => Command::Upgrade(UpgradeCommand {
             room: reference::room(&room)?,
@@ -270,16 +275,25 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             },
         }),
         Verb::Plan(upgrade) => {
-            let wanted = upgrade_words(upgrade, Confirmation::PlanOnly, OwnAdminRoom::Spare)?;
+            let (room, how) = (&upgrade.room, upgrade.how);
+            let wanted = upgrade_words(room, how, Confirmation::PlanOnly, OwnAdminRoom::Spare)?;
             Command::Upgrade(wanted)
         }
         Verb::Space {
-            upgrade,
+            space,
+            how,
             only,
             skip,
             from,
             yes,
-        } => space_command(upgrade, &only, &skip, from, yes)?,
+        } => {
+            let confirmation = if yes {
+                Confirmation::Given
+            } else {
+                Confirmation::Ask
+            };
+            space_command(&space, how, &only, &skip, from.as_ref(), confirmation)?
+        }
         Verb::Confirm { id } => Command::Confirm(reference::work(&id)?),
         Verb::Cancel { id } => Command::Cancel(reference::work(&id)?),
         Verb::Pause { id } => Command::Pause(id.as_deref().map(reference::work).transpose()?),
@@ -300,26 +314,22 @@ fn command(verb: Verb) -> Result<Command, Problem> {
 }
 
 fn space_command(
-    words: UpgradeWords,
+    space: &str,
+    words: HowWords,
     only: &[String],
     skip: &[String],
-    from: Option<String>,
-    yes: bool,
+    from: Option<&String>,
+    confirmation: Confirmation,
 ) -> Result<Command, Problem> {
     if words.review {
         return Err(Problem::ReviewOfSpace);
     }
-    let confirmation = if yes {
-        Confirmation::Given
-    } else {
-        Confirmation::Ask
-    };
     let rooms = |words: &[String]| -> Result<Vec<RoomRef>, Problem> {
         words.iter().map(|word| reference::room(word)).collect()
     };
     let (only, skip) = (rooms(only)?, rooms(skip)?);
-    let from = version(from.iter())?;
-    let upgrade = upgrade_words(words, confirmation, OwnAdminRoom::Spare)?;
+    let from = version(from.into_iter())?;
+    let upgrade = upgrade_words(space, words, confirmation, OwnAdminRoom::Spare)?;
     Ok(Command::Space(SpaceCommand {
         space: upgrade.room,
         options: upgrade.options,
@@ -332,11 +342,12 @@ fn space_command(
 }
 
 fn upgrade_words(
-    words: UpgradeWords,
+    room: &str,
+    words: HowWords,
     confirmation: Confirmation,
     own_admin_room: OwnAdminRoom,
 ) -> Result<UpgradeCommand, Problem> {
-    let room = reference::room(&words.room)?;
+    let room = reference::room(room)?;
     let when = match (&words.at, &words.wait) {
         (None, None) if words.announce => return Err(Problem::AnnounceNeedsStart),
         (None, None) => None,

@@ -8,7 +8,7 @@ mod progress;
 mod report;
 
 pub use plan::{Planned, plan};
-pub use progress::progress;
+pub use progress::{planning, progress};
 pub use report::{Open, report};
 
 use super::doc::{Span, own, room};

@@ -1,14 +1,22 @@
 //! Campaigns: every room of a space, as one plan and one yes.
 
-use roomlift_testbed::{User, eventually};
+use std::time::Duration;
+
+use roomlift_testbed::{Community, Fault, Kind, Rule, Synapse, SynapseOptions, User, Wanted, user};
 use serde_json::{Value, json};
 
-use crate::scene::{SPEECH, Scene, said};
+use crate::scene::{Scene, said};
 
-/// A room of the community's space, in which the bot may do everything.
-pub(crate) async fn child(scene: &Scene, space: &str, name: &str, more: Value) -> String {
-    let moderator = &scene.community.moderator;
-    let bot = &scene.community.bot;
+/// A room that a space lists, in which the bot may do everything.
+async fn child(community: &Community, space: &str, name: &str, more: Value) -> String {
+    let room = room(community, name, more).await;
+    link(&community.moderator, space, &room, json!({})).await;
+    room
+}
+
+/// A room of version 10 with the bot in it, as powerful as it needs to be.
+async fn room(community: &Community, name: &str, more: Value) -> String {
+    let (moderator, bot) = (&community.moderator, &community.bot);
     let mut body = json!({
         "preset": "public_chat",
         "room_version": "10",
@@ -22,37 +30,39 @@ pub(crate) async fn child(scene: &Scene, space: &str, name: &str, more: Value) -
         body[key] = value.clone();
     }
     let room = moderator.create_room(body).await;
-    bot_joins(moderator, bot, &room).await;
-    link(moderator, space, &room, json!({})).await;
+    moderator.invite(&room, &bot.user_id).await;
+    bot.join(&room).await;
     room
 }
 
-async fn bot_joins(moderator: &User, bot: &User, room: &str) {
-    moderator.invite(room, &bot.user_id).await;
-    bot.join(room).await;
+/// A space.
+async fn space(community: &Community, name: &str) -> String {
+    room(
+        community,
+        name,
+        json!({"creation_content": {"type": "m.space"}}),
+    )
+    .await
 }
 
 /// Lists a room in a space.
-pub(crate) async fn link(user: &User, space: &str, room: &str, more: Value) {
-    let mut content = json!({"via": [server(user)]});
+async fn link(user: &User, space: &str, room: &str, more: Value) {
+    let server = user.user_id.split_once(':').expect("a server").1;
+    let mut content = json!({"via": [server]});
     for (key, value) in more.as_object().expect("an object") {
         content[key] = value.clone();
     }
     user.put_state(space, "m.space.child", room, content).await;
 }
 
-pub(crate) fn server(user: &User) -> &str {
-    user.user_id.split_once(':').expect("a server").1
-}
-
 /// Where a room leads.
-pub(crate) async fn replacement(user: &User, room: &str) -> Option<String> {
+async fn replacement(user: &User, room: &str) -> Option<String> {
     let tombstone = user.state_event(room, "m.room.tombstone", "").await?;
     Some(tombstone["replacement_room"].as_str()?.to_owned())
 }
 
 /// Rooms that a space lists.
-pub(crate) async fn listed(user: &User, space: &str) -> Vec<String> {
+async fn listed(user: &User, space: &str) -> Vec<String> {
     let mut rooms: Vec<String> = user
         .state(space)
         .await
@@ -64,44 +74,27 @@ pub(crate) async fn listed(user: &User, space: &str) -> Vec<String> {
     rooms
 }
 
-/// A space of version 10 with the bot in it, as powerful as it needs to be.
-pub(crate) async fn space(scene: &Scene, name: &str) -> String {
-    let (moderator, bot) = (&scene.community.moderator, &scene.community.bot);
-    let space = moderator
-        .create_room(json!({
-            "preset": "public_chat",
-            "room_version": "10",
-            "name": name,
-            "creation_content": {"type": "m.space"},
-            "power_level_content_override": {"users": {
-                (moderator.user_id.clone()): 100,
-                (bot.user_id.clone()): 100,
-            }},
-        }))
-        .await;
-    bot_joins(moderator, bot, &space).await;
-    space
+/// A community to which a test adds spaces before the bot starts, so that sync tells of them at once.
+async fn community() -> Community {
+    Community::make(Synapse::shared().await, &Wanted::default()).await
 }
 
-/// Waits until the bot knows of a room: what it decides on is what sync told.
-pub(crate) async fn until_told(scene: &mut Scene, space: &str, rooms: usize) {
-    // A plan for nothing but looking; the bot says how many rooms it found.
-    eventually("the bot to know the rooms", SPEECH, async || {
-        scene.say(&format!("!upgrade plan {space}")).await;
-        let plan = scene.hear("Plan C").await;
-        let text = roomlift_testbed::user::text(&plan).to_owned();
-        text.contains(&format!("upgrade {rooms} room"))
-            .then_some(())
-    })
-    .await;
+async fn scene(community: Community, config: &str) -> Scene {
+    Scene::around(community, Synapse::shared().await, config).await
+}
+
+/// The number of a campaign in its plan.
+fn campaign_of(plan: &Value) -> String {
+    let rest = user::text(plan).split_once("Plan ").expect("a plan").1;
+    rest.split_once(':').expect("a number").0.to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_space_moves_with_all_that_is_in_it() {
-    let mut scene = Scene::new().await;
-    let moderator = scene.community.moderator.clone();
-    let outer = space(&scene, "Outer").await;
-    let inner = space(&scene, "Inner").await;
+    let community = community().await;
+    let moderator = community.moderator.clone();
+    let outer = space(&community, "Outer").await;
+    let inner = space(&community, "Inner").await;
     link(
         &moderator,
         &outer,
@@ -109,8 +102,8 @@ async fn a_space_moves_with_all_that_is_in_it() {
         json!({"order": "b", "suggested": true}),
     )
     .await;
-    let hall = child(&scene, &outer, "Hall", json!({})).await;
-    let cellar = child(&scene, &inner, "Cellar", json!({})).await;
+    let hall = child(&community, &outer, "Hall", json!({})).await;
+    let cellar = child(&community, &inner, "Cellar", json!({})).await;
     // Both let in members of the other and of both spaces.
     for (room, others) in [(&hall, [&cellar, &outer]), (&cellar, [&hall, &inner])] {
         let allow: Vec<_> = others
@@ -124,13 +117,13 @@ async fn a_space_moves_with_all_that_is_in_it() {
     }
     // Spaces that contain each other.
     link(&moderator, &inner, &outer, json!({})).await;
-    until_told(&mut scene, &outer, 4).await;
+    let mut scene = scene(community, "").await;
 
     scene.say(&format!("!upgrade space {outer} 12")).await;
     let plan = scene.hear("To begin").await;
-    let text = roomlift_testbed::user::text(&plan);
+    let text = user::text(&plan);
     assert!(text.contains("upgrade 4 rooms"), "{text}");
-    let id = campaign_of(text);
+    let id = campaign_of(&plan);
     scene.say(&format!("!upgrade confirm {id}")).await;
     scene.hear(&format!("Done, campaign {id}")).await;
 
@@ -183,8 +176,395 @@ async fn a_space_moves_with_all_that_is_in_it() {
     );
 }
 
-/// The number of a campaign in its plan.
-pub(crate) fn campaign_of(plan: &str) -> String {
-    let rest = plan.split_once("Plan ").expect("a plan").1;
-    rest.split_once(':').expect("a number").0.to_owned()
+/// A space with three rooms, as ids: the space first.
+async fn three_rooms(community: &Community) -> Vec<String> {
+    let space = space(community, "Village").await;
+    let mut rooms = vec![space.clone()];
+    for name in ["Mill", "Inn", "Forge"] {
+        rooms.push(child(community, &space, name, json!({})).await);
+    }
+    rooms
+}
+
+/// Rooms in which somebody is the creator and that replace one of these.
+async fn replacing(user: &User, rooms: &[String]) -> usize {
+    let mut count = 0;
+    for room in user.joined_rooms().await {
+        let create = user.state_event(&room, "m.room.create", "").await;
+        let before = create.unwrap_or_default()["predecessor"]["room_id"].clone();
+        count += usize::from(rooms.iter().any(|room| before == room.as_str()));
+    }
+    count
+}
+
+enum Instant {
+    BeforeRequest,
+    AfterEffect,
+}
+
+/// The bot is killed around a request, started again, and the campaign ends as if nothing had been.
+async fn killed_around(
+    method: &str,
+    is_it: impl Fn(&Kind) -> bool + Send + Sync + 'static,
+    nth: usize,
+    instant: Instant,
+) {
+    let community = community().await;
+    let rooms = three_rooms(&community).await;
+    let mut scene = scene(community, "").await;
+    let killer = scene.bot.killer();
+    let fault = match instant {
+        Instant::BeforeRequest => Fault::before(killer),
+        Instant::AfterEffect => Fault::after(killer),
+    };
+    let rule = Rule::new(move |seen| is_it(&seen.kind), fault).skip(nth);
+    let fired = scene.proxy.add(rule);
+    let space = &rooms[0];
+    scene
+        .say(&format!(
+            "!upgrade space {space} 12 --method {method} --yes"
+        ))
+        .await;
+    scene.bot.wait_exit(Duration::from_mins(2)).await;
+    assert_eq!(fired.count(), 1, "killed");
+    scene.bot.start_again();
+    scene.hear("Done, campaign C1").await;
+    let bot = scene.community.bot.clone();
+    assert_eq!(replacing(&bot, &rooms).await, 4, "one new room for each");
+    let mut new = Vec::new();
+    for room in &rooms {
+        new.push(replacement(&bot, room).await.expect("a replacement"));
+    }
+    let new_space = new.remove(0);
+    new.sort();
+    assert_eq!(listed(&bot, &new_space).await, new);
+    let reports: Vec<_> = said(&scene.community, &scene.community.admin_room)
+        .await
+        .into_iter()
+        .filter(|text| text.contains("campaign C1") || text.contains("Campaign C1"))
+        .collect();
+    // What was looked at, the plan has another beginning, what was done, and the report.
+    assert_eq!(reports.len(), 3, "{reports:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_before_a_room_is_made_changes_nothing() {
+    killed_around(
+        "staged",
+        |kind| *kind == Kind::CreateRoom,
+        1,
+        Instant::BeforeRequest,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_a_room_was_made_changes_nothing() {
+    killed_around(
+        "staged",
+        |kind| *kind == Kind::CreateRoom,
+        2,
+        Instant::AfterEffect,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_an_upgrade_changes_nothing() {
+    killed_around(
+        "server",
+        |kind| *kind == Kind::Upgrade,
+        1,
+        Instant::AfterEffect,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_states_changes_nothing() {
+    let is_state = |kind: &Kind| matches!(kind, Kind::PutState { .. });
+    killed_around("staged", is_state, 7, Instant::AfterEffect).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_go_is_named_with_the_reason() {
+    let community = community().await;
+    let (moderator, bot) = (community.moderator.clone(), community.bot.clone());
+    let space = space(&community, "Village").await;
+    link(&moderator, &space, &space, json!({})).await;
+    let old = child(&community, &space, "Old", json!({"room_version": "9"})).await;
+    let other = child(&community, &space, "Other", json!({"room_version": "10"})).await;
+    let new = child(&community, &space, "New", json!({"room_version": "11"})).await;
+    let gone = child(&community, &space, "Gone", json!({})).await;
+    moderator.upgrade(&gone, "11").await;
+    let weak = child(&community, &space, "Weak", json!({})).await;
+    let mut levels = moderator
+        .state_event(&weak, "m.room.power_levels", "")
+        .await
+        .expect("levels");
+    levels["users"][&bot.user_id] = json!(0);
+    moderator
+        .put_state(&weak, "m.room.power_levels", "", levels)
+        .await;
+    let closed = moderator
+        .create_room(json!({"preset": "private_chat", "name": "Closed"}))
+        .await;
+    link(&moderator, &space, &closed, json!({})).await;
+    let open = moderator
+        .create_room(json!({"preset": "public_chat", "name": "Open", "room_version": "10"}))
+        .await;
+    link(&moderator, &space, &open, json!({})).await;
+    let admin_room = community.admin_room.clone();
+    link(&moderator, &space, &admin_room, json!({})).await;
+    let stranger = "!nobody:elsewhere.example";
+    link(&moderator, &space, stranger, json!({})).await;
+
+    let mut scene = scene(community, "").await;
+    scene.say(&format!("!upgrade plan {space} 11")).await;
+    let plan = scene.hear("This is the plan only").await;
+    let text = user::text(&plan);
+    assert!(text.contains("upgrade 3 rooms"), "{text}");
+    assert!(
+        text.contains("1 on that version already, 1 replaced already"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Cannot be upgraded now: 1 room\n- Weak"),
+        "{text}"
+    );
+    for (room, why) in [
+        (&closed, "I am not in it"),
+        (&open, "I am not in it"),
+        (&admin_room, "commands are taken there"),
+    ] {
+        assert!(
+            text.lines()
+                .any(|line| line.contains(room.as_str()) && line.contains(why)),
+            "{room} {why}: {text}"
+        );
+    }
+    // Nothing was joined for a plan that is only looked at.
+    assert!(!bot.joined_rooms().await.contains(&open));
+    assert_eq!(replacement(&moderator, &old).await, None);
+
+    scene
+        .say(&format!(
+            "!upgrade space {space} 11 --skip {other} --from 9"
+        ))
+        .await;
+    let plan = scene.hear("To begin").await;
+    let text = user::text(&plan);
+    assert!(text.contains("upgrade 1 room of"), "{text}");
+    assert!(
+        bot.joined_rooms().await.contains(&open),
+        "joined, to look at it"
+    );
+    let id = campaign_of(&plan);
+    scene.say(&format!("!upgrade confirm {id}")).await;
+    let report = scene.hear(&format!("Done, campaign {id}")).await;
+    assert!(
+        user::text(&report).contains("1 of 1 room now lead"),
+        "{report}"
+    );
+    assert!(replacement(&moderator, &old).await.is_some());
+    for room in [&other, &new, &weak, &space] {
+        assert_eq!(replacement(&moderator, room).await, None, "{room}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_can_be_held_and_stopped() {
+    let community = community().await;
+    let rooms = three_rooms(&community).await;
+    let moderator = community.moderator.clone();
+    let mut scene = scene(community, "[upgrade]\nconcurrency = 1\n").await;
+    // The first room is about to be switched, and takes its time.
+    let first = rooms[1].clone();
+    let slow = scene.proxy.add(Rule::new(
+        |seen| matches!(&seen.kind, Kind::PutState { event_type } if event_type == "m.room.tombstone"),
+        Fault::Delay(Duration::from_secs(5)),
+    ));
+    scene
+        .say(&format!(
+            "!upgrade space {} 12 --method staged --yes",
+            rooms[0]
+        ))
+        .await;
+    roomlift_testbed::eventually("the first switch", Duration::from_mins(1), async || {
+        (slow.count() > 0).then_some(())
+    })
+    .await;
+    scene.say("!upgrade pause C1").await;
+    scene.hear("Paused: rooms that lead").await;
+    roomlift_testbed::eventually("the first room", Duration::from_mins(1), async || {
+        replacement(&moderator, &first).await
+    })
+    .await;
+    scene.say("!upgrade pause").await;
+    scene.hear("Nothing is at work that could be paused").await;
+    scene.restart().await;
+    scene.say("!upgrade status C1").await;
+    scene.hear("!upgrade resume C1").await;
+    assert_eq!(replacement(&moderator, &rooms[2]).await, None, "held");
+    scene.say("!upgrade resume C1").await;
+    roomlift_testbed::eventually("the second room", Duration::from_mins(1), async || {
+        replacement(&moderator, &rooms[2]).await
+    })
+    .await;
+    scene.say("!upgrade cancel C1").await;
+    let report = scene.hear("Stopped, campaign C1").await;
+    let text = user::text(&report);
+    assert!(text.contains("Not done"), "{text}");
+    assert_eq!(
+        replacement(&moderator, &rooms[0]).await,
+        None,
+        "the space waits"
+    );
+    // Those that were dropped go on where they were, without another yes.
+    scene.say("!upgrade retry C1").await;
+    scene.hear("Done, campaign C1").await;
+    for room in &rooms {
+        assert!(replacement(&moderator, room).await.is_some(), "{room}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_between_plan_and_work_is_seen_room_by_room() {
+    let community = community().await;
+    let rooms = three_rooms(&community).await;
+    let (moderator, bot) = (community.moderator.clone(), community.bot.clone());
+    let (space, by_hand, weak, fine) = (&rooms[0], &rooms[1], &rooms[2], &rooms[3]);
+    let late = room(&community, "Late", json!({})).await;
+    let mut scene = scene(community, "").await;
+    scene.say(&format!("!upgrade space {space} 12")).await;
+    let plan = scene.hear("To begin").await;
+    let id = campaign_of(&plan);
+    link(&moderator, space, &late, json!({})).await;
+    let theirs = moderator.upgrade(by_hand, "11").await;
+    let mut levels = moderator
+        .state_event(weak, "m.room.power_levels", "")
+        .await
+        .expect("levels");
+    levels["users"][&bot.user_id] = json!(0);
+    moderator
+        .put_state(weak, "m.room.power_levels", "", levels)
+        .await;
+    moderator
+        .put_state(fine, "m.room.topic", "", json!({"topic": "Fire"}))
+        .await;
+    scene.say(&format!("!upgrade confirm {id}")).await;
+    let report = scene.hear(&format!("Ended, campaign {id}")).await;
+    let text = user::text(&report);
+    assert!(
+        text.contains("2 of 4 rooms now lead to a new one"),
+        "{text}"
+    );
+    let line = |room: &str| {
+        let found = text.lines().find(|line| line.contains(room));
+        found.unwrap_or_else(|| panic!("{room}: {text}")).to_owned()
+    };
+    assert!(line(by_hand).contains("already upgraded by"), "{text}");
+    assert!(line(weak).contains("power"), "{text}");
+    assert!(line(&late).contains("Late"), "{text}");
+    assert_eq!(replacement(&moderator, by_hand).await, Some(theirs));
+    let new = replacement(&moderator, fine).await.expect("a new room");
+    let topic = bot.state_event(&new, "m.room.topic", "").await;
+    assert_eq!(topic.expect("a topic")["topic"], "Fire");
+    assert_eq!(replacement(&moderator, &late).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_campaigns_that_share_rooms_make_one_new_room_each() {
+    let community = community().await;
+    let rooms = three_rooms(&community).await;
+    let other = space(&community, "District").await;
+    for room in &rooms[1..] {
+        link(&community.moderator, &other, room, json!({})).await;
+    }
+    let mut scene = scene(community, "").await;
+    for space in [&rooms[0], &other] {
+        scene
+            .say(&format!("!upgrade space {space} 12 --method staged --yes"))
+            .await;
+    }
+    for id in ["C1", "C2"] {
+        scene
+            .chat
+            .until(&format!("the end of {id}"), |event| {
+                let text = user::text(event);
+                text.contains(&format!("Done, campaign {id}"))
+                    || text.contains(&format!("Ended, campaign {id}"))
+            })
+            .await;
+        scene.chat = scene
+            .community
+            .moderator
+            .timeline(&scene.community.admin_room)
+            .await
+            .within(crate::scene::SPEECH);
+    }
+    let bot = scene.community.bot.clone();
+    let all: Vec<_> = rooms.iter().cloned().chain([other.clone()]).collect();
+    assert_eq!(replacing(&bot, &all).await, 5, "one for each");
+    let new_other = replacement(&bot, &other).await.expect("a new space");
+    let mut new = Vec::new();
+    for room in &rooms[1..] {
+        new.push(replacement(&bot, room).await.expect("a new room"));
+    }
+    new.sort();
+    assert_eq!(listed(&bot, &new_other).await, new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_on_new_rooms_is_waited_for_through_a_restart() {
+    let options = SynapseOptions::default().with_limit("rc_room_creation", 0.2, 2);
+    let synapse = Synapse::start(options).await;
+    let community = Community::make(&synapse, &Wanted::default()).await;
+    let rooms = three_rooms(&community).await;
+    let mut scene = Scene::around(community, &synapse, "").await;
+    scene
+        .say(&format!(
+            "!upgrade space {} 12 --method staged --yes",
+            rooms[0]
+        ))
+        .await;
+    scene.hear("the server limits creating rooms").await;
+    scene.restart().await;
+    scene.hear("Done, campaign C1").await;
+    let bot = scene.community.bot.clone();
+    assert_eq!(replacing(&bot, &rooms).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_told_of_a_campaign_to_come_and_of_its_end() {
+    let community = community().await;
+    let rooms = three_rooms(&community).await;
+    let moderator = community.moderator.clone();
+    let mut scene = scene(community, "").await;
+    scene
+        .say(&format!(
+            "!upgrade space {} 12 --in 30m --announce",
+            rooms[0]
+        ))
+        .await;
+    let plan = scene.hear("To begin").await;
+    assert!(user::text(&plan).contains("It begins on"), "{plan}");
+    scene.say("!upgrade confirm C1").await;
+    let heard = async |room: &str, part: &str| {
+        roomlift_testbed::eventually(part, Duration::from_mins(1), async || {
+            let said = said(&scene.community, room).await;
+            said.iter().any(|text| text.contains(part)).then_some(())
+        })
+        .await;
+    };
+    for room in &rooms {
+        heard(room, "30 minutes").await;
+    }
+    scene.say("!upgrade cancel C1").await;
+    scene.hear("Cancelled, campaign C1").await;
+    for room in &rooms {
+        heard(room, "will not be upgraded").await;
+        assert_eq!(replacement(&moderator, room).await, None);
+        assert_eq!(said(&scene.community, room).await.len(), 2, "each once");
+    }
 }

@@ -38,26 +38,11 @@ pub fn progress(
             ))
             .finish();
     }
-    if let Some((then, reason)) = state.waiting.as_ref().filter(|(then, _)| *then > now) {
-        doc = doc.say(&format!(
-            "Waiting: {} {}.",
-            waits(reason),
-            until(*then, now)
-        ));
-    }
+    doc = waiting(doc, state, now);
     match state.phase {
-        Phase::Finding => return doc.say("Looking at the rooms of the space.").finish(),
-        Phase::Planning => {
-            let planned = children.len() - of(children, |phase| phase == JobPhase::Planning);
-            return doc
-                .say(&format!(
-                    "{} {planned} of {} looked at. Nothing is changed yet.",
-                    bar(planned, children.len()),
-                    count(children.len(), "room", "rooms")
-                ))
-                .finish();
+        Phase::Finding | Phase::Planning | Phase::Planned => {
+            return planning(campaign, state, children, now);
         }
-        Phase::Planned => return doc.say("The plan below waits for a yes.").finish(),
         Phase::Cancelled => return doc.say("Cancelled. Nothing was changed.").finish(),
         Phase::Expired => return doc.say("The plan expired. Nothing was changed.").finish(),
         Phase::Closed => return doc.say("The plan was shown; nothing was changed.").finish(),
@@ -118,6 +103,43 @@ pub fn progress(
         });
     }
     doc.finish()
+}
+
+/// How far the plan is: a notice of its own, above the plan.
+#[must_use]
+pub fn planning(campaign: &Campaign, state: &State, children: &[Child], now: Timestamp) -> Text {
+    let mut title = vec![Span::Bold(format!("Campaign {}: ", campaign.id))];
+    title.extend(room(&label(campaign, state), &campaign.request.space, &[]));
+    let doc = Doc::new().line(&title);
+    let rooms = count(children.len(), "room", "rooms");
+    match state.phase {
+        Phase::Finding => waiting(doc, state, now)
+            .say("Looking for the rooms of the space.")
+            .finish(),
+        Phase::Planning => {
+            let planned = children.len() - of(children, |phase| phase == JobPhase::Planning);
+            doc.say(&format!(
+                "{} {planned} of {rooms} looked at. Nothing is changed yet.",
+                bar(planned, children.len()),
+            ))
+            .finish()
+        }
+        _ if state.plan.is_some() => doc
+            .say(&format!("Looked at {rooms}; the plan is below."))
+            .finish(),
+        _ => doc.say("No plan was made.").finish(),
+    }
+}
+
+fn waiting(doc: Doc, state: &State, now: Timestamp) -> Doc {
+    match state.waiting.as_ref().filter(|(then, _)| *then > now) {
+        Some((then, reason)) => doc.say(&format!(
+            "Waiting: {} {}.",
+            waits(reason),
+            until(*then, now)
+        )),
+        None => doc,
+    }
 }
 
 fn line(child: &Child, bot: &UserId, now: Timestamp) -> Vec<Span> {
