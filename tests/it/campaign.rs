@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomlift_testbed::{Community, Fault, Kind, Rule, Synapse, SynapseOptions, User, Wanted, user};
+use roomlift_testbed::{Community, Fault, Kind, Rule, Synapse, User, Wanted, eventually, user};
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, said};
@@ -303,8 +303,7 @@ async fn what_does_not_go_is_named_with_the_reason() {
         .await
         .expect("levels");
     levels["users"][&bot.user_id] = json!(0);
-    moderator
-        .put_state(&weak, "m.room.power_levels", "", levels)
+    bot.put_state(&weak, "m.room.power_levels", "", levels)
         .await;
     let closed = moderator
         .create_room(json!({"preset": "private_chat", "name": "Closed"}))
@@ -390,13 +389,13 @@ async fn a_campaign_can_be_held_and_stopped() {
             rooms[0]
         ))
         .await;
-    roomlift_testbed::eventually("the first switch", Duration::from_mins(1), async || {
+    eventually("the first switch", Duration::from_mins(1), async || {
         (slow.count() > 0).then_some(())
     })
     .await;
     scene.say("!upgrade pause C1").await;
     scene.hear("Paused: rooms that lead").await;
-    roomlift_testbed::eventually("the first room", Duration::from_mins(1), async || {
+    eventually("the first room", Duration::from_mins(1), async || {
         replacement(&moderator, &first).await
     })
     .await;
@@ -407,7 +406,7 @@ async fn a_campaign_can_be_held_and_stopped() {
     scene.hear("!upgrade resume C1").await;
     assert_eq!(replacement(&moderator, &rooms[2]).await, None, "held");
     scene.say("!upgrade resume C1").await;
-    roomlift_testbed::eventually("the second room", Duration::from_mins(1), async || {
+    eventually("the second room", Duration::from_mins(1), async || {
         replacement(&moderator, &rooms[2]).await
     })
     .await;
@@ -446,9 +445,7 @@ async fn what_changes_between_plan_and_work_is_seen_room_by_room() {
         .await
         .expect("levels");
     levels["users"][&bot.user_id] = json!(0);
-    moderator
-        .put_state(weak, "m.room.power_levels", "", levels)
-        .await;
+    bot.put_state(weak, "m.room.power_levels", "", levels).await;
     moderator
         .put_state(fine, "m.room.topic", "", json!({"topic": "Fire"}))
         .await;
@@ -517,11 +514,12 @@ async fn two_campaigns_that_share_rooms_make_one_new_room_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_on_new_rooms_is_waited_for_through_a_restart() {
-    let options = SynapseOptions::default().with_limit("rc_room_creation", 0.2, 2);
-    let synapse = Synapse::start(options).await;
-    let community = Community::make(&synapse, &Wanted::default()).await;
+    let community = community().await;
     let rooms = three_rooms(&community).await;
-    let mut scene = Scene::around(community, &synapse, "").await;
+    let mut scene = scene(community, "").await;
+    let pause = Fault::too_many_requests(Duration::from_secs(6));
+    let limit = Rule::on(Kind::CreateRoom, pause).skip(1).times(4);
+    let limited = scene.proxy.add(limit);
     scene
         .say(&format!(
             "!upgrade space {} 12 --method staged --yes",
@@ -531,8 +529,18 @@ async fn a_limit_on_new_rooms_is_waited_for_through_a_restart() {
     scene.hear("the server limits creating rooms").await;
     scene.restart().await;
     scene.hear("Done, campaign C1").await;
+    assert!(limited.count() > 1, "asked again, and again in vain");
     let bot = scene.community.bot.clone();
     assert_eq!(replacing(&bot, &rooms).await, 4);
+}
+
+/// Waits until the bot has said something in a room.
+async fn heard(scene: &Scene, room: &str, part: &str) {
+    eventually(part, Duration::from_mins(1), async || {
+        let said = said(&scene.community, room).await;
+        said.iter().any(|text| text.contains(part)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -550,20 +558,13 @@ async fn members_are_told_of_a_campaign_to_come_and_of_its_end() {
     let plan = scene.hear("To begin").await;
     assert!(user::text(&plan).contains("It begins on"), "{plan}");
     scene.say("!upgrade confirm C1").await;
-    let heard = async |room: &str, part: &str| {
-        roomlift_testbed::eventually(part, Duration::from_mins(1), async || {
-            let said = said(&scene.community, room).await;
-            said.iter().any(|text| text.contains(part)).then_some(())
-        })
-        .await;
-    };
     for room in &rooms {
-        heard(room, "30 minutes").await;
+        heard(&scene, room, "30 minutes").await;
     }
     scene.say("!upgrade cancel C1").await;
     scene.hear("Cancelled, campaign C1").await;
     for room in &rooms {
-        heard(room, "will not be upgraded").await;
+        heard(&scene, room, "will not be upgraded").await;
         assert_eq!(replacement(&moderator, room).await, None);
         assert_eq!(said(&scene.community, room).await.len(), 2, "each once");
     }
