@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 21] = [
     "cli",
+    "init",
     "app",
+    "health",
     "matrix",
     "handlers",
     "worker",
@@ -23,6 +25,7 @@ const ORDER: [&str; 18] = [
     "model",
     "clock",
     "telemetry",
+    "metrics",
 ];
 
 /// Pairs that must not know each other although one stands above.

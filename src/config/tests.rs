@@ -64,7 +64,10 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
     assert_eq!(full.upgrade, plain.upgrade);
     assert_eq!(full.messages, plain.messages);
     assert_eq!(full.log, plain.log);
+    assert_eq!(full.log_format, plain.log_format);
     assert_eq!(full.data_dir, plain.data_dir);
+    // The only other key without a default.
+    assert_eq!((plain.listen, full.listen.is_some()), (None, true));
     let [mut room] = <[AdminRoom; 1]>::try_from(full.admin_rooms).unwrap();
     assert!(matches!(room.scope, Scope::Only(_)));
     // The only key whose default cannot be written.
@@ -95,7 +98,7 @@ fn the_example_names_every_key() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 31);
+    assert_eq!(keys, 33);
 }
 
 #[test]
@@ -105,6 +108,8 @@ fn defaults() {
     Config {
         data_dir: "/etc/roomlift/data",
         log: "info",
+        log_format: Text,
+        listen: None,
         account: Account {
             homeserver: "https://b.org",
             user_id: "@bot:b.org",
