@@ -187,7 +187,7 @@ pub fn sync_age(now: Timestamp) -> Option<Duration> {
     (at != NEVER).then(|| Duration::from_millis(age.try_into().unwrap_or_default()))
 }
 
-/// Everything as text, in the format of OpenMetrics, which Prometheus reads.
+/// Everything as text, in the format that Prometheus reads.
 ///
 /// # Errors
 /// When a value cannot be written as text.
