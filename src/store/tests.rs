@@ -133,7 +133,7 @@ fn every_version_is_migrated_with_its_data_and_a_copy() {
         let waiting = store.job(JobId(2)).unwrap().unwrap();
         assert_eq!(waiting.state().unwrap().phase.name(), "planned");
         assert!(store.next_job_due().unwrap().is_some());
-        let posted = format!("plan:{}", done.request.command_event);
+        let posted = format!("progress:{}", done.request.command_event);
         let known = store.posted_event(&posted).unwrap();
         assert!(known.is_some(), "{posted} from {version}");
         assert!(store.marker(&done.asked_in).unwrap().is_some());
