@@ -208,7 +208,7 @@ fn everything_wrong_is_told_at_once() {
     the configuration has mistakes:
     - data_dir: is a number; write text in quotation marks
     - log: `loud=er` is not possible; write `error`, `warn`, `info`, `debug` or `trace`
-    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `account`, `admin_room`, `upgrade`, `messages`
+    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `log_format`, `listen`, `account`, `admin_room`, `upgrade`, `messages`
     - account.homeserver: is not an address; write it like `"https://matrix.example.org"`
     - account.user_id: `bot` is not a user id; write `"@name:example.org"`
     - account.password: is a number; write text in quotation marks
