@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use crate::clock::{Clock, SystemClock};
 use crate::command;
 use crate::config::Config;
 use crate::handlers::{Desk, Ended};
+use crate::health::{HealthError, Listener};
 use crate::homeserver::Homeserver;
 use crate::homeserver::gate::Gate;
 use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
@@ -69,6 +71,9 @@ pub enum AppError {
     /// The homeserver or the session cannot be used.
     #[error(transparent)]
     Matrix(MatrixError),
+    /// Health and metrics cannot be told.
+    #[error(transparent)]
+    Health(#[from] HealthError),
 }
 
 impl From<MatrixError> for AppError {
@@ -88,17 +93,26 @@ impl From<MatrixError> for AppError {
 /// login.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
     let data_dir = config.data_dir.clone();
-    std::fs::create_dir_all(&data_dir).map_err(|source| AppError::DataDir {
-        path: data_dir.clone(),
-        source,
-    })?;
     let _lock = lock(&data_dir)?;
-    let store = Arc::new(Store::open(&data_dir.join(DATABASE))?);
+    let store = Arc::new(Store::open(&database(&data_dir))?);
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // Before the homeserver is asked, which may be away.
+    let _listening = match config.listen {
+        Some(address) => {
+            let listener = Listener::bind(address).await?;
+            info!(%address, "telling health and metrics");
+            let serving = listener.serve(Arc::clone(&store), Arc::clone(&clock), stop.clone());
+            Some(AbortOnDropHandle::new(tokio::spawn(serving)))
+        }
+        None => None,
+    };
     let gate = Arc::new(Gate::default());
     let session = match matrix::connect(&config.account, &data_dir, &stop).await {
-        Err(MatrixError::Stopped) => return Ok(()),
+        Err(MatrixError::Stopped) => {
+            info!("stopped");
+            return Ok(());
+        }
         result => result?,
     };
     let bot = Bot {
@@ -232,9 +246,22 @@ impl Bot {
     }
 }
 
-/// One process per data folder. Held as long as the file is open, and let go by the system however
-/// the process ends.
-fn lock(data_dir: &Path) -> Result<File, AppError> {
+/// Where the database is.
+#[must_use]
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join(DATABASE)
+}
+
+/// One process per data folder, which is made. Held as long as the file is open, and let go by the
+/// system however the process ends.
+///
+/// # Errors
+/// [`AppError::Running`] when another process has it, others when it cannot be had.
+pub fn lock(data_dir: &Path) -> Result<File, AppError> {
+    std::fs::create_dir_all(data_dir).map_err(|source| AppError::DataDir {
+        path: data_dir.to_owned(),
+        source,
+    })?;
     let path = data_dir.join(LOCK);
     let failed = |source| AppError::Lock {
         path: path.clone(),

@@ -1,13 +1,19 @@
-//! The command line: `run` and `check`, exit codes, signals.
+//! The command line: `run`, `check` and what an operator needs beside them; exit codes, signals.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
+use crate::health::{self, HealthError};
+use crate::init::{self, Given, InitError};
+use crate::store::{self, StoreError};
+use crate::telemetry::LogFormat;
 use crate::{app, telemetry};
 
 /// A Matrix bot that upgrades rooms on command.
@@ -32,6 +38,44 @@ enum Verb {
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
+    /// Writes the configuration of a new bot: asks for what is needed, checks it with the homeserver,
+    /// and makes the room where the bot takes commands.
+    Init {
+        /// The configuration to be written.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Asks the running bot whether it is well, by `listen`.
+    Health {
+        /// The configuration.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+    },
+    /// Copies the database into a new file, also while the bot runs.
+    Backup {
+        /// The file, which must not be there yet.
+        file: PathBuf,
+        /// The configuration.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+    },
+    /// Puts a copy in the place of the database. The bot must not be running.
+    Restore {
+        /// The copy.
+        file: PathBuf,
+        /// The configuration.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+    },
+    /// Prints a script that completes the words of this command line.
+    Completions {
+        /// The shell it is for.
+        shell: Shell,
+    },
+    /// Prints the manual page.
+    Man,
 }
 
 /// Why the program ended with an error.
@@ -41,8 +85,20 @@ enum CliError {
     Config(#[from] ConfigError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
+    #[error("cannot listen to signals")]
+    Signals(#[source] std::io::Error),
     #[error(transparent)]
     App(#[from] app::AppError),
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    #[error("`listen` is not in the configuration, so that the bot cannot be asked")]
+    NotListening,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot print")]
+    Print(#[source] std::io::Error),
 }
 
 /// Runs the program with these arguments.
@@ -64,6 +120,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Verb::Run { config } => run(&config),
         Verb::Check { config } => check(&config),
+        Verb::Init { config, given } => init(&config, given),
+        Verb::Health { config } => health(&config),
+        Verb::Backup { file, config } => backup(&file, &config),
+        Verb::Restore { file, config } => restore(&file, &config),
+        Verb::Completions { shell } => completions(shell),
+        Verb::Man => manual(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,11 +137,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn load(path: &Path) -> Result<Config, CliError> {
-    let config = Config::load(path, &|name| std::env::var(name).ok())?;
+    let config = Config::load(path, &env)?;
     for warning in &config.warnings {
         eprintln!("roomlift: warning: {warning}");
     }
     Ok(config)
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn check(path: &Path) -> Result<(), CliError> {
@@ -90,31 +156,85 @@ fn check(path: &Path) -> Result<(), CliError> {
 
 fn run(path: &Path) -> Result<(), CliError> {
     let config = load(path)?;
-    telemetry::start(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let format = config.log_format;
+    telemetry::start(&config.log, format);
+    let ended = runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let stopped = signals(stop.clone()).map_err(CliError::Signals)?;
+        tokio::spawn(stopped);
+        Ok::<_, CliError>(app::run(config, stop).await?)
+    });
+    // Who collects JSON gets the reason as such, too.
+    if let (Err(error), LogFormat::Json) = (&ended, format) {
+        tracing::error!(error = telemetry::chain(error), "cannot go on");
+    }
+    ended
+}
+
+fn init(path: &Path, given: Given) -> Result<(), CliError> {
+    Ok(runtime()?.block_on(init::run(path, given, &env))?)
+}
+
+fn health(path: &Path) -> Result<(), CliError> {
+    let address = load(path)?.listen.ok_or(CliError::NotListening)?;
+    Ok(runtime()?.block_on(health::probe(address))?)
+}
+
+fn backup(file: &Path, config: &Path) -> Result<(), CliError> {
+    let database = app::database(&load(config)?.data_dir);
+    store::backup(&database, file)?;
+    eprintln!("roomlift: the database is copied to {}", file.display());
+    Ok(())
+}
+
+fn restore(file: &Path, config: &Path) -> Result<(), CliError> {
+    let data_dir = load(config)?.data_dir;
+    let _lock = app::lock(&data_dir)?;
+    let kept = store::restore(file, &app::database(&data_dir))?;
+    eprintln!(
+        "roomlift: the database is the one of {}; what was there is kept as {}",
+        file.display(),
+        kept.display()
+    );
+    Ok(())
+}
+
+fn completions(shell: Shell) -> Result<(), CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "roomlift", &mut script);
+    print(&script)
+}
+
+fn manual() -> Result<(), CliError> {
+    let mut page = Vec::new();
+    let manual = clap_mangen::Man::new(Arguments::command());
+    manual.render(&mut page).map_err(CliError::Print)?;
+    print(&page)
+}
+
+fn print(text: &[u8]) -> Result<(), CliError> {
+    std::io::stdout().write_all(text).map_err(CliError::Print)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(CliError::Runtime)?;
-    Ok(runtime.block_on(async {
-        let stop = CancellationToken::new();
-        tokio::spawn(signals(stop.clone()));
-        app::run(config, stop).await
-    })?)
+        .map_err(CliError::Runtime)
 }
 
-/// Cancels the token when the process is asked to end.
-async fn signals(stop: CancellationToken) {
+/// Cancels the token when the process is asked to end. It is asked from here on; what is returned
+/// waits for it.
+fn signals(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    stop.cancel();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    })
 }

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 22] = [
     "cli",
+    "init",
     "app",
+    "health",
     "matrix",
     "handlers",
     "worker",
@@ -25,6 +27,7 @@ const ORDER: [&str; 19] = [
     "model",
     "clock",
     "telemetry",
+    "metrics",
 ];
 
 /// Pairs that must not know each other although one stands above.

@@ -109,3 +109,15 @@ fn the_readme_lists_every_key_with_its_default() {
         .collect();
     assert!(gone.is_empty(), "rows for no key: {gone:?}");
 }
+
+/// UPGRADING.md says of every schema version how to go back, and has no version that is not there.
+#[test]
+fn the_table_of_schema_versions_names_each() {
+    let upgrading = include_str!("../UPGRADING.md");
+    let rows = upgrading.lines().filter_map(|line| {
+        let (version, _) = line.strip_prefix("| ")?.split_once(" |")?;
+        version.parse::<usize>().ok()
+    });
+    let known: Vec<_> = (1..=roomlift::store::SCHEMA_VERSION).collect();
+    assert_eq!(rows.collect::<Vec<_>>(), known);
+}

@@ -11,6 +11,7 @@ mod values;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,9 +24,13 @@ use self::secret::Origin;
 pub use self::secret::Secret;
 use self::section::Section;
 use crate::model::{InvitePolicy, JoinRulePolicy, MethodChoice, OldChildLink};
+use crate::telemetry::LogFormat;
 
 /// Variable that overrides `log`.
 pub const ENV_LOG: &str = "ROOMLIFT_LOG";
+
+/// Variable that overrides `listen`.
+pub const ENV_LISTEN: &str = "ROOMLIFT_LISTEN";
 
 /// Variable that holds the password of the account.
 pub const ENV_PASSWORD: &str = "ROOMLIFT_PASSWORD";
@@ -84,6 +89,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Directives of what is logged, for `tracing_subscriber::EnvFilter`.
     pub log: String,
+    /// How it is written.
+    pub log_format: LogFormat,
+    /// Where health and metrics are told; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
     /// The account of the bot.
     pub account: Account,
     /// Where commands are read; at least one, no two for the same room.
@@ -320,6 +329,13 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
         .text("data_dir")
         .unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned());
     let log = read_log(&mut root, env);
+    let log_format = root
+        .choice(
+            "log_format",
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        )
+        .unwrap_or_default();
+    let listen = read_listen(&mut root, env);
     let account = read_account(
         root.child("account"),
         base_dir,
@@ -341,6 +357,8 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
                 Config {
                     data_dir,
                     log,
+                    log_format,
+                    listen,
                     account,
                     admin_rooms,
                     upgrade,
@@ -387,6 +405,16 @@ fn read_log(root: &mut Section, env: Env<'_>) -> String {
             }
         },
         None => in_file.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+    }
+}
+
+fn read_listen(root: &mut Section, env: Env<'_>) -> Option<SocketAddr> {
+    let in_file = root.parsed("listen", values::listen);
+    match env(ENV_LISTEN).filter(|listen| !listen.is_empty()) {
+        Some(listen) => values::listen(&listen)
+            .map_err(|text| root.report_about(ENV_LISTEN, text))
+            .ok(),
+        None => in_file,
     }
 }
 

@@ -65,7 +65,10 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
     assert_eq!(full.schedule, plain.schedule);
     assert_eq!(full.messages, plain.messages);
     assert_eq!(full.log, plain.log);
+    assert_eq!(full.log_format, plain.log_format);
     assert_eq!(full.data_dir, plain.data_dir);
+    // The only other key without a default.
+    assert_eq!((plain.listen, full.listen.is_some()), (None, true));
     let [mut room] = <[AdminRoom; 1]>::try_from(full.admin_rooms).unwrap();
     assert!(matches!(room.scope, Scope::Only(_)));
     // The only key whose default cannot be written.
@@ -96,7 +99,7 @@ fn the_example_names_every_key() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 37);
+    assert_eq!(keys, 39);
 }
 
 #[test]
@@ -106,6 +109,8 @@ fn defaults() {
     Config {
         data_dir: "/etc/roomlift/data",
         log: "info",
+        log_format: Text,
+        listen: None,
         account: Account {
             homeserver: "https://b.org",
             user_id: "@bot:b.org",
@@ -219,7 +224,7 @@ fn everything_wrong_is_told_at_once() {
     the configuration has mistakes:
     - data_dir: is a number; write text in quotation marks
     - log: `loud=er` is not possible; write `error`, `warn`, `info`, `debug` or `trace`
-    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `account`, `admin_room`, `upgrade`, `schedule`, `messages`
+    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `log_format`, `listen`, `account`, `admin_room`, `upgrade`, `schedule`, `messages`
     - account.homeserver: is not an address; write it like `"https://matrix.example.org"`
     - account.user_id: `bot` is not a user id; write `"@name:example.org"`
     - account.password: is a number; write text in quotation marks

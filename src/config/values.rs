@@ -3,6 +3,7 @@
 //! Pure; keys and their places are known to `section` only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -43,6 +44,16 @@ pub(super) fn log(text: &str) -> Result<String, String> {
             shown(text)
         )),
     }
+}
+
+/// An address of this machine and a port.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{} is not an IP address with a port; write it like `\"127.0.0.1:9187\"`",
+            shown(text)
+        )
+    })
 }
 
 /// `http(s)://host[:port]`; a slash at the end is dropped.

@@ -169,6 +169,19 @@ pub enum WaitReason {
     },
 }
 
+impl WaitReason {
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RateLimit { .. } => "rate_limit",
+            Self::Unreachable => "unreachable",
+            Self::Settling => "settling",
+            Self::Problem { .. } => "problem",
+        }
+    }
+}
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

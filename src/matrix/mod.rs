@@ -6,6 +6,7 @@
 
 mod event;
 mod file;
+mod first;
 mod port;
 mod receive;
 mod send;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
 pub use event::received;
+pub use first::{discover, sign_in};
 pub use port::Port;
 pub use receive::{Readiness, Receiver, enter};
 pub use send::run as send;
@@ -78,6 +80,15 @@ pub enum MatrixError {
         found: OwnedUserId,
         /// Whose it should be.
         expected: OwnedUserId,
+    },
+    /// No homeserver answers at an address that was never used before.
+    #[error("no Matrix homeserver answers at {typed}; check the address")]
+    NoHomeserver {
+        /// The address or name.
+        typed: String,
+        /// Why.
+        #[source]
+        source: Source,
     },
     /// The client cannot be set up, before anything is asked of the homeserver.
     #[error("cannot set up a client for {homeserver}; check `account.homeserver`")]

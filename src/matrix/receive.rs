@@ -30,9 +30,10 @@ use tokio_util::sync::CancellationToken;
 use super::MatrixError;
 use super::event::{once_more, received, tombstone};
 use super::session::{Session, is_unknown_token};
-use super::wire::sdk_failed;
+use super::wire::{count, sdk_failed};
 use crate::clock::Clock;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
+use crate::metrics;
 use crate::model::{RoomName, RoomRef};
 use crate::store::{Received, ReceivedKind, Store};
 
@@ -179,15 +180,18 @@ impl Receiver {
         let mut trouble = Trouble::new("sync");
         let mut poll = self.first_poll().await;
         loop {
-            match self.session.client().sync_once(settings(poll)).await {
+            let answer = self.session.client().sync_once(settings(poll)).await;
+            let answer = answer.map_err(|error| self.fault("sync", error));
+            count("sync", &answer);
+            match answer {
                 Ok(answer) => {
                     trouble.over();
                     self.take(answer, &mut behind, &mut first, started).await?;
+                    metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
                     poll = LONG_POLL;
                 }
                 Err(error) => {
-                    let error = self.fault("sync", error);
                     self.still_signed_in(&error)?;
                     // The SDK may have taken the answer in before it failed.
                     behind.extend(self.admin_rooms.iter().cloned());

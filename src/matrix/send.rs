@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::MatrixError;
 use super::file::{self, File};
 use super::session::{Session, is_unknown_token};
-use super::wire::{after, failed, once, send_event};
+use super::wire::{after, count, failed, once, send_event};
 use crate::clock::Clock;
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
@@ -270,7 +270,9 @@ impl Sender {
                     let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
                     edited.insert(post.id, self.clock.now());
                 }
-                match self.ask(&post.room_id, request).await {
+                let answer = self.ask(&post.room_id, request).await;
+                count("post", &answer);
+                match answer {
                     Ok(event) if may_be_older(post) => Sent::PostedBefore(event),
                     Ok(event) => Sent::Posted(event),
                     Err(error) if is_unknown_token(&error) => {

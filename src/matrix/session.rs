@@ -119,6 +119,28 @@ pub async fn connect(
     restore(account, saved, sdk_store).await
 }
 
+/// Begins a session with the configured login, whether or not there is one in `data_dir`; if there
+/// is, as the same device. Waits for a homeserver that cannot be reached, until `stop`.
+pub(super) async fn begin(
+    account: &Account,
+    data_dir: &Path,
+    stop: &CancellationToken,
+) -> Result<Session, MatrixError> {
+    let file = data_dir.join(SESSION_FILE);
+    let asking = Asking {
+        client: build(account, client(account)).await?,
+        account,
+        stop,
+    };
+    let known = read(&file, account)?.map(|saved| saved.device_id);
+    let saved = match &account.credentials {
+        Credentials::Password(_) => asking.log_in(known).await?,
+        Credentials::AccessToken(token) => asking.adopt(token.expose()).await?,
+    };
+    write(&file, &saved)?;
+    restore(account, saved, data_dir.join(SDK_STORE)).await
+}
+
 fn client(account: &Account) -> ClientBuilder {
     Client::builder()
         .homeserver_url(&account.homeserver)

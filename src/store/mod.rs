@@ -4,17 +4,21 @@
 //! `await`. Handlers and the worker say what is to be true in a list of [`Write`]s; it becomes true
 //! all at once or not at all. Left out: what any of it means.
 
+mod backup;
 mod campaigns;
+mod count;
 mod inbox;
 mod jobs;
 mod outbox;
 
+pub use backup::{backup, restore};
 pub use campaigns::Woken;
+pub use count::Counts;
 pub use inbox::{Received, ReceivedKind};
 pub use jobs::Filter;
 pub use outbox::{Due, Outgoing, Post, Sent, Target};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +44,9 @@ const MIGRATION_STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/003_admin_room_moved.sql")),
     M::up(include_str!("../../migrations/004_campaigns.sql")),
 ];
+
+/// The form of the database that this program writes; each migration makes the next one.
+pub const SCHEMA_VERSION: usize = MIGRATION_STEPS.len();
 
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(MIGRATION_STEPS);
 
@@ -69,6 +76,29 @@ pub enum StoreError {
     Newer {
         /// The file.
         path: String,
+    },
+    /// The file is some other database.
+    #[error("{} is not a database of roomlift", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A copy that is not whole.
+    #[error("{} is damaged ({verdict}); use another backup", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite found.
+        verdict: String,
+    },
+    /// A copy cannot be made or put in its place.
+    #[error("cannot write {}", path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// A read or write failed; nothing was changed.
     #[error("cannot {operation}")]
@@ -193,7 +223,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database, creating or migrating it.
+    /// Opens the database, creating or migrating it. Before a migration, a copy is made beside it.
     ///
     /// # Errors
     /// When the file is no database, cannot be written, or comes from a newer program.
@@ -212,6 +242,10 @@ impl Store {
         db.pragma_update(None, "synchronous", "FULL")
             .map_err(open)?;
         db.pragma_update(None, "foreign_keys", "ON").map_err(open)?;
+        let version = backup::version(&db).map_err(open)?;
+        if (1..SCHEMA_VERSION).contains(&version) {
+            backup::before_migration(&db, path)?;
+        }
         MIGRATIONS
             .to_latest(&mut db)
             .map_err(|source| match source {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span, warn};
@@ -28,6 +29,7 @@ use crate::job::schedule::{self, Sleep, Wake};
 use crate::job::{Action, Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
+use crate::metrics;
 use crate::model::{Confirmation, JobId, WorkId};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError, Write};
@@ -280,10 +282,12 @@ impl Worker {
         let state = folded(&job)?;
 
         let direction = state.direction();
+        let begun = Instant::now();
         let outcome = match direction {
             Direction::Forward => steps::run(drive, &job, &state, step).await,
             Direction::Back => steps::undo(drive, &job, &state, step).await,
         };
+        metrics::step(step.name(), begun.elapsed());
         // The step may have added to the log itself (`create` and `switch` do).
         let Some(job) = self.means.store.job(job.id)? else {
             return Ok(());
@@ -351,6 +355,9 @@ impl Worker {
             Err(StepError::Store(error)) => Err(error),
             Err(error) => {
                 let entry = self.failure(&state, step, error);
+                if let StepEvent::Waiting { reason, .. } = &entry {
+                    metrics::wait(reason.name());
+                }
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
             }
         }

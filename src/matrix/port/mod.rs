@@ -32,7 +32,7 @@ use serde_json::Value;
 use super::file::upload;
 use super::session::Session;
 use super::wire::{
-    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, after, failed, found, once,
+    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, after, count, failed, found, once,
     send_event,
 };
 use crate::clock::Clock;
@@ -93,7 +93,10 @@ impl Port {
         let what = self.enter(bucket, what)?;
         let answer = answer.await;
         let now = self.clock.now();
-        answer.map_err(|error| self.noted(failed(what, bucket, now, error)))
+        let counted = what.clone();
+        let answer = answer.map_err(|error| self.noted(failed(what, bucket, now, error)));
+        count(&counted, &answer);
+        answer
     }
 
     /// Refuses where the bucket is closed.
@@ -230,7 +233,7 @@ impl Homeserver for Port {
     ) -> Result<OwnedEventId> {
         self.enter(Bucket::Everything, format!("send m.room.message to {room}"))?;
         let now = self.clock.now();
-        send_event(
+        let sent = send_event(
             &self.client,
             room,
             "m.room.message",
@@ -238,8 +241,9 @@ impl Homeserver for Port {
             content,
             now,
         )
-        .await
-        .map_err(|error| self.noted(error))
+        .await;
+        count("send", &sent);
+        sent.map_err(|error| self.noted(error))
     }
 
     async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>> {

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 pub(super) use requests::{CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, WhoAmI};
 
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+use crate::metrics::{self, Outcome};
 use crate::room::state::Content;
 
 /// How long to wait after a 429 that does not say.
@@ -99,6 +100,18 @@ pub(super) fn failed(
             message: message.chars().take(MESSAGE_MAX_CHARS).collect(),
         },
     }
+}
+
+/// Counts what became of a request, whose kind is its first word.
+pub(super) fn count<T>(request: &str, answer: &Result<T, HomeserverError>) {
+    let outcome = match answer {
+        Ok(_) => Outcome::Ok,
+        Err(HomeserverError::RateLimited { .. }) => Outcome::RateLimited,
+        Err(HomeserverError::Refused { .. }) => Outcome::Refused,
+        Err(HomeserverError::Uncertain { .. }) => Outcome::Uncertain,
+        Err(HomeserverError::Unusable { .. }) => Outcome::Unusable,
+    };
+    metrics::request(request, outcome);
 }
 
 /// The same for the SDK's own operations, of which requests are a part.
