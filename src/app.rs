@@ -13,13 +13,17 @@ use tracing::info;
 
 use crate::clock::{Clock, SystemClock};
 use crate::command;
-use crate::config::Config;
+use crate::config::{AdminRoom, Config, MakeRoomAdmin};
 use crate::handlers::{Desk, Ended};
-use crate::homeserver::Homeserver;
+use crate::homeserver::admin::RoomPower;
 use crate::homeserver::gate::Gate;
+use crate::homeserver::{Homeserver, HomeserverError};
 use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
+use crate::message;
+use crate::model::Text;
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
+use crate::survey;
 use crate::worker::{Means, Setup, Worker};
 
 /// Name of the database in the data folder.
@@ -69,6 +73,9 @@ pub enum AppError {
     /// The homeserver or the session cannot be used.
     #[error(transparent)]
     Matrix(MatrixError),
+    /// The homeserver did not answer what `doctor` asks.
+    #[error("cannot finish looking")]
+    Checkup(#[from] HomeserverError),
 }
 
 impl From<MatrixError> for AppError {
@@ -87,26 +94,8 @@ impl From<MatrixError> for AppError {
 /// When it cannot start, or when something breaks that it cannot wait out: its database, or its
 /// login.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let data_dir = config.data_dir.clone();
-    std::fs::create_dir_all(&data_dir).map_err(|source| AppError::DataDir {
-        path: data_dir.clone(),
-        source,
-    })?;
-    let _lock = lock(&data_dir)?;
-    let store = Arc::new(Store::open(&data_dir.join(DATABASE))?);
-
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let gate = Arc::new(Gate::default());
-    let session = match matrix::connect(&config.account, &data_dir, &stop).await {
-        Err(MatrixError::Stopped) => return Ok(()),
-        result => result?,
-    };
-    let bot = Bot {
-        config,
-        store,
-        clock,
-        gate,
-        session,
+    let Some(bot) = Bot::open(config, &stop).await? else {
+        return Ok(());
     };
     // An admin room that moved is a start like any other, but for the login.
     while bot.run(&stop).await? == Ended::Moved {
@@ -116,6 +105,24 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     Ok(())
 }
 
+/// How the bot is, as `!upgrade doctor` says it, for whoever runs a bot that does not answer. Joins
+/// the admin rooms as [`run`] would, and does nothing else. Rooms are as they were when it ran last.
+///
+/// # Errors
+/// When it cannot start, as [`run`], or the homeserver does not answer.
+pub async fn doctor(config: Config, stop: CancellationToken) -> Result<Option<Text>, AppError> {
+    let Some(bot) = Bot::open(config, &stop).await? else {
+        return Ok(None);
+    };
+    let port = bot.port();
+    let Some(offices) = bot.enter(&port, &stop).await? else {
+        return Ok(None);
+    };
+    let database = bot.store.facts()?;
+    let found = survey::checkup::checkup(&port, &offices, database, bot.clock.now()).await?;
+    Ok(Some(message::doctor::report(&found)))
+}
+
 /// What stays while admin rooms come and go.
 struct Bot {
     config: Config,
@@ -123,43 +130,81 @@ struct Bot {
     clock: Arc<dyn Clock>,
     gate: Arc<Gate>,
     session: Session,
+    /// Held as long as the rest is in use.
+    _lock: File,
 }
 
 impl Bot {
-    /// Enters the admin rooms and runs the loops until one ends.
-    async fn run(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
-        let (config, store, clock) = (&self.config, &self.store, &self.clock);
-        let port = Arc::new(Port::new(
-            &self.session,
-            Arc::clone(&self.gate),
-            Arc::clone(clock),
-        ));
-        let named: Vec<_> = config
-            .admin_rooms
-            .iter()
-            .map(|room| room.room.clone())
-            .collect();
+    /// Opens the data folder and the session. `None`: told to stop meanwhile.
+    async fn open(config: Config, stop: &CancellationToken) -> Result<Option<Self>, AppError> {
+        let data_dir = config.data_dir.clone();
+        std::fs::create_dir_all(&data_dir).map_err(|source| AppError::DataDir {
+            path: data_dir.clone(),
+            source,
+        })?;
+        let lock = lock(&data_dir)?;
+        let store = Arc::new(Store::open(&data_dir.join(DATABASE))?);
+        let session = match matrix::connect(&config.account, &data_dir, stop).await {
+            Err(MatrixError::Stopped) => return Ok(None),
+            result => result?,
+        };
+        Ok(Some(Self {
+            config,
+            store,
+            clock: Arc::new(SystemClock),
+            gate: Arc::new(Gate::default()),
+            session,
+            _lock: lock,
+        }))
+    }
+
+    /// Enters the admin rooms. `None`: told to stop meanwhile.
+    async fn enter(
+        &self,
+        port: &Port,
+        stop: &CancellationToken,
+    ) -> Result<Option<Vec<Office>>, AppError> {
+        let rules = &self.config.admin_rooms;
+        let named: Vec<_> = rules.iter().map(|room| room.room.clone()).collect();
         let entered = tokio::select! {
-            entered = matrix::enter(&self.session, &*port, store, &named) => entered?,
-            () = stop.cancelled() => return Ok(Ended::Stopped),
+            entered = matrix::enter(&self.session, port, &self.store, &named) => entered?,
+            () = stop.cancelled() => return Ok(None),
         };
         if entered.len() != named.len() {
             return Err(AppError::SameRoom);
         }
-        let offices: Vec<Office> = entered
-            .iter()
-            .zip(&config.admin_rooms)
-            .map(|(room_id, rules)| Office {
-                room_id: room_id.clone(),
-                rules: rules.clone(),
-            })
-            .collect();
+        let offices = entered.into_iter().zip(rules);
+        let office = |(room_id, rules): (_, &AdminRoom)| Office {
+            room_id,
+            rules: rules.clone(),
+        };
+        Ok(Some(offices.map(office).collect()))
+    }
+
+    fn port(&self) -> Port {
+        let (gate, clock) = (Arc::clone(&self.gate), Arc::clone(&self.clock));
+        let port = Port::new(&self.session, gate, clock);
+        match self.config.synapse_admin.map(|admin| admin.make_room_admin) {
+            None => port,
+            Some(MakeRoomAdmin::Never) => port.of_admin(RoomPower::Never),
+            Some(MakeRoomAdmin::WhenTold) => port.of_admin(RoomPower::WhenTold),
+        }
+    }
+
+    /// Enters the admin rooms and runs the loops until one ends.
+    async fn run(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
+        let (config, store, clock) = (&self.config, &self.store, &self.clock);
+        let port = Arc::new(self.port());
+        let Some(offices) = self.enter(&port, stop).await? else {
+            return Ok(Ended::Stopped);
+        };
+        let rooms = offices.iter().map(|office| office.room_id.clone());
 
         let (ready, mut readiness) = watch::channel(Readiness::Starting);
         let receiver = Receiver {
             session: self.session.clone(),
             store: Arc::clone(store),
-            admin_rooms: Arc::new(entered),
+            admin_rooms: Arc::new(rooms.collect()),
             clock: Arc::clone(clock),
             max_age: config.upgrade.max_command_age,
             concerns_us: command::concerns_us,
@@ -172,6 +217,7 @@ impl Bot {
             clock: Arc::clone(clock),
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
+            inviters: config.account.accept_invites_from.clone(),
         };
         let setup = Setup {
             upgrade: config.upgrade.clone(),

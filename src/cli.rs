@@ -1,6 +1,7 @@
-//! The command line: `run` and `check`, exit codes, signals.
+//! The command line: `run`, `check` and `doctor`, exit codes, signals.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,6 +27,12 @@ enum Verb {
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
+    /// Says how the bot is: server, limits, encryption, database, clock, power. Not while it runs.
+    Doctor {
+        /// The configuration.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+    },
     /// Says whether the configuration is sound, without starting.
     Check {
         /// The configuration.
@@ -41,6 +48,8 @@ enum CliError {
     Config(#[from] ConfigError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
     #[error(transparent)]
     App(#[from] app::AppError),
 }
@@ -63,6 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match arguments.command {
         Verb::Run { config } => run(&config),
+        Verb::Doctor { config } => doctor(&config),
         Verb::Check { config } => check(&config),
     };
     match result {
@@ -88,15 +98,32 @@ fn check(path: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-fn run(path: &Path) -> Result<(), CliError> {
+fn doctor(path: &Path) -> Result<(), CliError> {
     let config = load(path)?;
     telemetry::start(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let found = runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        tokio::spawn(signals(stop.clone()));
+        app::doctor(config, stop).await
+    })?;
+    match found {
+        Some(found) => writeln!(std::io::stdout(), "{}", found.plain).map_err(CliError::Output),
+        None => Ok(()),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(CliError::Runtime)?;
-    Ok(runtime.block_on(async {
+        .map_err(CliError::Runtime)
+}
+
+fn run(path: &Path) -> Result<(), CliError> {
+    let config = load(path)?;
+    telemetry::start(&config.log);
+    Ok(runtime()?.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(signals(stop.clone()));
         app::run(config, stop).await

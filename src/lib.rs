@@ -5,6 +5,7 @@
 
 pub mod announce;
 pub mod app;
+pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "cli",
     "app",
     "matrix",
@@ -20,6 +20,7 @@ const ORDER: [&str; 18] = [
     "config",
     "command",
     "room",
+    "checkup",
     "model",
     "clock",
     "telemetry",

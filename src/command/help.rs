@@ -127,6 +127,7 @@ mod tests {
         - `!upgrade retry <id>`: Try again after a job got stuck.
         - `!upgrade verify <id|room>`: Compare the rooms once more, and tick off what has been done since.
         - `!upgrade report <id>`: Send the full record of a job, as files.
+        - `!upgrade doctor [options]`: Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
         - `!upgrade help [command]`: Explain the commands, or one of them.
         Type `!upgrade help plan` to read more about `plan`, and likewise for the others.
         "#);

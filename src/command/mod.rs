@@ -66,8 +66,21 @@ pub enum Command {
     Verify(JobRef),
     /// Send the full record of a job as files.
     Report(JobId),
+    /// Look after the bot itself.
+    Doctor(Treatment),
     /// Explain the commands, or one of them.
     Help(Option<Topic>),
+}
+
+/// What `!upgrade doctor` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Treatment {
+    /// Say how the bot is.
+    Look,
+    /// Have the server lift its rate limits from the bot.
+    LiftLimits,
+    /// Have the server give the bot power in a room.
+    TakePower(RoomRef),
 }
 
 /// The words of `!upgrade <room>` and `!upgrade plan <room>`.
@@ -111,7 +124,8 @@ impl Command {
             Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Report(_) | Self::Help(_) => {
                 Need::Ask
             }
-            Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) => Need::Change,
+            Self::Doctor(Treatment::Look) => Need::Ask,
+            Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) | Self::Doctor(_) => Need::Change,
         }
     }
 }
@@ -241,6 +255,13 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::Retry { id } => Command::Retry(reference::job(&id)?),
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
         Verb::Report { id } => Command::Report(reference::job(&id)?),
+        Verb::Doctor {
+            lift_limits: true, ..
+        } => Command::Doctor(Treatment::LiftLimits),
+        Verb::Doctor {
+            power: Some(room), ..
+        } => Command::Doctor(Treatment::TakePower(reference::room(&room)?)),
+        Verb::Doctor { .. } => Command::Doctor(Treatment::Look),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }

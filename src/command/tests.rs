@@ -149,6 +149,11 @@ fn commands() {
         ("!upgrade retry 7", Command::Retry(job)),
         ("!upgrade verify 7", Command::Verify(JobRef::Id(job))),
         ("!upgrade report 7", Command::Report(job)),
+        ("!upgrade doctor", Command::Doctor(Treatment::Look)),
+        (
+            "!upgrade doctor --lift-limits",
+            Command::Doctor(Treatment::LiftLimits),
+        ),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
             Command::Confirm(job),
@@ -334,6 +339,9 @@ fn needs() {
         ("!upgrade list", Need::Ask),
         ("!upgrade verify 7", Need::Ask),
         ("!upgrade report 7", Need::Ask),
+        ("!upgrade doctor", Need::Ask),
+        ("!upgrade doctor --lift-limits", Need::Change),
+        ("!upgrade doctor --power #a:b", Need::Change),
         ("!upgrade help", Need::Ask),
     ];
     for (body, need) in cases {
@@ -393,6 +401,9 @@ fn render(command: &Command) -> String {
         Command::Retry(id) => format!("retry {id}"),
         Command::Verify(JobRef::Id(id)) => format!("verify {id}"),
         Command::Report(id) => format!("report {id}"),
+        Command::Doctor(Treatment::Look) => "doctor".to_owned(),
+        Command::Doctor(Treatment::LiftLimits) => "doctor --lift-limits".to_owned(),
+        Command::Doctor(Treatment::TakePower(room)) => format!("doctor --power {}", room.name),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
     };

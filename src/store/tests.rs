@@ -17,6 +17,7 @@ fn event() -> Received {
         kind: ReceivedKind::Message {
             body: "!upgrade help".to_owned(),
             formatted_body: None,
+            device: crate::model::Device::Unknown,
         },
     }
 }

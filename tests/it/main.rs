@@ -3,6 +3,7 @@
 //! One binary for all of them, so that the bot is linked once and the server starts once.
 
 mod scene;
+mod sdk;
 
 mod admin_room;
 mod adopt;
@@ -10,7 +11,10 @@ mod authority;
 mod bad_ends;
 mod commands;
 mod crowded;
+mod doctor;
+mod encrypted;
 mod federated;
+mod invitations;
 mod kill;
 mod naming;
 mod odd_rooms;
