@@ -74,7 +74,7 @@ pub enum Finding {
         holders: Vec<Holder>,
     },
     /// The bot is a server admin's account, and can have the server give it power in the room, or a
-    /// place in it.
+    /// place in it. Stands with the blocker that it would remove.
     ServerGivesPower {
         /// The room.
         room: OwnedRoomId,
@@ -259,6 +259,7 @@ impl Finding {
             | Self::VersionNotOffered { .. }
             | Self::CreatorsTakeBack { .. }
             | Self::NoPower { .. }
+            | Self::ServerGivesPower { .. }
             | Self::NoPowerLevels
             | Self::BrokenPowerLevels { .. }
             | Self::UnbannableBans { .. }
@@ -275,7 +276,6 @@ impl Finding {
             | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,
             Self::FollowsAdminRoom
-            | Self::ServerGivesPower { .. }
             | Self::MethodChosen { .. }
             | Self::Invites { .. }
             | Self::LevelsDropped { .. }
