@@ -14,14 +14,18 @@ use tracing::info;
 
 use crate::clock::{Clock, SystemClock};
 use crate::command;
-use crate::config::Config;
+use crate::config::{AdminRoom, Config, MakeRoomAdmin};
 use crate::handlers::{Desk, Ended};
 use crate::health::{HealthError, Listener};
-use crate::homeserver::Homeserver;
+use crate::homeserver::admin::RoomPower;
 use crate::homeserver::gate::Gate;
+use crate::homeserver::{Homeserver, HomeserverError};
 use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
+use crate::message;
+use crate::model::Text;
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
+use crate::survey;
 use crate::worker::{Means, Setup, Shared, Worker};
 
 /// Name of the database in the data folder.
@@ -74,6 +78,9 @@ pub enum AppError {
     /// Health and metrics cannot be told.
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// The homeserver did not answer what `doctor` asks.
+    #[error("cannot finish looking")]
+    Checkup(#[from] HomeserverError),
 }
 
 impl From<MatrixError> for AppError {
@@ -92,35 +99,9 @@ impl From<MatrixError> for AppError {
 /// When it cannot start, or when something breaks that it cannot wait out: its database, or its
 /// login.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let data_dir = config.data_dir.clone();
-    let _lock = lock(&data_dir)?;
-    let store = Arc::new(Store::open(&database(&data_dir))?);
-
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    // Before the homeserver is asked, which may be away.
-    let _listening = match config.listen {
-        Some(address) => {
-            let listener = Listener::bind(address).await?;
-            info!(%address, "telling health and metrics");
-            let serving = listener.serve(Arc::clone(&store), Arc::clone(&clock), stop.clone());
-            Some(AbortOnDropHandle::new(tokio::spawn(serving)))
-        }
-        None => None,
-    };
-    let gate = Arc::new(Gate::default());
-    let session = match matrix::connect(&config.account, &data_dir, &stop).await {
-        Err(MatrixError::Stopped) => {
-            info!("stopped");
-            return Ok(());
-        }
-        result => result?,
-    };
-    let bot = Bot {
-        config,
-        store,
-        clock,
-        gate,
-        session,
+    let Some(bot) = Bot::open(config, Telling::Health, &stop).await? else {
+        info!("stopped");
+        return Ok(());
     };
     // An admin room that moved is a start like any other, but for the login.
     while bot.run(&stop).await? == Ended::Moved {
@@ -130,6 +111,24 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     Ok(())
 }
 
+/// How the bot is, as `!upgrade doctor` says it, for whoever runs a bot that does not answer. Joins
+/// the admin rooms as [`run`] would, and does nothing else. Rooms are as they were when it ran last.
+///
+/// # Errors
+/// When it cannot start, as [`run`], or the homeserver does not answer.
+pub async fn doctor(config: Config, stop: CancellationToken) -> Result<Option<Text>, AppError> {
+    let Some(bot) = Bot::open(config, Telling::Nothing, &stop).await? else {
+        return Ok(None);
+    };
+    let port = bot.port();
+    let Some(offices) = bot.enter(&port, &stop).await? else {
+        return Ok(None);
+    };
+    let database = bot.store.facts()?;
+    let found = survey::checkup::checkup(&port, &offices, database, bot.clock.now()).await?;
+    Ok(Some(message::doctor::report(&found)))
+}
+
 /// What stays while admin rooms come and go.
 struct Bot {
     config: Config,
@@ -137,43 +136,107 @@ struct Bot {
     clock: Arc<dyn Clock>,
     gate: Arc<Gate>,
     session: Session,
+    /// Ends with the rest.
+    _listening: Option<AbortOnDropHandle<()>>,
+    /// Held as long as the rest is in use.
+    _lock: File,
+}
+
+/// Whether health and metrics are told meanwhile.
+enum Telling {
+    /// They are, if the configuration says where.
+    Health,
+    /// They are not: another process may.
+    Nothing,
 }
 
 impl Bot {
-    /// Enters the admin rooms and runs the loops until one ends.
-    async fn run(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
-        let (config, store, clock) = (&self.config, &self.store, &self.clock);
-        let port = Arc::new(Port::new(
-            &self.session,
-            Arc::clone(&self.gate),
-            Arc::clone(clock),
-        ));
-        let named: Vec<_> = config
-            .admin_rooms
-            .iter()
-            .map(|room| room.room.clone())
-            .collect();
+    /// Opens the data folder and the session. `None`: told to stop meanwhile.
+    async fn open(
+        config: Config,
+        telling: Telling,
+        stop: &CancellationToken,
+    ) -> Result<Option<Self>, AppError> {
+        let data_dir = config.data_dir.clone();
+        std::fs::create_dir_all(&data_dir).map_err(|source| AppError::DataDir {
+            path: data_dir.clone(),
+            source,
+        })?;
+        let lock = lock(&data_dir)?;
+        let store = Arc::new(Store::open(&database(&data_dir))?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Before the homeserver is asked, which may be away.
+        let listening = match (telling, config.listen) {
+            (Telling::Health, Some(address)) => {
+                let listener = Listener::bind(address).await?;
+                info!(%address, "telling health and metrics");
+                let serving = listener.serve(Arc::clone(&store), Arc::clone(&clock), stop.clone());
+                Some(AbortOnDropHandle::new(tokio::spawn(serving)))
+            }
+            _ => None,
+        };
+        let session = match matrix::connect(&config.account, &data_dir, stop).await {
+            Err(MatrixError::Stopped) => return Ok(None),
+            result => result?,
+        };
+        Ok(Some(Self {
+            config,
+            store,
+            clock,
+            gate: Arc::new(Gate::default()),
+            session,
+            _listening: listening,
+            _lock: lock,
+        }))
+    }
+
+    /// Enters the admin rooms. `None`: told to stop meanwhile.
+    async fn enter(
+        &self,
+        port: &Port,
+        stop: &CancellationToken,
+    ) -> Result<Option<Vec<Office>>, AppError> {
+        let rules = &self.config.admin_rooms;
+        let named: Vec<_> = rules.iter().map(|room| room.room.clone()).collect();
         let entered = tokio::select! {
-            entered = matrix::enter(&self.session, &*port, store, &named) => entered?,
-            () = stop.cancelled() => return Ok(Ended::Stopped),
+            entered = matrix::enter(&self.session, port, &self.store, &named) => entered?,
+            () = stop.cancelled() => return Ok(None),
         };
         if entered.len() != named.len() {
             return Err(AppError::SameRoom);
         }
-        let offices: Vec<Office> = entered
-            .iter()
-            .zip(&config.admin_rooms)
-            .map(|(room_id, rules)| Office {
-                room_id: room_id.clone(),
-                rules: rules.clone(),
-            })
-            .collect();
+        let offices = entered.into_iter().zip(rules);
+        let office = |(room_id, rules): (_, &AdminRoom)| Office {
+            room_id,
+            rules: rules.clone(),
+        };
+        Ok(Some(offices.map(office).collect()))
+    }
+
+    fn port(&self) -> Port {
+        let (gate, clock) = (Arc::clone(&self.gate), Arc::clone(&self.clock));
+        let port = Port::new(&self.session, gate, clock);
+        match self.config.synapse_admin.map(|admin| admin.make_room_admin) {
+            None => port,
+            Some(MakeRoomAdmin::Never) => port.of_admin(RoomPower::Never),
+            Some(MakeRoomAdmin::WhenTold) => port.of_admin(RoomPower::WhenTold),
+        }
+    }
+
+    /// Enters the admin rooms and runs the loops until one ends.
+    async fn run(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
+        let (config, store, clock) = (&self.config, &self.store, &self.clock);
+        let port = Arc::new(self.port());
+        let Some(offices) = self.enter(&port, stop).await? else {
+            return Ok(Ended::Stopped);
+        };
+        let rooms = offices.iter().map(|office| office.room_id.clone());
 
         let (ready, mut readiness) = watch::channel(Readiness::Starting);
         let receiver = Receiver {
             session: self.session.clone(),
             store: Arc::clone(store),
-            admin_rooms: Arc::new(entered),
+            admin_rooms: Arc::new(rooms.collect()),
             clock: Arc::clone(clock),
             max_age: config.upgrade.max_command_age,
             concerns_us: command::concerns_us,
@@ -188,6 +251,7 @@ impl Bot {
             max_command_age: config.upgrade.max_command_age,
             version: config.upgrade.version.clone(),
             time_zone: config.schedule.time_zone.clone(),
+            inviters: config.account.accept_invites_from.clone(),
         };
         let setup = Setup {
             upgrade: config.upgrade.clone(),

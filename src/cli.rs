@@ -32,6 +32,12 @@ enum Verb {
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
+    /// Says how the bot is: server, limits, encryption, database, clock, power. Not while it runs.
+    Doctor {
+        /// The configuration.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+    },
     /// Says whether the configuration is sound, without starting.
     Check {
         /// The configuration.
@@ -119,6 +125,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match arguments.command {
         Verb::Run { config } => run(&config),
+        Verb::Doctor { config } => doctor(&config),
         Verb::Check { config } => check(&config),
         Verb::Init { config, given } => init(&config, given),
         Verb::Health { config } => health(&config),
@@ -214,6 +221,18 @@ fn manual() -> Result<(), CliError> {
 
 fn print(text: &[u8]) -> Result<(), CliError> {
     std::io::stdout().write_all(text).map_err(CliError::Print)
+}
+
+fn doctor(path: &Path) -> Result<(), CliError> {
+    let config = load(path)?;
+    telemetry::start(&config.log, config.log_format);
+    let found = runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let stopped = signals(stop.clone()).map_err(CliError::Signals)?;
+        tokio::spawn(stopped);
+        Ok::<_, CliError>(app::doctor(config, stop).await?)
+    })?;
+    found.map_or(Ok(()), |found| print((found.plain + "\n").as_bytes()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {

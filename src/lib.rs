@@ -6,6 +6,7 @@
 pub mod announce;
 pub mod app;
 pub mod campaign;
+pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod command;

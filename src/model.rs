@@ -243,6 +243,17 @@ pub enum Confirmation {
     PlanOnly,
 }
 
+/// What is known of the device that a message came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// Nothing: the message was not encrypted, or by a device that nobody vouches for.
+    #[default]
+    Unknown,
+    /// The message was encrypted by a device that its owner signed (cross-signing).
+    Verified,
+}
+
 /// Text for people in both of the forms that a Matrix message carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {

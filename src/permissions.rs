@@ -3,10 +3,12 @@
 //! Pure. The facts are read by `survey` at the moment of the question: when a command is read,
 //! when it is confirmed, and when the job starts.
 
-use ruma::RoomId;
+use ruma::{RoomId, UserId};
+use wildmatch::WildMatch;
 
 use crate::command::Need;
-use crate::config::{AdminRoom, TargetPower};
+use crate::config::{AdminRoom, TargetPower, VerifiedDevice};
+use crate::model::Device;
 use crate::room::power::{Allowance, Power};
 
 /// An admin room of the configuration under the id it has now.
@@ -70,6 +72,36 @@ pub enum Denial {
         /// What it takes there.
         needed: i64,
     },
+    /// The message came from a device that is not verified, or was not encrypted.
+    Device,
+}
+
+/// Whether a power level in an admin room is enough to change anything.
+#[must_use]
+pub fn may_command(rules: &AdminRoom, power: Power) -> bool {
+    power >= Power::Level(rules.command_level)
+}
+
+/// Whether somebody is on a list of user ids, in which `*` stands for anything and `?` for any one
+/// character.
+#[must_use]
+pub fn is_listed(patterns: &[String], user: &UserId) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| WildMatch::new(pattern).matches(user.as_str()))
+}
+
+/// Decides by the device that a message came from.
+#[must_use]
+pub fn decide_by_device(rules: &AdminRoom, need: Need, device: Device) -> Decision {
+    let enough = need == Need::Ask
+        || rules.verified_device == VerifiedDevice::NotNeeded
+        || device == Device::Verified;
+    if enough {
+        Decision::Allow
+    } else {
+        Decision::Deny(Denial::Device)
+    }
 }
 
 /// Decides.
@@ -106,6 +138,42 @@ mod tests {
             read_level: 10,
             scope: Scope::Everything,
             target_power,
+            verified_device: VerifiedDevice::NotNeeded,
+        }
+    }
+
+    #[test]
+    fn lists_of_people() {
+        let cases = [
+            (&["@a:b"][..], "@a:b", true),
+            (&["@a:b"], "@ab:b", false),
+            (&["@x:y", "@*:b"], "@a:b", true),
+            (&["@?:b"], "@aa:b", false),
+            (&["@*:b"], "@a:b.evil", false),
+            (&[], "@a:b", false),
+        ];
+        for (patterns, user, expected) in cases {
+            let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+            let user = <&UserId>::try_from(user).unwrap();
+            assert_eq!(is_listed(&patterns, user), expected, "{patterns:?} {user}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_devices() {
+        use Decision::{Allow, Deny};
+        let free = rules(TargetPower::NotNeeded);
+        let strict = AdminRoom {
+            verified_device: VerifiedDevice::Needed,
+            ..free.clone()
+        };
+        for (rules, need, device, expected) in [
+            (&free, Need::Change, Device::Unknown, Allow),
+            (&strict, Need::Ask, Device::Unknown, Allow),
+            (&strict, Need::Change, Device::Unknown, Deny(Denial::Device)),
+            (&strict, Need::Change, Device::Verified, Allow),
+        ] {
+            assert_eq!(decide_by_device(rules, need, device), expected);
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "cli",
     "init",
     "app",
@@ -24,6 +24,7 @@ const ORDER: [&str; 22] = [
     "config",
     "command",
     "room",
+    "checkup",
     "model",
     "clock",
     "telemetry",

@@ -35,7 +35,7 @@ fn keys() -> BTreeMap<String, String> {
     let mut table = String::new();
     let mut keys = BTreeMap::new();
     for line in EXAMPLE.lines() {
-        if let Some(name) = line.strip_prefix('[') {
+        if let Some(name) = line.trim_start_matches("# ").strip_prefix('[') {
             table = name.trim_matches(['[', ']']).to_owned() + ".";
         }
         let line = line.trim_start_matches('#').trim_start();

@@ -154,6 +154,17 @@ pub(super) enum Verb {
         #[arg(value_name = "id")]
         id: String,
     },
+    /// Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
+    #[command(after_help = "!upgrade doctor")]
+    Doctor {
+        /// Have the server lift its rate limits from me. My account must be a server admin.
+        #[arg(long, conflicts_with = "power")]
+        lift_limits: bool,
+        /// Have the server give me the power in a room that somebody of it has. My account must be
+        /// a server admin.
+        #[arg(long, value_name = "room")]
+        power: Option<String>,
+    },
     /// Explain the commands, or one of them.
     #[command(name = HELP_VERB, after_help = "!upgrade help plan")]
     Help {

@@ -131,6 +131,7 @@ mod tests {
         - `!upgrade verify <id|room>`: Compare the rooms once more, and tick off what has been done since.
         - `!upgrade rooms [space]`: List the rooms that can be upgraded from here: their versions, and what hinders.
         - `!upgrade report <id>`: Send the full record of a job, as files.
+        - `!upgrade doctor [options]`: Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
         - `!upgrade help [command]`: Explain the commands, or one of them.
         Type `!upgrade help plan` to read more about `plan`, and likewise for the others.
         "#);

@@ -77,8 +77,21 @@ pub enum Command {
     Rooms(Option<RoomRef>),
     /// Send the full record of a job as files.
     Report(WorkId),
+    /// Look after the bot itself.
+    Doctor(Treatment),
     /// Explain the commands, or one of them.
     Help(Option<Topic>),
+}
+
+/// What `!upgrade doctor` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Treatment {
+    /// Say how the bot is.
+    Look,
+    /// Have the server lift its rate limits from the bot.
+    LiftLimits,
+    /// Have the server give the bot power in a room.
+    TakePower(RoomRef),
 }
 
 /// The words of `!upgrade <room>` and `!upgrade plan <room>`.
@@ -146,12 +159,14 @@ impl Command {
             | Self::Verify(_)
             | Self::Rooms(_)
             | Self::Report(_)
+            | Self::Doctor(Treatment::Look)
             | Self::Help(_) => Need::Ask,
             Self::Confirm(_)
             | Self::Cancel(_)
             | Self::Pause(_)
             | Self::Resume(_)
-            | Self::Retry(_) => Need::Change,
+            | Self::Retry(_)
+            | Self::Doctor(_) => Need::Change,
         }
     }
 }
@@ -307,6 +322,13 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
         Verb::Rooms { space } => Command::Rooms(space.as_deref().map(reference::room).transpose()?),
         Verb::Report { id } => Command::Report(reference::work(&id)?),
+        Verb::Doctor {
+            lift_limits: true, ..
+        } => Command::Doctor(Treatment::LiftLimits),
+        Verb::Doctor {
+            power: Some(room), ..
+        } => Command::Doctor(Treatment::TakePower(reference::room(&room)?)),
+        Verb::Doctor { .. } => Command::Doctor(Treatment::Look),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }

@@ -209,6 +209,11 @@ fn commands() {
         ),
         ("!upgrade rooms", Command::Rooms(None)),
         ("!upgrade Rooms #a:b.org", Command::Rooms(Some(alias()))),
+        ("!upgrade doctor", Command::Doctor(Treatment::Look)),
+        (
+            "!upgrade doctor --lift-limits",
+            Command::Doctor(Treatment::LiftLimits),
+        ),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
             Command::Confirm(work),
@@ -411,6 +416,9 @@ fn needs() {
         ("!upgrade verify 7", Need::Ask),
         ("!upgrade report 7", Need::Ask),
         ("!upgrade rooms", Need::Ask),
+        ("!upgrade doctor", Need::Ask),
+        ("!upgrade doctor --lift-limits", Need::Change),
+        ("!upgrade doctor --power #a:b", Need::Change),
         ("!upgrade help", Need::Ask),
     ];
     for (body, need) in cases {
@@ -493,6 +501,9 @@ fn render(command: &Command) -> String {
         Command::Report(id) => format!("report {id}"),
         Command::Rooms(None) => "rooms".to_owned(),
         Command::Rooms(Some(space)) => format!("rooms {}", space.name),
+        Command::Doctor(Treatment::Look) => "doctor".to_owned(),
+        Command::Doctor(Treatment::LiftLimits) => "doctor --lift-limits".to_owned(),
+        Command::Doctor(Treatment::TakePower(room)) => format!("doctor --power {}", room.name),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
     };

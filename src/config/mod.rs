@@ -103,6 +103,8 @@ pub struct Config {
     pub schedule: ScheduleSettings,
     /// Texts for members.
     pub messages: Messages,
+    /// What the account may do as a server admin, if it is one.
+    pub synapse_admin: Option<SynapseAdmin>,
     /// What works but should be changed.
     pub warnings: Vec<Finding>,
 }
@@ -116,6 +118,11 @@ pub struct Account {
     pub user_id: OwnedUserId,
     /// How it logs in.
     pub credentials: Credentials,
+    /// Opens the secrets that the account keeps on its server: a recovery key or a passphrase.
+    pub recovery_key: Option<Secret>,
+    /// User ids, with `*` and `?` as in [`UpgradeSettings::bots`], of people whose invitations are
+    /// accepted, beside those who may give commands.
+    pub accept_invites_from: Vec<String>,
 }
 
 /// How the account logs in.
@@ -140,6 +147,8 @@ pub struct AdminRoom {
     pub scope: Scope,
     /// Whether power in the room to be upgraded is needed as well.
     pub target_power: TargetPower,
+    /// Whether it takes a verified device to change anything.
+    pub verified_device: VerifiedDevice,
 }
 
 /// What may be upgraded from an admin room.
@@ -157,6 +166,15 @@ pub enum TargetPower {
     /// Power in the admin room is enough.
     NotNeeded,
     /// The sender must also be able to send `m.room.tombstone` there.
+    Needed,
+}
+
+/// Whether who changes something must do so from a device that they verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifiedDevice {
+    /// Any device will do, also one that does not encrypt.
+    NotNeeded,
+    /// The message must be encrypted, by a device that its owner signed (cross-signing).
     Needed,
 }
 
@@ -206,6 +224,22 @@ pub enum MissedStart {
     Run,
     /// The bot asks whether it should begin.
     Ask,
+}
+
+/// What the account may do as an admin of its server, a Synapse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SynapseAdmin {
+    /// Whether it may have itself made admin of a room.
+    pub make_room_admin: MakeRoomAdmin,
+}
+
+/// Whether the bot may have itself made admin of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MakeRoomAdmin {
+    /// It may not.
+    Never,
+    /// When somebody with `command_level` tells it to.
+    WhenTold,
 }
 
 /// Texts for members.
@@ -347,6 +381,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
     let upgrade = read_upgrade(root.child("upgrade"), &mut findings);
     let schedule = read_schedule(root.child("schedule"), &mut findings);
     let messages = read_messages(root.child("messages"), &mut findings, &mut warnings);
+    let synapse_admin = read_synapse_admin(&mut root, &mut findings);
     // What is wrong at the top is told first.
     findings.splice(0..0, root.finish());
 
@@ -364,6 +399,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
                     upgrade,
                     schedule,
                     messages,
+                    synapse_admin,
                     warnings,
                 },
                 origin,
@@ -442,6 +478,12 @@ fn read_account(
     );
     let user_id = section.parsed("user_id", values::user);
     let credentials = secret::credentials(&mut section, base_dir, env);
+    let recovery_key = section.parsed("recovery_key_file", |path| {
+        secret::in_file(&base_dir.join(path))
+    });
+    let accept_invites_from = section
+        .parsed_list("accept_invites_from", values::user_pattern)
+        .unwrap_or_default();
     findings.extend(section.finish());
     let (credentials, origin) = credentials?;
     Some((
@@ -449,6 +491,8 @@ fn read_account(
             homeserver: homeserver?,
             user_id: user_id?,
             credentials,
+            recovery_key,
+            accept_invites_from,
         },
         origin,
     ))
@@ -508,6 +552,10 @@ fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<Admin
             Some(true) => TargetPower::Needed,
             Some(false) | None => TargetPower::NotNeeded,
         };
+        let verified_device = match section.flag("require_verified_device") {
+            Some(true) => VerifiedDevice::Needed,
+            Some(false) | None => VerifiedDevice::NotNeeded,
+        };
         findings.extend(section.finish());
         if let Some(room) = room {
             let scope = scope.map_or(Scope::Everything, Scope::Only);
@@ -517,6 +565,7 @@ fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<Admin
                 read_level,
                 scope,
                 target_power,
+                verified_device,
             });
         }
     }
@@ -615,6 +664,17 @@ fn read_schedule(mut section: Section, findings: &mut Vec<Finding>) -> ScheduleS
     };
     findings.extend(section.finish());
     settings
+}
+
+fn read_synapse_admin(root: &mut Section, findings: &mut Vec<Finding>) -> Option<SynapseAdmin> {
+    let is_there = root.has("synapse_admin");
+    let mut section = root.child("synapse_admin");
+    let make_room_admin = match section.flag("make_room_admin") {
+        Some(true) => MakeRoomAdmin::WhenTold,
+        Some(false) | None => MakeRoomAdmin::Never,
+    };
+    findings.extend(section.finish());
+    is_there.then_some(SynapseAdmin { make_room_admin })
 }
 
 fn read_messages(

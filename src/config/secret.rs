@@ -188,12 +188,13 @@ fn sound(secret: &str) -> Result<Secret, String> {
         return Err("is empty".to_owned());
     }
     if secret.contains(['\n', '\r']) {
-        return Err("has several lines; a password or token is one line".to_owned());
+        return Err("has several lines; a secret is one line".to_owned());
     }
     Ok(Secret::new(secret.to_owned()))
 }
 
-fn in_file(path: &Path) -> Result<Secret, String> {
+/// A secret in a file of its own: one line.
+pub(super) fn in_file(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let file = File::open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
     let unreadable = |error: io::Error| format!("cannot read {shown}: {error}");
@@ -208,7 +209,7 @@ fn in_file(path: &Path) -> Result<Secret, String> {
         .read_to_string(&mut text)
         .map_err(unreadable)?;
     if text.len() as u64 > MAX_SECRET_BYTES {
-        return Err(format!("{shown} is too long for a password or token"));
+        return Err(format!("{shown} is too long for a secret"));
     }
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);

@@ -1,13 +1,16 @@
 //! The handle loop: what came in, who sent it, may they, and what is to be true then.
 //!
-//! One file per command, and one each for reactions and for tombstones. A handler reads and
+//! One file per command, and one each for reactions, tombstones, invitations, and messages that
+//! cannot be read. A handler reads and
 //! decides; what it decides is a list of writes that the loop commits together with the mark that
 //! the event was handled, so that an event is handled once, whatever happens in between (P1). Left
 //! out: doing upgrades (`worker`).
 
 mod cancel;
 mod confirm;
+mod doctor;
 mod help;
+mod invitation;
 mod list;
 mod pause;
 mod reaction;
@@ -18,6 +21,7 @@ mod rooms;
 mod space;
 mod status;
 mod tombstone;
+mod unreadable;
 mod upgrade;
 mod verify;
 
@@ -36,7 +40,7 @@ use crate::config::TargetPower;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, emoji};
-use crate::model::{CampaignId, JobId, JobRef, Text};
+use crate::model::{CampaignId, Device, JobId, JobRef, Text};
 use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
 use crate::room::power::{Allowance, PowerLevels};
 use crate::room::state::RoomState;
@@ -52,6 +56,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// How often the loop looks for events when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
+
+/// What is said unasked is counted by the hour.
+const HOUR_SECONDS: i64 = 60 * 60;
 
 /// Why an event could not be handled now.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +105,8 @@ pub struct Desk {
     pub version: RoomVersionId,
     /// The time zone of times without one.
     pub time_zone: Option<String>,
+    /// Patterns of user ids whose invitations are accepted, beside those who may command.
+    pub inviters: Vec<String>,
 }
 
 /// A command or reaction, where it came from and what its sender can do there.
@@ -158,7 +167,9 @@ impl Call<'_> {
             ReceivedKind::Reaction { .. } => vec![self.reply(text)],
             ReceivedKind::Message { .. } => vec![self.reply(text), self.react(emoji::NO)],
             // Nobody asked.
-            ReceivedKind::Tombstone { .. } => vec![],
+            ReceivedKind::Tombstone { .. }
+            | ReceivedKind::Invitation
+            | ReceivedKind::Unreadable { .. } => vec![],
         }
     }
 
@@ -223,14 +234,19 @@ impl Desk {
                     error = &error as &dyn std::error::Error,
                     "gave up handling an event"
                 );
-                vec![Write::Enqueue(Outgoing {
+                let sorry = Write::Enqueue(Outgoing {
                     key: format!("reply:{}", received.event_id),
                     room_id: received.room_id.clone(),
                     post: Post::Message {
                         text: answer::unexpected(),
                         reply_to: Some(received.event_id.clone()),
                     },
-                })]
+                });
+                match received.kind {
+                    // Who invites the bot does not hear it.
+                    ReceivedKind::Invitation => vec![],
+                    _ => vec![sorry],
+                }
             }
             Err(error) => return Err(error),
         };
@@ -266,15 +282,27 @@ impl Desk {
         if let ReceivedKind::Tombstone { replacement } = &received.kind {
             return tombstone::run(self, received, replacement.as_ref()).await;
         }
+        if received.kind == ReceivedKind::Invitation {
+            return invitation::run(self, received).await;
+        }
         let Some(office) = permissions::office(&self.offices, &received.room_id) else {
             debug!(room_id = %received.room_id, "not an admin room");
             return Ok(vec![]);
         };
+        if let ReceivedKind::Unreadable { event } = &received.kind {
+            return unreadable::run(self, received, event);
+        }
         if let ReceivedKind::Reaction { to, key } = &received.kind {
             // Most reactions are none of the bot's business: no request for those.
             return match reaction::meaning(self, to, key)? {
                 Some(meaning) => {
                     let call = self.call(received, office).await?;
+                    // Reactions are never encrypted: they prove no device.
+                    let by_device =
+                        permissions::decide_by_device(&office.rules, Need::Change, Device::Unknown);
+                    if let Decision::Deny(denial) = by_device {
+                        return Ok(call.refuse(answer::denied(denial)));
+                    }
                     reaction::run(self, &call, meaning).await
                 }
                 None => Ok(vec![]),
@@ -283,6 +311,7 @@ impl Desk {
         let ReceivedKind::Message {
             body,
             formatted_body,
+            device,
         } = &received.kind
         else {
             return Ok(vec![]);
@@ -318,7 +347,11 @@ impl Desk {
             within: Within::NoRoom,
             target: None,
         };
-        if let Decision::Deny(denial) = permissions::decide(&office.rules, need, &facts) {
+        let mut decision = permissions::decide(&office.rules, need, &facts);
+        if decision == Decision::Allow {
+            decision = permissions::decide_by_device(&office.rules, need, *device);
+        }
+        if let Decision::Deny(denial) = decision {
             info!(sender = %received.sender, ?denial, "command denied");
             let mut writes = call.refuse(answer::denied(denial));
             writes.push(call.unack());
@@ -338,6 +371,7 @@ impl Desk {
             Ok(Command::Verify(of)) => verify::run(self, &call, &of).await,
             Ok(Command::Rooms(space)) => rooms::run(self, &call, space.as_ref()).await,
             Ok(Command::Report(id)) => report::run(self, &call, id),
+            Ok(Command::Doctor(treatment)) => doctor::run(self, &call, treatment).await,
             Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
         }
     }
@@ -505,6 +539,24 @@ impl Desk {
             .map(folded)
             .transpose()?
             .ok_or_else(|| answer::no_job_for(&room.name)))
+    }
+
+    /// The key of something that is said unasked: so often in an hour and room, and then no more.
+    /// `None`: it was said often enough.
+    fn said_seldom(
+        &self,
+        what: &str,
+        room: &RoomId,
+        most: usize,
+    ) -> Result<Option<String>, StoreError> {
+        let hour = self.clock.now().as_second().div_euclid(HOUR_SECONDS);
+        for nth in 0..most {
+            let key = format!("{what}:{room}:{hour}:{nth}");
+            if !self.store.is_enqueued(&key)? {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
     }
 
     /// The writes that move a job on.

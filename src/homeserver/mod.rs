@@ -4,6 +4,7 @@
 //! one request, none retries by itself, so that whoever asks sees every refusal and every rate
 //! limit and can store the wait. Left out: sync and messages into admin rooms (inbox and outbox).
 
+pub mod admin;
 pub mod gate;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ use ruma::{
     OwnedUserId, RoomAliasId, RoomId, RoomVersionId, ServerName, UserId,
 };
 
+use self::admin::ServerAdmin;
+use crate::checkup::{EncryptionFacts, ServerFacts};
 pub use crate::model::Bucket;
 use crate::model::RoomRef;
 use crate::room::state::{Content, Listing, RoomEvent, RoomState};
@@ -203,6 +206,16 @@ pub trait Homeserver: Send + Sync {
     /// Source: `GET /_matrix/federation/v1/version`.
     async fn server_software(&self) -> Result<Option<String>>;
 
+    /// What the server says about itself, and its time.
+    async fn server_facts(&self) -> Result<ServerFacts>;
+
+    /// How the account stands with encryption.
+    async fn encryption(&self) -> Result<EncryptionFacts>;
+
+    /// What only a server admin may ask; `None` where the operator did not say that the account is
+    /// one.
+    fn admin(&self) -> Option<&dyn ServerAdmin>;
+
     /// The server's own upgrade. Not repeatable: see the step `switch`.
     async fn upgrade(
         &self,
@@ -214,6 +227,10 @@ pub trait Homeserver: Send + Sync {
     /// Every room the account is in, as sync last told, by room id: whatever concerns many rooms
     /// at once takes one pass over what is stored here and no request.
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>>;
+
+    /// A room the account is in, as sync last told: its create event, names, power levels and
+    /// tombstone.
+    async fn known_state(&self, room: &RoomId) -> Result<Option<RoomState>>;
 
     /// Children of a space the account is in, as sync last told.
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>>;

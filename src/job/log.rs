@@ -177,6 +177,7 @@ impl WaitReason {
             Self::RateLimit { .. } => "rate_limit",
             Self::Unreachable => "unreachable",
             Self::Settling => "settling",
+            Self::Scheduled => "scheduled",
             Self::Problem { .. } => "problem",
         }
     }

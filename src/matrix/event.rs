@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use ruma::{RoomId, UserId};
 use serde_json::Value;
 
+use crate::model::Device;
 use crate::store::{Received, ReceivedKind};
 
 /// Longest message body that is kept whole; an event cannot hold a longer one.
@@ -98,12 +99,14 @@ fn message(content: &Value, concerns_us: fn(&str) -> bool) -> Option<ReceivedKin
         return Some(ReceivedKind::Message {
             body: body.to_owned(),
             formatted_body: html.map(ToOwned::to_owned),
+            device: Device::Unknown,
         });
     }
     let end = body.floor_char_boundary(MAX_STORED_BODY_BYTES);
     Some(ReceivedKind::Message {
         body: body[..end].to_owned(),
         formatted_body: None,
+        device: Device::Unknown,
     })
 }
 

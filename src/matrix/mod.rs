@@ -4,13 +4,16 @@
 //! Left out: what events mean (`handlers`) and what is to be sent (`message`, `worker`). Neither
 //! the SDK's event cache nor its send queue is used: inbox and outbox are ours, and survive a kill.
 
+mod encryption;
 mod event;
 mod file;
 mod first;
+mod invitations;
 mod port;
 mod receive;
 mod send;
 mod session;
+mod unread;
 mod wire;
 
 #[cfg(test)]
@@ -174,6 +177,21 @@ pub enum MatrixError {
         /// The account.
         user: OwnedUserId,
     },
+    /// The key for the account's secret storage opens nothing.
+    #[error(
+        "the key in `account.recovery_key_file` does not open the secret storage of {user}; put the \
+         right recovery key or passphrase into the file"
+    )]
+    RecoveryKey {
+        /// The account.
+        user: OwnedUserId,
+        /// What the SDK saw.
+        #[source]
+        source: Source,
+    },
+    /// Cross-signing or the key backup cannot be set up now.
+    #[error("cannot set up cross-signing and key backup")]
+    Encryption(#[source] Source),
     /// The bot is to stop, and had not connected yet.
     #[error("stopped before the homeserver could be reached")]
     Stopped,

@@ -2,10 +2,11 @@
 //!
 //! The SDK keeps its own place in the sync before we see an answer, so that place is not trusted:
 //! each admin room has a marker in our store, and on start, after a gap and after every failure the
-//! room is read back to it. Of all other rooms only their closing by others is told. Left out: what
-//! the events mean.
+//! room is read back to it. Of all other rooms only their closing by others is told, and invitations.
+//! Left out: what the events mean.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
+use super::encryption;
 use super::event::{once_more, received, tombstone};
+use super::invitations::Invitations;
 use super::session::{Session, is_unknown_token};
+use super::unread::{LOOK_AGAIN, Unread, device};
 use super::wire::{count, sdk_failed};
 use crate::clock::Clock;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
@@ -57,6 +61,10 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Longest wait after a failed request.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How often setting up encryption is tried in one run, once per sync: what does not work by then is
+/// no passing trouble.
+const ENCRYPTION_TRIES_MAX: u32 = 5;
 
 /// Whether the bot hears what is said to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +187,9 @@ impl Receiver {
         let mut first = true;
         let mut trouble = Trouble::new("sync");
         let mut poll = self.first_poll().await;
+        let mut unread = Unread::default();
+        let mut invitations = Invitations::default();
+        let mut encryption_tries = 0..ENCRYPTION_TRIES_MAX;
         loop {
             let answer = self.session.client().sync_once(settings(poll)).await;
             let answer = answer.map_err(|error| self.fault("sync", error));
@@ -186,10 +197,17 @@ impl Receiver {
             match answer {
                 Ok(answer) => {
                     trouble.over();
-                    self.take(answer, &mut behind, &mut first, started).await?;
+                    self.set_up_encryption(&mut encryption_tries).await?;
+                    self.take_invitations(&answer, &mut invitations).await?;
+                    self.take(answer, &mut behind, &mut first, &mut unread, started)
+                        .await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
-                    poll = LONG_POLL;
+                    poll = if unread.is_empty() {
+                        LONG_POLL
+                    } else {
+                        LOOK_AGAIN
+                    };
                 }
                 Err(error) => {
                     self.still_signed_in(&error)?;
@@ -197,6 +215,25 @@ impl Receiver {
                     behind.extend(self.admin_rooms.iter().cloned());
                     tokio::time::sleep(trouble.with(&error)).await;
                 }
+            }
+        }
+    }
+
+    /// Sets up encryption, unless it is, or was tried often enough.
+    async fn set_up_encryption(&self, tries: &mut Range<u32>) -> Result<(), MatrixError> {
+        if tries.next().is_none() {
+            return Ok(());
+        }
+        match encryption::set_up(&self.session).await {
+            Err(error @ MatrixError::Encryption(_)) => {
+                let left = tries.len();
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, left, "tried in vain");
+                Ok(())
+            }
+            result => {
+                *tries = 0..0;
+                result
             }
         }
     }
@@ -230,6 +267,7 @@ impl Receiver {
         answer: SyncResponse,
         behind: &mut BTreeSet<OwnedRoomId>,
         first: &mut bool,
+        unread: &mut Unread,
         started: Timestamp,
     ) -> Result<(), MatrixError> {
         for room in answer
@@ -257,7 +295,7 @@ impl Receiver {
             events.extend(self.opened_rooms().await);
         }
         *first = false;
-        let mut markers = Vec::new();
+        let mut newest = Vec::new();
         for room in self.admin_rooms.iter() {
             let update = answer.rooms.joined.get(room);
             if update.is_some_and(|update| update.timeline.limited) {
@@ -267,39 +305,75 @@ impl Receiver {
             let mut news = News::default();
             if behind.contains(room)
                 && self
-                    .catch_up(room, update, marker.as_ref(), &mut news)
+                    .catch_up(room, update, marker.as_ref(), &mut news, unread)
                     .await?
             {
                 behind.remove(room);
             }
             if let Some(update) = update {
                 for event in &update.timeline.events {
-                    self.read(room, event, &mut news.events);
+                    self.read(room, event, &mut news.events, unread);
                 }
-                let newest = update
+                let last = update
                     .timeline
                     .events
                     .iter()
                     .rev()
                     .find_map(TimelineEvent::event_id);
-                news.newest = newest.or(news.newest);
+                news.newest = last.or(news.newest);
             }
             if marker.is_none() {
                 // Never listened here: what was said before is not for us.
                 news.events.retain(|event| event.sent_at >= started);
+                unread.forget_before(room, started);
             }
             events.append(&mut news.events);
-            // A room that could not be read back keeps its place.
-            if !behind.contains(room) {
-                markers.extend(news.newest.map(|newest| (room.clone(), newest)));
-            }
+            newest.extend(news.newest.map(|newest| (room.clone(), newest)));
         }
-        if events.is_empty() && markers.is_empty() {
+        let looked = unread.look(self.session.client(), self.clock.now()).await;
+        for (room, event) in &looked.readable {
+            self.read(room, event, &mut events, unread);
+        }
+        events.extend(looked.unreadable);
+        // A room that could not be read back, or whose last words may still be understood, keeps
+        // its place.
+        newest.retain(|(room, _)| !behind.contains(room) && !unread.holds(room));
+        if events.is_empty() && newest.is_empty() {
             return Ok(());
         }
         self.store
-            .receive(&events, &markers)
+            .receive(&events, &newest)
             .map_err(MatrixError::Inbox)
+    }
+
+    /// Stores invitations, but for those to admin rooms and to where a closed room leads: the first
+    /// are accepted in any case, the others once it is known whether to follow.
+    async fn take_invitations(
+        &self,
+        answer: &SyncResponse,
+        invitations: &mut Invitations,
+    ) -> Result<(), MatrixError> {
+        let client = self.session.client();
+        if client.invited_rooms().is_empty() {
+            return Ok(());
+        }
+        let closed = self.all_closed_rooms().await;
+        let mut others: BTreeSet<_> = closed
+            .into_iter()
+            .filter_map(|closed| match closed.kind {
+                ReceivedKind::Tombstone { replacement } => replacement,
+                _ => None,
+            })
+            .collect();
+        others.extend(self.admin_rooms.iter().cloned());
+        let renewed = answer.rooms.invited.keys();
+        let news = invitations
+            .news(client, renewed, &others, self.clock.now())
+            .await;
+        if news.is_empty() {
+            return Ok(());
+        }
+        self.store.receive(&news, &[]).map_err(MatrixError::Inbox)
     }
 
     /// Rooms that were closed, as one sync tells.
@@ -332,6 +406,13 @@ impl Receiver {
     /// Rooms that are closed, as far as sync ever told. Those that were looked at already are in
     /// the inbox, and change nothing.
     async fn closed_rooms(&self) -> Vec<Received> {
+        let mut found = self.all_closed_rooms().await;
+        found.retain(|closed| self.is_news(closed));
+        found
+    }
+
+    /// The same with those that the bot closed itself.
+    async fn all_closed_rooms(&self) -> Vec<Received> {
         let mut found = Vec::new();
         for room in self.session.client().joined_rooms() {
             let event = room
@@ -343,7 +424,6 @@ impl Receiver {
                 found.extend(tombstone(&event, room.room_id()));
             }
         }
-        found.retain(|closed| self.is_news(closed));
         found
     }
 
@@ -380,6 +460,7 @@ impl Receiver {
         update: Option<&JoinedRoomUpdate>,
         marker: Option<&OwnedEventId>,
         news: &mut News,
+        unread: &mut Unread,
     ) -> Result<bool, MatrixError> {
         let joined = |room: &Room| room.state() == RoomState::Joined;
         let Some(room) = self.session.client().get_room(id).filter(joined) else {
@@ -425,7 +506,7 @@ impl Receiver {
                 .position(|event| event.event_id().as_ref() == marker);
             let end = end.filter(|_| marker.is_some());
             for event in answer.chunk.iter().take(end.unwrap_or(usize::MAX)) {
-                self.read(id, event, &mut missed);
+                self.read(id, event, &mut missed, unread);
             }
             // A single event may lie about its age; a page of them hardly.
             let all_old = !answer.chunk.is_empty()
@@ -449,16 +530,30 @@ impl Receiver {
         Ok(true)
     }
 
-    fn read(&self, room: &RoomId, event: &TimelineEvent, into: &mut Vec<Received>) {
+    fn read(
+        &self,
+        room: &RoomId,
+        event: &TimelineEvent,
+        into: &mut Vec<Received>,
+        unread: &mut Unread,
+    ) {
+        let own = self.session.user();
         if let TimelineEventKind::UnableToDecrypt { .. } = event.kind {
-            let event = event.event_id().map(|id| id.to_string());
-            tracing::warn!(%room, event, "cannot decrypt a message; a command in it is not heard");
+            unread.note(room, event, own, self.clock.now());
             return;
         }
         let Ok(json) = serde_json::from_str::<Value>(event.raw().json().get()) else {
             return;
         };
-        into.extend(received(&json, room, self.session.user(), self.concerns_us));
+        let mut read = received(&json, room, own, self.concerns_us);
+        if let Some(Received {
+            kind: ReceivedKind::Message { device: from, .. },
+            ..
+        }) = &mut read
+        {
+            *from = device(event);
+        }
+        into.extend(read);
     }
 }
 

@@ -12,15 +12,17 @@ use matrix_sdk::authentication::matrix::MatrixSession;
 use matrix_sdk::store::RoomLoadSettings;
 use matrix_sdk::{Client, ClientBuilder, HttpError, SessionMeta, SessionTokens};
 use ruma::api::client::session::login;
+use ruma::api::error::ErrorKind;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
+use super::encryption;
 use super::wire::{WhoAmI, failed, once};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Account, Credentials};
+use crate::config::{Account, Credentials, Secret};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 
 /// Folder of the SDK's store, in the data folder.
@@ -54,6 +56,8 @@ pub struct Session {
     client: Client,
     user: OwnedUserId,
     device: OwnedDeviceId,
+    credentials: Credentials,
+    recovery_key: Option<Secret>,
 }
 
 impl Session {
@@ -71,6 +75,19 @@ impl Session {
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The password, where that is how the account logs in.
+    pub(super) fn password(&self) -> Option<&Secret> {
+        match &self.credentials {
+            Credentials::Password(password) => Some(password),
+            Credentials::AccessToken(_) => None,
+        }
+    }
+
+    /// What opens the account's secret storage.
+    pub(super) fn recovery_key(&self) -> Option<&Secret> {
+        self.recovery_key.as_ref()
     }
 }
 
@@ -165,7 +182,11 @@ async fn restore(
         path: sdk_store.clone(),
         source,
     };
-    let client = client(account).sqlite_store(&sdk_store, None).build().await;
+    let client = client(account)
+        .sqlite_store(&sdk_store, None)
+        .with_encryption_settings(encryption::SETTINGS)
+        .build()
+        .await;
     let client = client.map_err(|source| match source {
         source @ matrix_sdk::ClientBuildError::SqliteStore(_) => unusable(source.into()),
         source => MatrixError::Client {
@@ -192,7 +213,48 @@ async fn restore(
         client,
         user: saved.user_id,
         device: saved.device_id,
+        credentials: account.credentials.clone(),
+        recovery_key: account.recovery_key.clone(),
     })
+}
+
+/// A refusal, and what it means for the device.
+type Refusal = (HomeserverError, Fate);
+
+/// What became of a device whose token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is there, and a login goes on with it (soft logout).
+    Kept,
+    /// The server has deleted it with its keys.
+    Gone,
+}
+
+impl Fate {
+    fn of(error: &HttpError) -> Self {
+        match error.client_api_error_kind() {
+            Some(ErrorKind::UnknownToken(token)) if token.soft_logout => Self::Kept,
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// Moves the SDK's store of a device that is gone out of the way, for the operator to delete.
+fn set_aside(sdk_store: &Path) -> Result<(), MatrixError> {
+    let failed = |source| MatrixError::DataDir {
+        path: sdk_store.to_owned(),
+        source,
+    };
+    let aside = sdk_store.with_extension("gone");
+    match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    match std::fs::rename(sdk_store, &aside) {
+        // A start that was killed here did it already.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Asks the homeserver who the account is, before there is a session.
@@ -203,7 +265,9 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// The saved session if it is still good, or a new one of the same device.
+    /// The saved session if it is still good, or a new one: of the same device where the server still
+    /// knows that. A device that was logged out is gone with its keys, and the same name with other
+    /// keys would be trusted by nobody.
     async fn verified(
         &self,
         saved: Saved,
@@ -217,7 +281,16 @@ impl Asking<'_> {
             }
             Err(refusal) => refusal,
         };
+        let (refusal, fate) = refusal;
         let renewed = match &self.account.credentials {
+            Credentials::Password(_) if fate == Fate::Gone => {
+                set_aside(sdk_store)?;
+                tracing::warn!(
+                    device = %saved.device_id,
+                    "the device was logged out; going on as a new one, without the old one's keys"
+                );
+                self.log_in(None).await?
+            }
             Credentials::Password(_) => self.log_in(Some(saved.device_id)).await?,
             Credentials::AccessToken(token) if token.expose() == saved.access_token => {
                 let user = self.account.user_id.clone();
@@ -264,7 +337,7 @@ impl Asking<'_> {
                     .await
             })
             .await?;
-        let answer = answer.map_err(|source| match &source {
+        let answer = answer.map_err(|(source, _)| match &source {
             HomeserverError::Refused { code, .. } if code == "M_FORBIDDEN" => {
                 MatrixError::WrongPassword {
                     user: user.clone(),
@@ -291,7 +364,7 @@ impl Asking<'_> {
         let (user_id, device_id) =
             self.who_am_i(token)
                 .await?
-                .map_err(|source| MatrixError::TokenRevoked {
+                .map_err(|(source, _)| MatrixError::TokenRevoked {
                     user: expected.clone(),
                     source,
                 })?;
@@ -310,7 +383,7 @@ impl Asking<'_> {
     async fn who_am_i(
         &self,
         token: &str,
-    ) -> Result<Result<(OwnedUserId, Option<OwnedDeviceId>), HomeserverError>, MatrixError> {
+    ) -> Result<Result<(OwnedUserId, Option<OwnedDeviceId>), Refusal>, MatrixError> {
         let answer = self
             .until_reached("ask whose session this is", async || {
                 let request = self.client.send(WhoAmI::new(token));
@@ -319,8 +392,8 @@ impl Asking<'_> {
             .await?;
         match answer {
             Ok(answer) => Ok(Ok((answer.user_id, answer.device_id))),
-            Err(refusal) if is_unknown_token(&refusal) => Ok(Err(refusal)),
-            Err(source) => Err(MatrixError::LoginRefused {
+            Err(refusal) if is_unknown_token(&refusal.0) => Ok(Err(refusal)),
+            Err((source, _)) => Err(MatrixError::LoginRefused {
                 user: self.account.user_id.clone(),
                 source,
             }),
@@ -343,7 +416,7 @@ impl Asking<'_> {
         &self,
         what: &str,
         ask: impl AsyncFn() -> Result<T, HttpError>,
-    ) -> Result<Result<T, HomeserverError>, MatrixError> {
+    ) -> Result<Result<T, Refusal>, MatrixError> {
         let mut wait = RETRY_FIRST;
         let mut logged: Option<Instant> = None;
         loop {
@@ -351,20 +424,19 @@ impl Asking<'_> {
                 () = self.stop.cancelled() => return Err(MatrixError::Stopped),
                 answer = ask() => answer,
             };
-            let error = match answer {
+            let (error, fate) = match answer {
                 Ok(answer) => return Ok(Ok(answer)),
-                Err(error) => failed(
-                    what.to_owned(),
-                    Bucket::Everything,
-                    SystemClock.now(),
-                    error,
-                ),
+                Err(error) => {
+                    let fate = Fate::of(&error);
+                    let (what, now) = (what.to_owned(), SystemClock.now());
+                    (failed(what, Bucket::Everything, now, error), fate)
+                }
             };
             let pause = match &error {
                 HomeserverError::RateLimited { retry_after, .. } => wait.max(*retry_after),
                 HomeserverError::Uncertain { .. } => wait,
                 // An address that answers with something else than Matrix is a refusal, too.
-                _ => return Ok(Err(error)),
+                _ => return Ok(Err((error, fate))),
             };
             if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
                 logged = Some(Instant::now());

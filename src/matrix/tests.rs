@@ -63,6 +63,7 @@ fn a_command_is_received_as_it_is() {
     let kind = ReceivedKind::Message {
         body: "!upgrade a".to_owned(),
         formatted_body: Some("<b>!upgrade</b> a".to_owned()),
+        device: crate::model::Device::Unknown,
     };
     assert_eq!(received.kind, kind);
 }
@@ -167,6 +168,7 @@ fn a_giant_body_is_cut_between_characters() {
     let ReceivedKind::Message {
         body: cut,
         formatted_body: None,
+        ..
     } = read(&event(&json!({ "content": content }))).unwrap().kind
     else {
         panic!("not a plain message");

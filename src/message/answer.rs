@@ -40,6 +40,12 @@ pub fn denied(denial: Denial) -> Text {
         Denial::TargetPower { needed } => format!(
             "Sorry, you also need power level {needed} in the room itself, to upgrade it from here."
         ),
+        Denial::Device => {
+            "Sorry, in this room I take that only as an encrypted message from a device that you \
+             have verified. Reactions are never encrypted: type `!upgrade confirm` or \
+             `!upgrade cancel` with the number instead."
+                .to_owned()
+        }
     })
 }
 
@@ -222,6 +228,16 @@ pub fn wrong_moment(id: JobId, phase: Phase) -> Text {
 #[must_use]
 pub fn room_is_busy() -> Text {
     lines("Another upgrade is at work on this room. See `!upgrade status`.")
+}
+
+/// A message that cannot be decrypted, and may have been a command.
+#[must_use]
+pub fn unreadable() -> Text {
+    lines(
+        "I cannot decrypt this message: its key was not sent to me. If it was a command, please send \
+         it again. If that does not help, your client may send keys to verified devices only: \
+         `!upgrade doctor` says whether mine is.",
+    )
 }
 
 /// A command that lay about while the bot was away.

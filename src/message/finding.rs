@@ -66,7 +66,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             text("I am not in this room. Please invite me there: "),
             Span::Code(format!("/invite {bot}")),
             text(
-                " I do not accept invitations by myself yet: whoever runs me then joins with my account.",
+                " If you may give me commands here, I accept. Then send the command again.",
             ),
         ],
         Finding::AlreadyUpgraded { replacement, by } => {
@@ -157,6 +157,17 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
                 deed(what)
             ))];
             spans.extend(ask(holders, bot, *needed));
+            spans
+        }
+        Finding::ServerGivesPower { room, through } => {
+            let mut spans = own("I can have the server give me power there");
+            if let Some(through) = through {
+                spans.push(text(", in the name of "));
+                spans.push(person(through));
+            }
+            spans.push(text(": type "));
+            spans.push(Span::Code(format!("!upgrade doctor --power {room}")));
+            spans.push(text("."));
             spans
         }
         Finding::NoPowerLevels => own(

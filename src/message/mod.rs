@@ -1,15 +1,17 @@
 //! Every text a person reads. Pure: data in, both forms of a text out.
 //!
-//! `plan`, `review`, `progress`, `report`, `answer`, `inventory` and `tombstone` each hold the texts
-//! of one moment; `finding` and `todo` are sentences they share. Texts that people may change are
+//! `plan`, `review`, `progress`, `report`, `answer`, `inventory`, `invitation` and `tombstone` each hold
+//! the texts of one moment; `finding` and `todo` are sentences they share. Texts that people may change are
 //! templates (`member`); `pin` repeats what others said, `record` is a job's whole story as files.
 //! Left out: when a text is sent, and where.
 
 pub mod answer;
 pub mod campaign;
 pub mod doc;
+pub mod doctor;
 mod finding;
 pub mod inventory;
+pub mod invitation;
 pub mod member;
 pub mod moment;
 pub mod pin;

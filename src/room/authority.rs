@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, ServerName, UserId};
 
 use super::diff::{Change, Observed, Obstacle, Side};
 use super::finding::{Deed, Finding};
-use super::power::Allowance;
+use super::power::{Allowance, Power};
 use super::state::{Membership, RoomState, Snapshot};
 use super::target::Intent;
 use crate::model::Method;
@@ -83,6 +83,18 @@ pub fn people(room: &RoomState) -> BTreeSet<OwnedUserId> {
         .into_keys()
         .chain(room.create().creators)
         .collect()
+}
+
+/// Somebody of a server who is in a room and has most power there: in whose name Synapse gives power
+/// to others. `None` if that would be nobody with any.
+/// Source: Synapse, `make_room_admin`; a creator gives 100.
+#[must_use]
+pub fn local_helper(room: &RoomState, server: &ServerName) -> Option<OwnedUserId> {
+    let power = room.power();
+    room.members(Membership::Join)
+        .filter(|user| user.server_name() == server)
+        .max_by_key(|user| power.power(user))
+        .filter(|user| power.power(user) > Power::Level(0))
 }
 
 /// What the plan has to say about power: a blocker where the upgrade itself needs it, a loss where

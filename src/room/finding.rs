@@ -73,6 +73,14 @@ pub enum Finding {
         /// Who could.
         holders: Vec<Holder>,
     },
+    /// The bot is a server admin's account, and can have the server give it power in the room, or a
+    /// place in it. Stands with the blocker that it would remove.
+    ServerGivesPower {
+        /// The room.
+        room: OwnedRoomId,
+        /// In whose name it would act, as far as that can be seen.
+        through: Option<OwnedUserId>,
+    },
     /// The room has no power levels event: the server's own upgrade fails (Synapse: 500).
     NoPowerLevels,
     /// Junk in the power levels which the server's own upgrade fails at (Synapse: 500).
@@ -251,6 +259,7 @@ impl Finding {
             | Self::VersionNotOffered { .. }
             | Self::CreatorsTakeBack { .. }
             | Self::NoPower { .. }
+            | Self::ServerGivesPower { .. }
             | Self::NoPowerLevels
             | Self::BrokenPowerLevels { .. }
             | Self::UnbannableBans { .. }

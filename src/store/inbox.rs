@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, StoreError, column, from_millis, parsed};
+use crate::model::Device;
 
 /// An event as it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub enum ReceivedKind {
         body: String,
         /// Its HTML, if it has any.
         formatted_body: Option<String>,
+        /// What is known of the device that it came from.
+        #[serde(default)]
+        device: Device,
     },
     /// A reaction.
     Reaction {
@@ -47,6 +51,14 @@ pub enum ReceivedKind {
     Tombstone {
         /// The other room; absent where none, or no valid id, is named.
         replacement: Option<OwnedRoomId>,
+    },
+    /// The bot was invited to the room.
+    Invitation,
+    /// A message that cannot be decrypted.
+    Unreadable {
+        /// The message. The row is named after its key, so that each key is told of once, and the
+        /// message can still come in as a command, should its key arrive late.
+        event: OwnedEventId,
     },
 }
 
@@ -105,6 +117,26 @@ impl Store {
                 )
                 .optional()?;
             id.map(|id| parsed("marker.event_id", &id)).transpose()
+        })
+    }
+
+    /// Whether an earlier invitation of the same room by the same sender was handled.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn was_invited_before(&self, invitation: &Received) -> Result<bool> {
+        self.read("read the inbox", |db| {
+            Ok(db.query_row(
+                "SELECT EXISTS (SELECT 1 FROM inbox WHERE room_id = ?1 AND sender = ?2
+                 AND event_id <> ?3 AND handled_at IS NOT NULL
+                 AND json_extract(kind, '$.type') = 'invitation')",
+                params![
+                    invitation.room_id.as_str(),
+                    invitation.sender.as_str(),
+                    invitation.event_id.as_str(),
+                ],
+                |row| row.get(0),
+            )?)
         })
     }
 

@@ -31,6 +31,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use crate::campaign;
+use crate::checkup::DatabaseFacts;
 use crate::job::{Entry, IllegalEntry, Request};
 use crate::model::{CampaignId, JobId};
 use crate::room::state::Snapshot;
@@ -303,6 +304,23 @@ impl Store {
         self.wakes.work.notify_one();
         self.wakes.outbox.notify_one();
         Ok(())
+    }
+
+    /// How the database is: for `doctor`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn facts(&self) -> Result<DatabaseFacts> {
+        self.read("check the database", |db| {
+            let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let bytes = number("page_count")?.saturating_mul(number("page_size")?);
+            let check: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            Ok(DatabaseFacts {
+                schema: number("user_version")?,
+                bytes: bytes.unsigned_abs(),
+                damage: (check != "ok").then_some(check),
+            })
+        })
     }
 
     fn write<T>(

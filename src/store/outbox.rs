@@ -221,6 +221,20 @@ impl Store {
         })
     }
 
+    /// Whether a post was asked for under a key, whatever became of it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_enqueued(&self, key: &str) -> Result<bool> {
+        self.read("read the outbox", |db| {
+            Ok(db.query_row(
+                "SELECT EXISTS (SELECT 1 FROM outbox WHERE key = ?1)",
+                [key],
+                |row| row.get(0),
+            )?)
+        })
+    }
+
     /// The key of the post that an event comes from.
     ///
     /// # Errors

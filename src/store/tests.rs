@@ -18,6 +18,7 @@ fn event() -> Received {
         kind: ReceivedKind::Message {
             body: "!upgrade help".to_owned(),
             formatted_body: None,
+            device: crate::model::Device::Unknown,
         },
     }
 }
@@ -103,6 +104,13 @@ fn database_of(version: usize, path: &Path) {
     MIGRATIONS.to_version(&mut db, 1).unwrap();
     db.execute_batch(ROWS).unwrap();
     MIGRATIONS.to_version(&mut db, version).unwrap();
+    if version >= 4 {
+        db.execute_batch(
+            "INSERT INTO campaign (command_event, admin_room, space, request, state, created_at)
+             VALUES ('$space', '!admin:x', '!space:x', '{}', 'done', 0);",
+        )
+        .unwrap();
+    }
     if version >= 3 {
         db.execute_batch("INSERT INTO admin_room_moved VALUES ('!before:x', '!admin:x');")
             .unwrap();
@@ -132,7 +140,7 @@ fn every_version_is_migrated_with_its_data_and_a_copy() {
         assert!(store.snapshot(JobId(1)).unwrap().is_some());
         let waiting = store.job(JobId(2)).unwrap().unwrap();
         assert_eq!(waiting.state().unwrap().phase.name(), "planned");
-        assert!(store.next_job_due().unwrap().is_some());
+        assert!(store.next_work_due(Timestamp::MIN).unwrap().is_some());
         let posted = format!("progress:{}", done.request.command_event);
         let known = store.posted_event(&posted).unwrap();
         assert!(known.is_some(), "{posted} from {version}");

@@ -4,6 +4,7 @@
 //! read into plain data for the rules in `room`; a whole state is read once instead of one request
 //! per type. Left out: deciding what to do about it.
 
+pub mod checkup;
 pub mod inventory;
 pub mod plan;
 pub mod surroundings;

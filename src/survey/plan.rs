@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Surroundings, observe};
 use crate::config::UpgradeSettings;
+use crate::homeserver::admin::RoomPower;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
 use crate::job::{Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
@@ -91,6 +92,24 @@ impl<'a> Read<'a> {
     }
 }
 
+/// What a server admin's account can do where power is missing.
+fn offer(
+    port: &dyn Homeserver,
+    request: &Request,
+    before: Option<&Snapshot>,
+    findings: &[Finding],
+) -> Option<Finding> {
+    let is_short = findings
+        .iter()
+        .any(|finding| matches!(finding, Finding::NoPower { .. } | Finding::NotJoined));
+    let admin = port.admin().filter(|_| is_short)?;
+    (admin.room_power() == RoomPower::WhenTold).then(|| Finding::ServerGivesPower {
+        room: request.old_room.clone(),
+        through: before
+            .and_then(|before| authority::local_helper(&before.room, port.server_name())),
+    })
+}
+
 /// Makes the plan for a room that was read.
 ///
 /// # Errors
@@ -140,6 +159,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         }
         _ => findings.push(Finding::NotJoined),
     }
+    findings.extend(offer(port, at.request, before, &findings));
     findings.sort_by_key(Finding::weight);
 
     let requests = BASE_REQUESTS

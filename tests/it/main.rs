@@ -3,6 +3,7 @@
 //! One binary for all of them, so that the bot is linked once and the server starts once.
 
 mod scene;
+mod sdk;
 
 mod admin_room;
 mod adopt;
@@ -14,9 +15,12 @@ mod campaign;
 mod chat;
 mod commands;
 mod crowded;
+mod doctor;
+mod encrypted;
 mod federated;
 mod health;
 mod init;
+mod invitations;
 mod kill;
 mod naming;
 mod odd_rooms;

@@ -37,9 +37,18 @@ impl Scene {
 
     /// The bot and a proxy for a community that is there.
     pub(crate) async fn around(community: Community, synapse: &Synapse, config: &str) -> Self {
+        Self::around_as(community, synapse, |text| text + config).await
+    }
+
+    /// The same with a configuration that is changed.
+    pub(crate) async fn around_as(
+        community: Community,
+        synapse: &Synapse,
+        changed: impl FnOnce(String) -> String,
+    ) -> Self {
         let proxy = Proxy::start(&synapse.base_url());
         let dir = tempfile::tempdir().expect("a folder for the bot");
-        let text = community.config(&proxy.base_url()) + config;
+        let text = changed(community.config(&proxy.base_url()));
         write_config(dir.path(), &text);
         let bot = start_bot(dir.path());
         let chat = community

@@ -32,6 +32,8 @@ fn account(base: &str, user: &User) -> Account {
         homeserver: base.to_owned(),
         user_id: user.user_id.parse().unwrap(),
         credentials: Credentials::Password(Secret::new(PASSWORD.to_owned())),
+        recovery_key: None,
+        accept_invites_from: vec![],
     }
 }
 
@@ -101,6 +103,8 @@ fn bodies(events: &[Received]) -> Vec<String> {
             ReceivedKind::Message { body, .. } => body.clone(),
             ReceivedKind::Reaction { key, .. } => key.clone(),
             ReceivedKind::Tombstone { .. } => format!("{} is closed", event.room_id),
+            ReceivedKind::Invitation => format!("{} invites", event.sender),
+            ReceivedKind::Unreadable { event } => format!("{event} cannot be read"),
         })
         .collect()
 }

@@ -23,7 +23,7 @@ async fn a_session_stays_the_same_device() {
     assert_eq!(again.device(), device);
     drop(again);
 
-    // Logged out from elsewhere: same device, new token.
+    // Logged out from elsewhere: that device is gone with its keys, so there is a new one.
     let file = dir.path().join("data/session.json");
     let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     use std::os::unix::fs::PermissionsExt as _;
@@ -45,7 +45,8 @@ async fn a_session_stays_the_same_device() {
     let error = connect(&by_token, &dir).await.unwrap_err();
     assert!(matches!(error, MatrixError::TokenRevoked { .. }), "{error}");
     let again = connect(&account, &dir).await.unwrap();
-    assert_eq!(again.device(), device);
+    assert_ne!(again.device(), device);
+    assert!(dir.path().join("data/matrix.gone").is_dir());
     port(&again).joined_rooms().await.unwrap();
     drop(again);
     let again = connect(&account, &dir).await.unwrap();

@@ -3,6 +3,7 @@
 //! The gate is asked first and told of every 429. Left out: waiting; whoever asks stores the wait.
 //! What sync has told already (`told`) is read from the SDK's store.
 
+mod admin;
 pub(super) mod told;
 
 use std::collections::BTreeSet;
@@ -32,10 +33,12 @@ use serde_json::Value;
 use super::file::upload;
 use super::session::Session;
 use super::wire::{
-    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, after, count, failed, found, once,
-    send_event,
+    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, after, count, failed,
+    found, once, sdk_failed, send_event,
 };
+use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
+use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
@@ -54,6 +57,8 @@ pub struct Port {
     account: OwnedUserId,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
+    /// There if the account is a server admin's.
+    room_power: Option<RoomPower>,
 }
 
 /// Starts one request; nothing leaves before it is awaited.
@@ -80,6 +85,16 @@ impl Port {
             account: session.user().to_owned(),
             gate,
             clock,
+            room_power: None,
+        }
+    }
+
+    /// The same for a server admin's account.
+    #[must_use]
+    pub fn of_admin(self, room_power: RoomPower) -> Self {
+        Self {
+            room_power: Some(room_power),
+            ..self
         }
     }
 
@@ -447,6 +462,63 @@ impl Homeserver for Port {
         }
     }
 
+    async fn server_facts(&self) -> Result<ServerFacts> {
+        let what = "read the name of the server's software".to_owned();
+        let software = self
+            .ask(Bucket::Everything, what, request!(self, ServerSoftware))
+            .await;
+        let software = match software {
+            Ok(answer) => answer.0.get("server").cloned().unwrap_or_default(),
+            Err(HomeserverError::Refused { .. } | HomeserverError::Unusable { .. }) => Value::Null,
+            Err(error) => return Err(error),
+        };
+        let text = |key: &str| {
+            let text = software.get(key).and_then(Value::as_str);
+            text.map(ToOwned::to_owned)
+        };
+        let what = "read the server's time".to_owned();
+        let dated = self
+            .ask(Bucket::Everything, what, request!(self, ServerTime))
+            .await?;
+        let now = dated.0.as_deref().map(jiff::fmt::rfc2822::parse);
+        Ok(ServerFacts {
+            name: text("name"),
+            version: text("version"),
+            now: now.and_then(|now| Some(now.ok()?.timestamp())),
+        })
+    }
+
+    async fn encryption(&self) -> Result<EncryptionFacts> {
+        let encryption = self.client.encryption();
+        let failed = |error| {
+            let what = "read the account's keys".to_owned();
+            self.noted(sdk_failed(
+                what,
+                Bucket::Everything,
+                self.clock.now(),
+                error,
+            ))
+        };
+        let identity = encryption.request_user_identity(&self.account).await;
+        let identity = identity.map_err(failed)?;
+        let device = encryption.get_own_device().await;
+        let device = device.map_err(|error| failed(error.into()))?;
+        let is_signed = device.is_some_and(|device| device.is_cross_signed_by_owner());
+        let is_kept = encryption.backups().are_enabled().await;
+        Ok(EncryptionFacts {
+            identity: match identity {
+                None => Identity::Missing,
+                Some(_) if is_signed => Identity::Signed,
+                Some(_) => Identity::Unsigned,
+            },
+            backup: if is_kept { Backup::On } else { Backup::Off },
+        })
+    }
+
+    fn admin(&self) -> Option<&dyn ServerAdmin> {
+        self.room_power.map(|_| self as &dyn ServerAdmin)
+    }
+
     async fn upgrade(
         &self,
         room: &RoomId,
@@ -465,6 +537,10 @@ impl Homeserver for Port {
 
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {
         self.all_told().await
+    }
+
+    async fn known_state(&self, room: &RoomId) -> Result<Option<RoomState>> {
+        self.told_state(room).await
     }
 
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {

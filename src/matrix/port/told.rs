@@ -54,6 +54,17 @@ impl Port {
         })
     }
 
+    pub(super) async fn told_state(&self, room: &RoomId) -> Result<Option<RoomState>> {
+        let Some(known) = joined(&self.client, room) else {
+            return Ok(None);
+        };
+        let mut events = Vec::new();
+        for kind in TOLD_STATE {
+            events.extend(self.stored(&known, kind, "").await?);
+        }
+        Ok(Some(RoomState::new(room.to_owned(), events)))
+    }
+
     pub(super) async fn told_children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
         let Some(space) = joined(&self.client, space) else {
             return Ok(BTreeSet::new());

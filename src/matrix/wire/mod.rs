@@ -17,7 +17,10 @@ use ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub(super) use requests::{CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, WhoAmI};
+pub(super) use requests::{
+    AdminRequest, Answer, CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
+    WhoAmI,
+};
 
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 use crate::metrics::{self, Outcome};

@@ -14,7 +14,7 @@ use ruma::exports::bytes::BufMut;
 use ruma::exports::http;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::room::state::Content;
 
@@ -219,6 +219,103 @@ impl OutgoingRequest for ServerSoftware {
         (): (),
     ) -> Result<http::Request<T>, IntoHttpError> {
         bare::<Self, T>(Self::make_endpoint_url((), base_url, &[], "")?)
+    }
+}
+
+/// `GET /_matrix/client/versions`, for the time that the server puts on its answer.
+#[derive(Debug, Clone)]
+pub(in crate::matrix) struct ServerTime;
+
+metadata! {
+    @for ServerTime,
+    method: GET,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/_matrix/client/versions",
+}
+
+/// The `Date` of an answer.
+#[derive(Debug, Clone)]
+pub(in crate::matrix) struct Dated(pub(in crate::matrix) Option<String>);
+
+impl IncomingResponse for Dated {
+    type EndpointError = Error;
+
+    fn try_from_http_response<T: AsRef<[u8]>>(
+        response: http::Response<T>,
+    ) -> Result<Self, FromHttpResponseError<Error>> {
+        let date = response.headers().get(http::header::DATE);
+        let date = date.and_then(|date| date.to_str().ok()).map(str::to_owned);
+        checked(response).map(|_| Self(date))
+    }
+}
+
+impl OutgoingRequest for ServerTime {
+    type EndpointError = Error;
+    type IncomingResponse = Dated;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        (): (),
+        (): (),
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        bare::<Self, T>(Self::make_endpoint_url((), base_url, &[], "")?)
+    }
+}
+
+/// A request of Synapse's admin API: version, kind, id, and what to do with it, if that is not in
+/// the method.
+#[derive(Debug, Clone)]
+pub(in crate::matrix) struct AdminRequest {
+    method: http::Method,
+    path: [String; 4],
+    body: Option<Value>,
+}
+
+impl AdminRequest {
+    pub(in crate::matrix) fn new(
+        method: http::Method,
+        path: [&str; 4],
+        body: Option<Value>,
+    ) -> Self {
+        Self {
+            method,
+            path: path.map(str::to_owned),
+            body,
+        }
+    }
+}
+
+// The method stands in for that of each request, which is put in below.
+metadata! {
+    @for AdminRequest,
+    method: GET,
+    rate_limited: false,
+    authentication: AccessToken,
+    path: "/_synapse/admin/{version}/{kind}/{id}/{action}",
+}
+
+impl OutgoingRequest for AdminRequest {
+    type EndpointError = Error;
+    type IncomingResponse = Answer;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        token: SendAccessToken<'_>,
+        (): (),
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        let [version, kind, id, action] = &self.path;
+        let url = Self::make_endpoint_url((), base_url, &[version, kind, id, action], "")?;
+        // Without an action, the path ends after the id.
+        let url = url.trim_end_matches('/').to_owned();
+        let mut request = match &self.body {
+            Some(body) => with_json::<Self, T>(url, body)?,
+            None => bare::<Self, T>(url)?,
+        };
+        *request.method_mut() = self.method;
+        authenticated::<Self, T>(request, token)
     }
 }
 

@@ -102,6 +102,10 @@ pub(super) async fn undo(drive: &Drive, job: &Job, state: &State) -> Result<Done
         accepted(port.kick(&room, &user, Some(GIVEN_UP)).await)?;
     }
     port.leave(&room).await?;
+    if let Some(admin) = port.admin() {
+        // Nobody is in it any more; without an admin's help it stays, empty and closed.
+        accepted(admin.delete_room(&room).await)?;
+    }
     Ok(Done::Undone)
 }
 

@@ -1,0 +1,81 @@
+//! Somebody invited the bot. It goes where people invite it who may command it, or who are listed;
+//! it leaves all other invitations. The admin rooms are told, once and not too often.
+
+use ruma::UserId;
+
+use super::{Desk, HandleError};
+use crate::homeserver::HomeserverError;
+use crate::message::invitation;
+use crate::model::{RoomName, RoomRef, Text};
+use crate::permissions;
+use crate::store::{Outgoing, Post, Received, Write};
+use crate::survey;
+
+/// How often in an hour an admin room is told of invitations. Whoever floods the bot with them
+/// should not flood its moderators; the log has them all.
+const TOLD_MAX: usize = 5;
+
+pub(super) async fn run(desk: &Desk, received: &Received) -> Result<Vec<Write>, HandleError> {
+    let (room, by) = (&received.room_id, &received.sender);
+    let text = if may_invite(desk, by).await? {
+        let invited = RoomRef {
+            name: RoomName::Id(room.clone()),
+            via: vec![by.server_name().to_owned()],
+        };
+        match desk.port.join(&invited).await {
+            Ok(_) => {
+                tracing::info!(%room, %by, "accepted an invitation");
+                invitation::accepted(room, by)
+            }
+            Err(error @ HomeserverError::Refused { .. }) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%room, %by, error, "cannot accept an invitation");
+                invitation::failed(room, by)
+            }
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        match desk.port.leave(room).await {
+            Ok(()) | Err(HomeserverError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(%room, %by, "left an invitation");
+        invitation::left(room, by)
+    };
+    tell(desk, received, &text)
+}
+
+/// Whether somebody is listed, or may change rooms from an admin room.
+async fn may_invite(desk: &Desk, user: &UserId) -> Result<bool, HandleError> {
+    if permissions::is_listed(&desk.inviters, user) {
+        return Ok(true);
+    }
+    for office in &desk.offices {
+        let power = survey::power_in(&*desk.port, &office.room_id).await?;
+        if permissions::may_command(&office.rules, power.power(user)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Tells the admin rooms, unless they were told of the same before.
+fn tell(desk: &Desk, received: &Received, text: &Text) -> Result<Vec<Write>, HandleError> {
+    let mut writes = Vec::new();
+    if desk.store.was_invited_before(received)? {
+        return Ok(writes);
+    }
+    for office in &desk.offices {
+        if let Some(key) = desk.said_seldom("invitation", &office.room_id, TOLD_MAX)? {
+            writes.push(Write::Enqueue(Outgoing {
+                key,
+                room_id: office.room_id.clone(),
+                post: Post::Message {
+                    text: text.clone(),
+                    reply_to: None,
+                },
+            }));
+        }
+    }
+    Ok(writes)
+}

@@ -1,0 +1,37 @@
+//! A message in an admin room that cannot be decrypted: it may have been a command, so its sender is
+//! told. Once for each key, and a few times an hour at most.
+
+use ruma::OwnedEventId;
+
+use super::{Desk, HandleError};
+use crate::message::answer;
+use crate::store::{Outgoing, Post, Received, Write};
+
+/// How often in an hour a room is told: in a room where people talk, more would drown them.
+const TOLD_MAX: usize = 3;
+
+pub(super) fn run(
+    desk: &Desk,
+    received: &Received,
+    event: &OwnedEventId,
+) -> Result<Vec<Write>, HandleError> {
+    let age = desk.clock.now().duration_since(received.sent_at);
+    let is_news =
+        jiff::SignedDuration::try_from(desk.max_command_age).is_ok_and(|most| age <= most);
+    if !is_news {
+        // Nobody waits for an answer any more.
+        return Ok(vec![]);
+    }
+    let key = desk.said_seldom("unreadable", &received.room_id, TOLD_MAX)?;
+    let told = key.map(|key| {
+        Write::Enqueue(Outgoing {
+            key,
+            room_id: received.room_id.clone(),
+            post: Post::Message {
+                text: answer::unreadable(),
+                reply_to: Some(event.clone()),
+            },
+        })
+    });
+    Ok(told.into_iter().collect())
+}

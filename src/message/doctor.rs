@@ -1,0 +1,310 @@
+//! How the bot itself is: what is wrong first, and what to do about it.
+
+use jiff::SignedDuration;
+use ruma::{RoomId, UserId};
+
+use super::answer::lines;
+use super::doc::{Doc, Span, own, person, room};
+use super::{count, duration};
+use crate::checkup::{Backup, Checkup, Complaint, Identity, Limits};
+use crate::model::Text;
+
+/// Rooms with too little power that are listed.
+const ROOMS_SHOWN_MAX: usize = 20;
+
+const BYTES_PER_KIB: u64 = 1024;
+
+/// Everything that was found.
+#[must_use]
+pub fn report(found: &Checkup) -> Text {
+    let complaints = found.complaints();
+    let weak = &found.rooms.weak;
+    let mut doc = Doc::new();
+    if complaints.is_empty() && weak.is_empty() {
+        doc = doc.heading("I am well");
+    } else {
+        doc = doc.heading("To be mended, the worst first");
+        for complaint in &complaints {
+            doc = doc.item(&sentence(complaint, found));
+        }
+        for weak in weak.iter().take(ROOMS_SHOWN_MAX) {
+            let mut line = own("Too little power in ");
+            line.extend(room(&weak.label, &weak.room_id, &[]));
+            line.push(Span::Text(format!(
+                ": an upgrade takes {}, I have {}.",
+                weak.needed, weak.have
+            )));
+            doc = doc.item(&line);
+        }
+        if let Some(more) = weak
+            .len()
+            .checked_sub(ROOMS_SHOWN_MAX)
+            .filter(|more| *more > 0)
+        {
+            doc = doc.item(&own(&format!(
+                "The same in {}.",
+                count(more, "more room", "more rooms")
+            )));
+        }
+    }
+    doc = doc.heading("What I looked at");
+    for fact in facts(found) {
+        doc = doc.item(&own(&fact));
+    }
+    doc.finish()
+}
+
+fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
+    match complaint {
+        Complaint::Database(what) => {
+            let mut line = own(
+                "The database is damaged. Stop me, put a backup in its place, and start me again. \
+                 SQLite says: ",
+            );
+            line.push(Span::Code(what.clone()));
+            line
+        }
+        Complaint::Clock(ahead) => {
+            let way = if *ahead > 0 { "ahead of" } else { "behind" };
+            own(&format!(
+                "My clock is {} {way} the server's. Set both by a time server: otherwise commands \
+                 look too old or are waited for too long.",
+                apart(SignedDuration::from_secs(*ahead))
+            ))
+        }
+        Complaint::NoCommander(room) => {
+            let mut line = own("Nobody can give me commands in the admin room ");
+            line.push(Span::Code(room.to_string()));
+            line.extend(own(
+                ": nobody in it has `command_level`. Name another room in the configuration.",
+            ));
+            line
+        }
+        Complaint::NotVerified => own(match found.encryption.map(|facts| facts.identity) {
+            Some(Identity::Unsigned) => {
+                "My device is not verified, so some clients send me no keys, and I cannot read what \
+                 they write in encrypted rooms. Put the account's recovery key into a file and name \
+                 it as `account.recovery_key_file`."
+            }
+            _ => {
+                "My account has no cross-signing identity, so some clients send me no keys. Start \
+                 me once with `account.password`, or set encryption up with another client and name \
+                 its recovery key as `account.recovery_key_file`."
+            }
+        }),
+        Complaint::NoBackup => own(
+            "The keys of encrypted messages are not backed up: without my data folder they are \
+             lost. Set `account.recovery_key_file`.",
+        ),
+        Complaint::EncryptionUnknown => {
+            own("I could not find out how my encryption stands. The log says why.")
+        }
+        Complaint::Limited => own(
+            "The server limits how fast I work, so that large rooms take hours. I can have that \
+             changed: `!upgrade doctor --lift-limits`.",
+        ),
+        Complaint::LimitsUnknown => limits_unknown(found),
+    }
+}
+
+/// What to ask a server admin for. Only Synapse is known to have it.
+fn limits_unknown(found: &Checkup) -> Vec<Span> {
+    let denied = if found.limits == Limits::Denied {
+        "`[synapse_admin]` is set, but the server does not take my account for an admin's. "
+    } else {
+        ""
+    };
+    let mut line = own(&format!(
+        "{denied}I cannot see whether the server limits how fast I work. On Synapse, ask a server \
+         admin to send "
+    ));
+    line.push(Span::Code(format!(
+        "POST /_synapse/admin/v1/users/{}/override_ratelimit",
+        found.account
+    )));
+    line.extend(own(
+        " with `{\"messages_per_second\": 0, \"burst_count\": 0}`; zero means without limit.",
+    ));
+    line
+}
+
+fn facts(found: &Checkup) -> Vec<String> {
+    let server = &found.server;
+    let mut facts = vec![format!("Account: `{}`", found.account)];
+    facts.push(match (&server.name, &server.version) {
+        (Some(name), Some(version)) => format!("Server: {} {}", plain(name), plain(version)),
+        (Some(name), None) => format!("Server: {}", plain(name)),
+        _ => "Server: it does not say which software it is".to_owned(),
+    });
+    facts.push(match found.limits {
+        Limits::Lifted => "Rate limits: lifted".to_owned(),
+        Limits::Apply => "Rate limits: they apply".to_owned(),
+        Limits::Unknown | Limits::Denied => "Rate limits: not known".to_owned(),
+    });
+    if let Some(encryption) = found.encryption {
+        let device = match encryption.identity {
+            Identity::Signed => "device verified",
+            Identity::Unsigned | Identity::Missing => "device not verified",
+        };
+        let backup = match encryption.backup {
+            Backup::On => "keys backed up",
+            Backup::Off => "keys not backed up",
+        };
+        facts.push(format!("Encryption: {device}, {backup}"));
+    }
+    let database = &found.database;
+    facts.push(format!(
+        "Database: version {}, {} KiB, {}",
+        database.schema,
+        database.bytes.div_ceil(BYTES_PER_KIB),
+        if database.damage.is_some() {
+            "damaged"
+        } else {
+            "sound"
+        }
+    ));
+    facts.push(match found.ahead() {
+        None => "Clock: the server does not tell its time".to_owned(),
+        Some(ahead) if ahead.as_secs() == 0 => "Clock: as the server's".to_owned(),
+        Some(ahead) => format!("Clock: {} apart from the server's", apart(ahead)),
+    });
+    let rooms = count(found.rooms.looked_at, "room", "rooms");
+    facts.push(format!(
+        "Power: enough in {} of {rooms} that can be upgraded from here",
+        found.rooms.looked_at - found.rooms.weak.len()
+    ));
+    facts
+}
+
+/// What a server says, without what would make code of it.
+fn plain(text: &str) -> String {
+    super::doc::shortened(&text.replace('`', ""))
+}
+
+fn apart(difference: SignedDuration) -> String {
+    duration(difference.unsigned_abs().as_secs())
+}
+
+/// The limits are lifted.
+#[must_use]
+pub fn lifted() -> Text {
+    lines("Done: the server does not limit me any more.")
+}
+
+/// The account is not configured as a server admin's.
+#[must_use]
+pub fn no_admin() -> Text {
+    lines(
+        "Sorry, for that my account has to be a server admin on Synapse, and the configuration \
+         needs a table `[synapse_admin]`. `!upgrade doctor` says what to ask an admin for instead.",
+    )
+}
+
+/// The bot is not to make itself admin of rooms.
+#[must_use]
+pub fn no_room_power() -> Text {
+    lines(
+        "Sorry, for that my account has to be a server admin on Synapse, and the configuration \
+         needs `make_room_admin = true` in `[synapse_admin]`.",
+    )
+}
+
+/// The server refused.
+#[must_use]
+pub fn refused(why: &str) -> Text {
+    Doc::new()
+        .line(&[
+            Span::Text("The server refused: ".to_owned()),
+            Span::Text(super::doc::shortened(why)),
+        ])
+        .finish()
+}
+
+/// Nobody on the server could give the bot power.
+#[must_use]
+pub fn no_power_there(why: &str) -> Text {
+    Doc::new()
+        .line(&[
+            Span::Text("The server could not do it: ".to_owned()),
+            Span::Text(super::doc::shortened(why)),
+        ])
+        .say(
+            "It acts through somebody of this server who has power in the room. If there is nobody \
+             left, not even a server admin can upgrade it: make a new room and tell people by other \
+             means.",
+        )
+        .finish()
+}
+
+/// The bot has power in a room now.
+#[must_use]
+pub fn powerful(room: &RoomId, through: Option<&UserId>) -> Text {
+    let mut line = vec![
+        Span::Text("I have power in ".to_owned()),
+        Span::Code(room.to_string()),
+        Span::Text(" now".to_owned()),
+    ];
+    if let Some(through) = through {
+        line.push(Span::Text(", given in the name of ".to_owned()));
+        line.push(person(through));
+    }
+    line.push(Span::Text(". Send the command again.".to_owned()));
+    Doc::new().line(&line).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::checkup::{DatabaseFacts, EncryptionFacts, RoomFacts, ServerFacts, WeakRoom};
+
+    #[test]
+    fn what_is_wrong_comes_first() {
+        let at = Timestamp::from_second(1000).unwrap();
+        let found = Checkup {
+            account: "@bot:b".parse().unwrap(),
+            server: ServerFacts {
+                name: Some("Synapse".to_owned()),
+                version: Some("1.163.2".to_owned()),
+                now: Timestamp::from_second(880).ok(),
+            },
+            encryption: Some(EncryptionFacts {
+                identity: Identity::Unsigned,
+                backup: Backup::On,
+            }),
+            database: DatabaseFacts {
+                schema: 3,
+                bytes: 70_000,
+                damage: None,
+            },
+            limits: Limits::Unknown,
+            rooms: RoomFacts {
+                looked_at: 2,
+                weak: vec![WeakRoom {
+                    room_id: "!a:b".try_into().unwrap(),
+                    label: "Lounge".to_owned(),
+                    needed: 100,
+                    have: 50,
+                }],
+                without_commander: vec![],
+            },
+            at,
+        };
+        insta::assert_snapshot!(report(&found).plain, @r#"
+        To be mended, the worst first
+        - My clock is 2m ahead of the server's. Set both by a time server: otherwise commands look too old or are waited for too long.
+        - My device is not verified, so some clients send me no keys, and I cannot read what they write in encrypted rooms. Put the account's recovery key into a file and name it as `account.recovery_key_file`.
+        - I cannot see whether the server limits how fast I work. On Synapse, ask a server admin to send `POST /_synapse/admin/v1/users/@bot:b/override_ratelimit` with `{"messages_per_second": 0, "burst_count": 0}`; zero means without limit.
+        - Too little power in Lounge (`!a:b`): an upgrade takes 100, I have 50.
+        What I looked at
+        - Account: `@bot:b`
+        - Server: Synapse 1.163.2
+        - Rate limits: not known
+        - Encryption: device not verified, keys backed up
+        - Database: version 3, 69 KiB, sound
+        - Clock: 2m apart from the server's
+        - Power: enough in 1 of 2 rooms that can be upgraded from here
+        "#);
+    }
+}

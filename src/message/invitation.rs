@@ -1,0 +1,49 @@
+//! What the bot says about an invitation it got. The room's name is left out: of a room that the bot
+//! is not in, it is whatever the inviter wants people to read.
+
+use ruma::{RoomId, UserId};
+
+use super::doc::{Doc, Span, person};
+use crate::model::Text;
+
+/// It went there.
+#[must_use]
+pub fn accepted(room: &RoomId, by: &UserId) -> Text {
+    Doc::new()
+        .line(&about(by, room, ", and I joined."))
+        .finish()
+}
+
+/// It may go there, but cannot.
+#[must_use]
+pub fn failed(room: &RoomId, by: &UserId) -> Text {
+    Doc::new()
+        .line(&about(
+            by,
+            room,
+            ", but the server did not let me join. Perhaps the invitation was taken back; please \
+             try again.",
+        ))
+        .finish()
+}
+
+/// It does not go there.
+#[must_use]
+pub fn left(room: &RoomId, by: &UserId) -> Text {
+    Doc::new()
+        .line(&about(by, room, ". I declined."))
+        .say(
+            "I go where people invite me who may give me commands here, or who are listed in \
+             `accept_invites_from` in the configuration.",
+        )
+        .finish()
+}
+
+fn about(by: &UserId, room: &RoomId, rest: &str) -> Vec<Span> {
+    vec![
+        person(by),
+        Span::Text(" invited me to ".to_owned()),
+        Span::Code(room.to_string()),
+        Span::Text(rest.to_owned()),
+    ]
+}
