@@ -81,11 +81,14 @@ async fn the_doctor_says_what_is_wrong_and_what_to_ask_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_admin_lifts_limits_takes_power_and_cleans_up() {
     let synapse = Synapse::shared().await;
-    let (community, root) = weak(synapse).await;
+    let (community, operator) = weak(synapse).await;
     let bot = community.bot.clone();
     let path = format!("/_synapse/admin/v1/users/{}/admin", bot.user_id);
     let body = json!({ "admin": true });
-    root.call("PUT", &path, Some(body)).await.expect("an admin");
+    operator
+        .call("PUT", &path, Some(body))
+        .await
+        .expect("an admin");
     let table = "\n[synapse_admin]\nmake_room_admin = true\n";
     let mut scene = Scene::around(community, synapse, table).await;
     let maria = scene.community.moderator.clone();
@@ -120,7 +123,7 @@ async fn a_server_admin_lifts_limits_takes_power_and_cleans_up() {
 
     // What was made for nothing is deleted.
     let made = async || {
-        let rooms = root
+        let rooms = operator
             .call("GET", "/_synapse/admin/v1/rooms?limit=1000", None)
             .await
             .expect("rooms");
