@@ -137,6 +137,7 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
 }
 
 /// Messages and reactions that a change of state calls for.
+#[expect(clippy::too_many_lines, reason = "a paragraph per kind of post")]
 fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
     let room_id = job.request.admin_room.clone();
     let command = &job.request.command_event;

@@ -12,6 +12,7 @@ pub mod rooms;
 pub use log::{Action, Course, Entry, Phase, State};
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
@@ -162,10 +163,11 @@ pub fn plan(label: String, children: &[Child], concurrency: u8, expires_at: Time
         digest.update(child.old_room.as_bytes());
         digest.update(child.summary.hash.as_deref().unwrap_or_default().as_bytes());
     }
-    let hash = digest.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut hash = String::with_capacity(16);
+    for byte in digest.finalize().iter().take(8) {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
     let seconds: u64 = going.iter().map(|child| child.summary.seconds).sum();
     let longest = going.iter().map(|child| child.summary.seconds).max();
     Plan {

@@ -100,17 +100,17 @@ pub struct Walk {
 
 /// Walks through a space.
 #[must_use]
-pub fn walk(told: &BTreeMap<OwnedRoomId, RoomState>, root: &RoomId, wanted: Wanted<'_>) -> Walk {
+pub fn walk(rooms: &BTreeMap<OwnedRoomId, RoomState>, space: &RoomId, wanted: Wanted<'_>) -> Walk {
     let mut found = Walk::default();
     let mut via: BTreeMap<OwnedRoomId, Vec<OwnedServerName>> = BTreeMap::new();
-    let mut order = vec![root.to_owned()];
-    let mut seen = BTreeSet::from([root.to_owned()]);
-    let mut queue = VecDeque::from([root.to_owned()]);
+    let mut order = vec![space.to_owned()];
+    let mut seen = BTreeSet::from([space.to_owned()]);
+    let mut queue = VecDeque::from([space.to_owned()]);
     while let Some(next) = queue.pop_front() {
-        let Some(space) = told.get(&next).filter(|room| is_open_space(room)) else {
+        let Some(inner) = rooms.get(&next).filter(|room| is_open_space(room)) else {
             continue;
         };
-        for link in links(space) {
+        for link in links(inner) {
             let Ok(child) = OwnedRoomId::try_from(link.state_key.as_str()) else {
                 continue;
             };
@@ -123,9 +123,9 @@ pub fn walk(told: &BTreeMap<OwnedRoomId, RoomState>, root: &RoomId, wanted: Want
             }
         }
     }
-    let heights = heights(told, root);
+    let heights = heights(rooms, space);
     for id in order {
-        let Some(room) = told.get(&id) else {
+        let Some(room) = rooms.get(&id) else {
             found.left_out.push(LeftOut {
                 label: id.to_string(),
                 room: id.clone(),
@@ -137,16 +137,15 @@ pub fn walk(told: &BTreeMap<OwnedRoomId, RoomState>, root: &RoomId, wanted: Want
         };
         let why = reason(room, wanted)
             .or_else(|| (found.members.len() >= ROOMS_MAX).then_some(Why::TooMany));
-        match why {
-            Some(why) => found.left_out.push(LeftOut {
+        if let Some(why) = why {
+            found.left_out.push(LeftOut {
                 label: room.label(),
                 room: id,
                 why,
-            }),
-            None => {
-                let rank = heights.get(&id).copied().unwrap_or(0);
-                found.members.push(Member { room: id, rank });
-            }
+            });
+        } else {
+            let rank = heights.get(&id).copied().unwrap_or(0);
+            found.members.push(Member { room: id, rank });
         }
     }
     found.members.sort_by_key(|member| member.rank);

@@ -86,6 +86,7 @@ fn which_messages_are_ours() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn commands() {
     let (job, campaign) = (JobId(7), CampaignId(7));
     let work = WorkId::Job(job);
@@ -278,6 +279,7 @@ fn html_that_is_no_command_does_not_hide_the_body() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn answers() {
     let bodies = [
         "!upgrade statsu",
@@ -472,10 +474,10 @@ fn render(command: &Command) -> String {
         Command::Cancel(WorkId::Campaign(id)) => format!("cancel {id}"),
         Command::Space(space) => {
             let rooms = |option: &str, rooms: &[RoomRef]| {
-                rooms
+                let words = rooms
                     .iter()
-                    .map(|room| format!(" --{option} {}", room.name))
-                    .collect::<String>()
+                    .map(|room| format!(" --{option} {}", room.name));
+                words.collect::<Vec<_>>().concat()
             };
             format!(
                 "space {}{}{}",

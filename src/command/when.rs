@@ -307,19 +307,18 @@ impl Written {
                 .ok_or_else(|| self.without_zone())?,
         };
         let place = zone(&name).ok_or_else(|| self.without_zone())?;
-        let at = match self.date {
-            Some(date) => self.on(date, &place, &name)?,
-            None => {
-                let today = now.to_zoned(place.clone()).date();
-                match self.on(today, &place, &name) {
-                    Ok(at) if at <= now => {
-                        let next = today
-                            .checked_add(1.day())
-                            .map_err(|_| TimeProblem::TooFar)?;
-                        self.on(next, &place, &name)?
-                    }
-                    today => today?,
+        let at = if let Some(date) = self.date {
+            self.on(date, &place, &name)?
+        } else {
+            let today = now.to_zoned(place.clone()).date();
+            match self.on(today, &place, &name) {
+                Ok(at) if at <= now => {
+                    let next = today
+                        .checked_add(1.day())
+                        .map_err(|_| TimeProblem::TooFar)?;
+                    self.on(next, &place, &name)?
                 }
+                today => today?,
             }
         };
         Ok((at, name))

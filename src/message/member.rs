@@ -55,7 +55,7 @@ pub fn announcement(
 ) -> Result<Text, TemplateError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let plain = environment.render_str(
+    let text = environment.render_str(
         template,
         context! {
             old_name => plan.label.as_str(),
@@ -65,8 +65,10 @@ pub fn announcement(
             rest => rest,
         },
     )?;
-    let html = escape(&plain);
-    Ok(Text { plain, html })
+    Ok(Text {
+        html: escape(&text),
+        plain: text,
+    })
 }
 
 /// The text of a template.

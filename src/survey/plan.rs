@@ -173,18 +173,17 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         old_room: at.request.old_room.clone(),
         label: before.map_or_else(|| at.request.named.name.to_string(), |old| old.room.label()),
         from: before.map(|old| old.room.create().version),
-        hash: match at.request.campaign {
-            None => fingerprint(target.as_ref(), &intent, successor.as_ref(), &findings),
+        hash: if at.request.campaign.is_none() {
+            fingerprint(target.as_ref(), &intent, successor.as_ref(), &findings)
+        } else {
             // A campaign says yes to what is asked of each room and to what gets lost, not to what the
             // room is just then: its own other rooms change it, and hours may pass.
-            Some(_) => {
-                let grave: Vec<_> = findings
-                    .iter()
-                    .filter(|finding| finding.weight() != Weight::Note)
-                    .cloned()
-                    .collect();
-                fingerprint(None, &intent, successor.as_ref(), &grave)
-            }
+            let grave: Vec<_> = findings
+                .iter()
+                .filter(|finding| finding.weight() != Weight::Note)
+                .cloned()
+                .collect();
+            fingerprint(None, &intent, successor.as_ref(), &grave)
         },
         successor,
         findings,

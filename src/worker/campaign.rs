@@ -203,7 +203,7 @@ impl Worker {
             }
             Ok(Walked::Joined(entries)) => self.note(look, entries, vec![]),
             Ok(Walked::Awaits) => self.wait(look, SYNC_WAIT, WaitReason::Settling),
-            Err(error) => self.trouble(look, error),
+            Err(error) => self.trouble(look, &error),
         }
     }
 
@@ -364,8 +364,7 @@ impl Worker {
                 let by = campaign.request.sender.clone();
                 entries.extend(campaign::log::confirmed(&made, by, look.now));
             }
-            Confirmation::Given => {}
-            Confirmation::Ask => {}
+            Confirmation::Given | Confirmation::Ask => {}
         }
         self.note(look, entries, writes)
     }
@@ -465,7 +464,7 @@ impl Worker {
                 self.note(look, vec![entry], vec![])
             }
             Err(LinkError::Store(error)) => Err(error),
-            Err(LinkError::Homeserver(error)) => self.trouble(look, error),
+            Err(LinkError::Homeserver(error)) => self.trouble(look, &error),
         }
     }
 
@@ -519,8 +518,8 @@ impl Worker {
 
     /// The homeserver fails at what the campaign itself asks: it waits, without end (P8). Somebody
     /// can cancel it.
-    fn trouble(&self, look: &Look, error: HomeserverError) -> Result<(), StoreError> {
-        warn!(campaign = %look.campaign.id, error = chain(&error), "the campaign waits");
+    fn trouble(&self, look: &Look, error: &HomeserverError) -> Result<(), StoreError> {
+        warn!(campaign = %look.campaign.id, error = chain(error), "the campaign waits");
         let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(look.state.waits.min(16));
         let pause = doubled.min(BACKOFF_MAX);
         match error {
@@ -528,7 +527,11 @@ impl Worker {
                 bucket,
                 retry_after,
                 ..
-            } => self.wait(look, retry_after, WaitReason::RateLimit { bucket }),
+            } => self.wait(
+                look,
+                *retry_after,
+                WaitReason::RateLimit { bucket: *bucket },
+            ),
             _ => self.wait(look, pause, WaitReason::Unreachable),
         }
     }

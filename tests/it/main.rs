@@ -27,6 +27,7 @@ mod odd_rooms;
 mod plan;
 mod report;
 mod rooms;
+mod schedule;
 mod servers;
 mod staged;
 mod state_table;

@@ -37,12 +37,20 @@ async fn a_scheduled_upgrade_is_announced_and_begins_at_its_time() {
     let mut scene = Scene::with(&Wanted::default(), config).await;
     let alias = scene.community.alias.clone();
     scene
-        .say(&format!("!upgrade {alias} 12 --in 70s --announce --reason \"New rules\""))
+        .say(&format!(
+            "!upgrade {alias} 12 --in 70s --announce --reason \"New rules\""
+        ))
         .await;
     let plan = scene.hear("Plan #1").await;
     let plan = user::text(&plan).to_owned();
-    assert!(plan.contains("begins on") && plan.contains("(Europe/Berlin)"), "{plan}");
-    assert!(announced(&scene).await.is_empty(), "P4: nothing before the yes");
+    assert!(
+        plan.contains("begins on") && plan.contains("(Europe/Berlin)"),
+        "{plan}"
+    );
+    assert!(
+        announced(&scene).await.is_empty(),
+        "P4: nothing before the yes"
+    );
     scene.say("!upgrade confirm 1").await;
     let waiting = scene.hear("Waiting until").await;
     assert!(user::text(&waiting).contains("(Europe/Berlin)"));
@@ -142,7 +150,8 @@ fn sleep_an_hour(scene: &Scene) {
         "UPDATE job SET request = replace(request, ?1, ?2), due_at = due_at - 3600000",
         "UPDATE job_log SET entry = replace(entry, ?1, ?2)",
     ] {
-        db.execute(sql, [&from, &to]).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        db.execute(sql, [&from, &to])
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
 
@@ -163,7 +172,11 @@ async fn a_missed_start_is_asked_about_where_that_is_wanted() {
     let question = asked["event_id"].as_str().expect("an event id").to_owned();
     let admin = scene.community.admin_room.clone();
     scene.reacted(&question, "✅").await;
-    scene.community.moderator.react(&admin, &question, "✅").await;
+    scene
+        .community
+        .moderator
+        .react(&admin, &question, "✅")
+        .await;
     scene.hear("Upgrade #1 is done").await;
 }
 
@@ -181,7 +194,9 @@ async fn a_missed_start_happens_at_once_otherwise() {
     scene.restart().await;
     scene.hear("Upgrade #1 is done").await;
     let late = announced(&scene).await;
-    let late = late.iter().filter(|event| user::text(event).contains("will be upgraded"));
+    let late = late
+        .iter()
+        .filter(|event| user::text(event).contains("will be upgraded"));
     assert_eq!(late.count(), 1);
 }
 

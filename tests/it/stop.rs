@@ -50,11 +50,13 @@ async fn while_the_server_upgrades() {
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
     // Ends with the test, whichever way.
-    let hold = move || {
+    let stall = move || {
         let held = held.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = held.recv();
     };
-    scene.proxy.add(Rule::on(Kind::Upgrade, Fault::after(hold)));
+    scene
+        .proxy
+        .add(Rule::on(Kind::Upgrade, Fault::after(stall)));
     scene.upgrade("12").await;
     eventually("the call", SPEECH, async || {
         (!scene.proxy.log_of(&Kind::Upgrade).is_empty()).then_some(())

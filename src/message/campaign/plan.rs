@@ -33,6 +33,7 @@ pub struct Planned {
 
 /// The plan.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "a paragraph after the other")]
 pub fn plan(
     campaign: &Campaign,
     found: &Found,

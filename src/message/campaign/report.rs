@@ -29,6 +29,7 @@ pub struct Open {
 
 /// The end of a campaign; `None` while it has not ended, or where the plan itself says it all.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "a paragraph after the other")]
 pub fn report(
     campaign: &Campaign,
     state: &State,
