@@ -172,9 +172,11 @@ impl Bot {
             clock: Arc::clone(clock),
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
+            quiet_hours: config.follow_up.quiet_hours.clone(),
         };
         let setup = Setup {
             upgrade: config.upgrade.clone(),
+            follow_up: config.follow_up.clone(),
             messages: config.messages.clone(),
             offices,
         };

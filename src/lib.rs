@@ -5,6 +5,7 @@
 
 pub mod announce;
 pub mod app;
+pub mod census;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -16,6 +17,7 @@ pub mod matrix;
 pub mod message;
 pub mod model;
 pub mod permissions;
+pub mod picture;
 pub mod room;
 pub mod store;
 pub mod survey;

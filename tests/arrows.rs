@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 20] = [
     "cli",
     "app",
     "matrix",
     "handlers",
     "worker",
     "survey",
+    "census",
     "announce",
     "homeserver",
     "store",
@@ -20,6 +21,7 @@ const ORDER: [&str; 18] = [
     "config",
     "command",
     "room",
+    "picture",
     "model",
     "clock",
     "telemetry",

@@ -127,6 +127,8 @@ mod tests {
         - `!upgrade retry <id>`: Try again after a job got stuck.
         - `!upgrade verify <id|room>`: Compare the rooms once more, and tick off what has been done since.
         - `!upgrade report <id>`: Send the full record of a job, as files.
+        - `!upgrade stragglers <id|room>`: List who has not come to the new room yet.
+        - `!upgrade ping <id|room> [now|off|durations]`: Show when those who have not come are pinged, ping them now, or change the times.
         - `!upgrade help [command]`: Explain the commands, or one of them.
         Type `!upgrade help plan` to read more about `plan`, and likewise for the others.
         "#);
@@ -146,6 +148,7 @@ mod tests {
         - `--join-rule <rule>`: What becomes of a room that is by invitation: its members can join the new one, or it stays. Can be: `restricted`, `keep`.
         - `--creator <@user:server>`: One more creator of the new room. Can be given several times.
         - `--reason <text>`: Why, in quotation marks. Members will read it.
+        - `--ping <durations|off>`: When those who have not come are pinged after the switch, such as `1d,3d,7d`; or `off`.
         - `--yes`: Begin at once, without asking.
         - `--yes-this-room`: Yes, upgrade the very room in which the bot takes commands.
         Example: `!upgrade #community:example.org 12 --reason "New rules about creators"`

@@ -11,8 +11,11 @@ mod error;
 mod grammar;
 mod help;
 mod pills;
+mod ping;
 mod reference;
 mod words;
+
+use std::time::Duration;
 
 use ruma::{OwnedUserId, RoomVersionId};
 
@@ -66,8 +69,25 @@ pub enum Command {
     Verify(JobRef),
     /// Send the full record of a job as files.
     Report(JobId),
+    /// List who has not come to the new room.
+    Stragglers(JobRef),
+    /// Show or change when they are pinged.
+    Ping(JobRef, PingCommand),
     /// Explain the commands, or one of them.
     Help(Option<Topic>),
+}
+
+/// What `!upgrade ping` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PingCommand {
+    /// Say what is planned.
+    Show,
+    /// Ping now.
+    Now,
+    /// End the follow-up.
+    Off,
+    /// Ping at these times from now on, shortest first.
+    After(Vec<Duration>),
 }
 
 /// The words of `!upgrade <room>` and `!upgrade plan <room>`.
@@ -108,10 +128,14 @@ impl Command {
                 Confirmation::PlanOnly => Need::Ask,
                 Confirmation::Ask | Confirmation::Given => Need::Change,
             },
-            Self::Status(_) | Self::List(_) | Self::Verify(_) | Self::Report(_) | Self::Help(_) => {
-                Need::Ask
-            }
-            Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) => Need::Change,
+            Self::Status(_)
+            | Self::List(_)
+            | Self::Verify(_)
+            | Self::Report(_)
+            | Self::Help(_)
+            | Self::Stragglers(_)
+            | Self::Ping(_, PingCommand::Show) => Need::Ask,
+            Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) | Self::Ping(..) => Need::Change,
         }
     }
 }
@@ -241,6 +265,10 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::Retry { id } => Command::Retry(reference::job(&id)?),
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
         Verb::Report { id } => Command::Report(reference::job(&id)?),
+        Verb::Stragglers { job } => Command::Stragglers(reference::job_or_room(&job)?),
+        Verb::Ping { job, when } => {
+            Command::Ping(reference::job_or_room(&job)?, ping::command(&when)?)
+        }
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }
@@ -266,6 +294,7 @@ fn upgrade_command(
             Review::Skip
         },
         own_admin_room,
+        ping: words.ping.as_deref().map(ping::option).transpose()?,
     };
     if words.review && matches!(words.method, Some(MethodWord::Server)) {
         return Err(Problem::ReviewNeedsStaged);

@@ -4,6 +4,7 @@
 //! contains a value that could be a secret. Only files are asked, never the homeserver: whether the
 //! account and the rooms exist is found out on start.
 
+mod follow_up;
 mod secret;
 mod section;
 mod values;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::de::DeTable;
 
+pub use self::follow_up::{FollowUpSettings, OldRoom};
 use self::secret::Origin;
 pub use self::secret::Secret;
 use self::section::Section;
@@ -50,6 +52,8 @@ const DEFAULT_NOTICE: &str = "This room has been replaced. Please go on in the n
     {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}";
 
 const DEFAULT_TOMBSTONE: &str = "This room has been replaced";
+const DEFAULT_PING: &str = "{{ old_name }} goes on in a new room, and you are not there yet. Please \
+    come over: {{ new_link }}";
 const DEFAULT_INVITE: &str = "{{ old_name }} has moved to a new room";
 
 /// Jobs at the same time: more would only wait for the same rate limit.
@@ -74,6 +78,8 @@ pub struct Config {
     pub admin_rooms: Vec<AdminRoom>,
     /// How rooms are upgraded where a command says nothing else.
     pub upgrade: UpgradeSettings,
+    /// How people who did not come are followed up.
+    pub follow_up: FollowUpSettings,
     /// Texts for members.
     pub messages: Messages,
     /// What works but should be changed.
@@ -170,6 +176,8 @@ pub struct Messages {
     pub tombstone: String,
     /// The same for the reason that an invitation to the new room gives.
     pub invite: String,
+    /// The same for the pings in the old room.
+    pub ping: String,
 }
 
 /// Something to say about a key.
@@ -285,6 +293,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
     );
     let admin_rooms = read_admin_rooms(&mut root, &mut findings);
     let upgrade = read_upgrade(root.child("upgrade"), &mut findings);
+    let follow_up = follow_up::read(root.child("follow_up"), &mut findings);
     let messages = read_messages(root.child("messages"), &mut findings, &mut warnings);
     // What is wrong at the top is told first.
     findings.splice(0..0, root.finish());
@@ -299,6 +308,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
                     account,
                     admin_rooms,
                     upgrade,
+                    follow_up,
                     messages,
                     warnings,
                 },
@@ -533,6 +543,7 @@ fn read_messages(
     };
     let tombstone = other("tombstone", DEFAULT_TOMBSTONE);
     let invite = other("invite", DEFAULT_INVITE);
+    let ping = other("ping", DEFAULT_PING);
     let notice = section.parsed("notice", template).map_or_else(
         || DEFAULT_NOTICE.to_owned(),
         |(notice, used)| {
@@ -551,6 +562,7 @@ fn read_messages(
         notice,
         tombstone,
         invite,
+        ping,
     }
 }
 

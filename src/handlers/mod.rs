@@ -9,10 +9,12 @@ mod cancel;
 mod confirm;
 mod help;
 mod list;
+mod ping;
 mod reaction;
 mod report;
 mod retry;
 mod status;
+mod stragglers;
 mod tombstone;
 mod upgrade;
 mod verify;
@@ -25,14 +27,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::announce;
+use crate::census::{self, CensusError};
 use crate::clock::Clock;
+use crate::clock::quiet_hours::QuietHours;
 use crate::command::{self, Command, Incoming, Need};
 use crate::config::TargetPower;
 use crate::homeserver::{Homeserver, HomeserverError};
-use crate::job::{Entry, Job, State};
+use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, emoji};
 use crate::model::{JobId, JobRef, Text};
 use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
+use crate::room::moves::Moves;
 use crate::room::power::PowerLevels;
 use crate::room::state::RoomState;
 use crate::store::{Outgoing, Post, Received, ReceivedKind, Store, StoreError, Target, Write};
@@ -57,6 +62,15 @@ pub enum HandleError {
     /// The database failed.
     #[error("cannot store what a command asks for")]
     Store(#[from] StoreError),
+}
+
+impl From<CensusError> for HandleError {
+    fn from(error: CensusError) -> Self {
+        match error {
+            CensusError::Homeserver(error) => Self::Homeserver(error),
+            CensusError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Why the loop ended.
@@ -89,6 +103,8 @@ pub struct Desk {
     pub offices: Vec<Office>,
     /// How old a command may be when the bot gets to read it.
     pub max_command_age: Duration,
+    /// When nobody is pinged.
+    pub quiet_hours: Option<QuietHours>,
 }
 
 /// A command or reaction, where it came from and what its sender can do there.
@@ -323,6 +339,8 @@ impl Desk {
             Ok(Command::Retry(id)) => retry::run(self, &call, id).await,
             Ok(Command::Verify(of)) => verify::run(self, &call, &of).await,
             Ok(Command::Report(id)) => report::run(self, &call, id),
+            Ok(Command::Stragglers(of)) => stragglers::run(self, &call, &of).await,
+            Ok(Command::Ping(of, what)) => ping::run(self, &call, &of, what).await,
             Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
         }
     }
@@ -414,6 +432,17 @@ impl Desk {
             .map(folded)
             .transpose()?
             .ok_or_else(|| answer::no_job_for(&room.name)))
+    }
+
+    /// Who of a finished upgrade's old room has come to the new one; `Err` is what to answer where it
+    /// is not finished.
+    async fn moves(&self, job: &Job, state: &State) -> Result<Result<Moves, Text>, HandleError> {
+        let not_yet = || answer::wrong_moment(job.id, state.phase);
+        if state.phase != Phase::Done {
+            return Ok(Err(not_yet()));
+        }
+        let moves = census::take(&self.store, &*self.port, &*self.clock, job, state);
+        Ok(moves.await?.ok_or_else(not_yet))
     }
 
     /// The writes that move a job on.

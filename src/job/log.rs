@@ -3,13 +3,13 @@
 //! Every entry is an intent or an outcome, written before or after the effect; `started` stands in
 //! the log before the first effect of a step. An entry that cannot follow is an error, not a guess.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{Output, Plan, Step};
+use super::{FollowUp, FollowUpEvent, Output, Plan, Refusal, Step};
 use crate::model::Bucket;
 
 /// One thing that happened to a job.
@@ -58,6 +58,11 @@ pub enum Entry {
         step: Step,
         /// What.
         event: StepEvent,
+    },
+    /// Something happened to the follow-up of a finished upgrade.
+    FollowUp {
+        /// What.
+        event: FollowUpEvent,
     },
 }
 
@@ -232,6 +237,8 @@ pub struct State {
     pub problem: Option<String>,
     /// Whether the same once more may help.
     pub again: Again,
+    /// What follows a finished upgrade, if anything does.
+    pub follow_up: Option<FollowUp>,
 }
 
 /// Whether a job does its steps or takes back what they made.
@@ -263,6 +270,8 @@ pub enum Action {
     Wait(Step, Timestamp),
     /// Somebody has to confirm by that time.
     AwaitConfirmation(Timestamp),
+    /// Look after the follow-up at that time.
+    FollowUp(Timestamp),
     /// Somebody has to ask for it to go on.
     AwaitRetry,
     /// Nothing, ever.
@@ -296,6 +305,7 @@ impl Default for State {
             recheck: None,
             problem: None,
             again: Again::MayHelp,
+            follow_up: None,
         }
     }
 }
@@ -375,13 +385,35 @@ impl State {
             ) => match event {
                 StepEvent::Started => self.waiting = None,
                 StepEvent::Waiting { until, .. } => self.recheck = Some(*until),
-                StepEvent::Succeeded { output } => self.verified(output),
-                StepEvent::Failed { .. } => self.recheck = None,
+                StepEvent::Succeeded { output } => {
+                    self.verified(output);
+                    self.checked();
+                }
+                StepEvent::Failed { .. } => {
+                    self.recheck = None;
+                    self.checked();
+                }
                 StepEvent::Called { .. } | StepEvent::Undone => return illegal,
             },
+            (Phase::Done, Entry::FollowUp { event }) => {
+                let Some(follow_up) = FollowUp::after(self.follow_up.take(), event) else {
+                    return illegal;
+                };
+                if let FollowUpEvent::Ending { at, .. } = event {
+                    self.recheck = Some(*at);
+                }
+                self.follow_up = Some(follow_up);
+            }
             _ => return illegal,
         }
         Ok(self)
+    }
+
+    /// The to-dos of a finished upgrade were looked at, which its follow-up may have waited for.
+    fn checked(&mut self) {
+        if let Some(follow_up) = &mut self.follow_up {
+            follow_up.checked();
+        }
     }
 
     fn planned(&mut self, plan: &Plan) {
@@ -589,6 +621,22 @@ impl State {
         }
     }
 
+    /// Servers that were found not to know the version of the new room, when somebody of them was
+    /// invited.
+    #[must_use]
+    pub fn incompatible_servers(&self) -> BTreeSet<OwnedServerName> {
+        let at_first = match self.outputs.get(&Step::Invite) {
+            Some(Output::Closed { refused, .. }) => refused.as_slice(),
+            _ => &[],
+        };
+        let later = self.follow_up.iter().flat_map(|one| &one.incompatible);
+        at_first
+            .iter()
+            .filter_map(Refusal::incompatible_server)
+            .chain(later.cloned())
+            .collect()
+    }
+
     /// What is to be done next. Total: there is an answer to every state.
     #[must_use]
     pub fn next_action(&self) -> Action {
@@ -599,10 +647,16 @@ impl State {
                 _ => Action::AwaitConfirmation(Timestamp::MIN),
             },
             (Phase::Stuck, ..) => Action::AwaitRetry,
-            (Phase::Done, ..) => match self.recheck {
-                Some(at) => Action::Wait(Step::Verify, at),
-                None => Action::Finished,
-            },
+            (Phase::Done, ..) => {
+                let due = self.follow_up.as_ref().and_then(FollowUp::due);
+                match (self.recheck, due) {
+                    (Some(at), due) if due.is_none_or(|due| at <= due) => {
+                        Action::Wait(Step::Verify, at)
+                    }
+                    (_, Some(due)) => Action::FollowUp(due),
+                    (_, None) => Action::Finished,
+                }
+            }
             (_, Some(step), Some((until, _)), _) => Action::Wait(step, *until),
             (Phase::Unwinding, Some(step), None, _) => Action::Undo(step),
             (_, Some(step), None, _) => Action::Run(step),

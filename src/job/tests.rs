@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::follow_up::{EndReason, Pause, PingOutcome, Schedule, Stage};
 use super::log::{Again, Called, Direction};
 use super::*;
 use crate::model::{Bucket, Method, Review};
@@ -133,8 +134,40 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         1 => Just(Entry::Cancelled { by: user() }),
         1 => Just(Entry::Retried { by: user() }),
         1 => Just(Entry::Rechecked { by: user(), at: at(2) }),
+        2 => any_follow_up().prop_map(|event| Entry::FollowUp { event }),
         1 => prop::sample::select(vec![Entry::Expired, Entry::Superseded, Entry::Closed]),
     ]
+}
+
+fn any_follow_up() -> impl Strategy<Value = FollowUpEvent> {
+    let schedule = Schedule {
+        from: at(1),
+        after: vec![std::time::Duration::from_secs(60)],
+    };
+    prop::sample::select(vec![
+        FollowUpEvent::Scheduled { schedule, by: None },
+        FollowUpEvent::Asked {
+            by: user(),
+            at: at(2),
+        },
+        FollowUpEvent::Pinging {
+            parts: vec![vec![user()]],
+            incompatible: std::collections::BTreeSet::new(),
+        },
+        FollowUpEvent::Pinged {
+            at: at(3),
+            outcome: PingOutcome::Sent,
+        },
+        FollowUpEvent::Waiting {
+            until: at(4),
+            pause: Pause::Homeserver,
+        },
+        FollowUpEvent::Ending {
+            at: at(5),
+            why: EndReason::Moved,
+        },
+        FollowUpEvent::Ended,
+    ])
 }
 
 /// Goes on from a state as the worker and willing people do, until the end.
@@ -158,6 +191,21 @@ fn to_the_end(mut state: State) -> State {
                 }]
             }
             Action::AwaitRetry => vec![Entry::Retried { by: user() }],
+            Action::FollowUp(_) => {
+                let follow_up = state.follow_up.as_ref().expect("a follow-up");
+                let event = match (&follow_up.stage, &follow_up.pinging) {
+                    (Stage::Open, Some(_)) => FollowUpEvent::Pinged {
+                        at: Timestamp::MAX,
+                        outcome: PingOutcome::Sent,
+                    },
+                    (Stage::Open, None) => FollowUpEvent::Ending {
+                        at: at(3),
+                        why: EndReason::Time,
+                    },
+                    _ => FollowUpEvent::Ended,
+                };
+                vec![Entry::FollowUp { event }]
+            }
         };
         for entry in entries {
             state = state

@@ -6,6 +6,7 @@
 
 mod event;
 mod file;
+mod members;
 mod port;
 mod receive;
 mod send;

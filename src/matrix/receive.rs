@@ -2,8 +2,8 @@
 //!
 //! The SDK keeps its own place in the sync before we see an answer, so that place is not trusted:
 //! each admin room has a marker in our store, and on start, after a gap and after every failure the
-//! room is read back to it. Of all other rooms only their closing by others is told. Left out: what
-//! the events mean.
+//! room is read back to it. Of all other rooms only their closing by others is told, and the members
+//! of those that are followed up. Left out: what the events mean.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::event::{once_more, received, tombstone};
+use super::members;
 use super::session::{Session, is_unknown_token};
 use super::wire::sdk_failed;
 use crate::clock::Clock;
@@ -178,6 +179,10 @@ impl Receiver {
         let mut first = true;
         let mut trouble = Trouble::new("sync");
         let mut poll = self.first_poll().await;
+        // Of members, sync may have told before the process ended.
+        self.store
+            .members_may_be_missing()
+            .map_err(MatrixError::Inbox)?;
         loop {
             match self.session.client().sync_once(settings(poll)).await {
                 Ok(answer) => {
@@ -191,6 +196,9 @@ impl Receiver {
                     self.still_signed_in(&error)?;
                     // The SDK may have taken the answer in before it failed.
                     behind.extend(self.admin_rooms.iter().cloned());
+                    self.store
+                        .members_may_be_missing()
+                        .map_err(MatrixError::Inbox)?;
                     tokio::time::sleep(trouble.with(&error)).await;
                 }
             }
@@ -244,6 +252,11 @@ impl Receiver {
         {
             self.accept(room).await;
         }
+        let followed = self.store.followed_rooms().map_err(MatrixError::Inbox)?;
+        let (members, gaps) = members::told(&answer, &followed);
+        self.store
+            .note_members(self.clock.now(), &members, &gaps)
+            .map_err(MatrixError::Inbox)?;
         let mut events = self.tombstones(&answer);
         if *first {
             // Of rooms closed while nobody listened, sync may have told before a crash.

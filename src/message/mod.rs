@@ -1,15 +1,17 @@
 //! Every text a person reads. Pure: data in, both forms of a text out.
 //!
-//! `plan`, `review`, `progress`, `report`, `answer` and `tombstone` each hold the texts of one
-//! moment; `finding` and `todo` are sentences they share. Texts that people may change are
-//! templates (`member`); `pin` repeats what others said, `record` is a job's whole story as files.
+//! `plan`, `review`, `progress`, `report`, `follow_up`, `answer` and `tombstone` each hold the texts of
+//! one moment; `finding` and `todo` are sentences they share. Texts that people may change are
+//! templates (`member`, `ping`); `pin` repeats what others said, `record` is a job's whole story as files.
 //! Left out: when a text is sent, and where.
 
 pub mod answer;
 pub mod doc;
 mod finding;
+pub mod follow_up;
 pub mod member;
 pub mod pin;
+pub mod ping;
 pub mod plan;
 pub mod progress;
 pub mod record;

@@ -14,6 +14,7 @@ pub mod finding;
 pub mod invitation;
 pub mod join_rules;
 pub mod method;
+pub mod moves;
 pub mod power;
 pub mod predict;
 pub mod state;

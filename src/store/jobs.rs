@@ -64,7 +64,7 @@ pub(super) fn append(
     }
     let due = match state.next_action() {
         Action::Run(_) | Action::Undo(_) => Some(now),
-        Action::Wait(_, at) | Action::AwaitConfirmation(at) => Some(at),
+        Action::Wait(_, at) | Action::AwaitConfirmation(at) | Action::FollowUp(at) => Some(at),
         Action::AwaitRetry | Action::Finished => None,
     };
     tx.execute(

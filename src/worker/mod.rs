@@ -4,6 +4,7 @@
 //! after a crash is the same path as the first run. Jobs run side by side, each one step at a time;
 //! one job's wait holds up no other. Left out: what a step does (`steps`).
 
+mod follow_up;
 mod steps;
 
 use std::collections::{HashMap, HashSet};
@@ -19,10 +20,10 @@ use tracing::{Instrument, error, info, info_span, warn};
 use self::steps::{Drive, StepError};
 use crate::announce;
 use crate::clock::Clock;
-use crate::config::{Messages, UpgradeSettings};
+use crate::config::{FollowUpSettings, Messages, UpgradeSettings};
 use crate::homeserver::Homeserver;
 use crate::job::log::{Again, Direction};
-use crate::job::{Action, Entry, Job, State, Step, StepEvent, WaitReason};
+use crate::job::{Action, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
 use crate::model::{Confirmation, JobId};
@@ -47,6 +48,8 @@ const POLL: Duration = Duration::from_secs(30);
 pub struct Setup {
     /// How rooms are upgraded.
     pub upgrade: UpgradeSettings,
+    /// How people who did not come are followed up.
+    pub follow_up: FollowUpSettings,
     /// Texts for members.
     pub messages: Messages,
     /// Where commands come from.
@@ -103,7 +106,8 @@ impl Worker {
             if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }
-            for id in self.means.store.due_jobs(self.means.clock.now())? {
+            let due = self.means.store.due_jobs(self.means.clock.now())?;
+            for id in due.into_iter().chain(self.means.store.restless_jobs()?) {
                 if !self
                     .busy
                     .lock()
@@ -174,6 +178,12 @@ impl Worker {
             let state = folded(&job)?;
             let now = self.means.clock.now();
             let result = match state.next_action() {
+                Action::FollowUp(at) if at <= now => self.follow_up(&job, &state).await,
+                Action::FollowUp(_) | Action::Wait(Step::Verify, _) | Action::Finished
+                    if self.means.store.restless_jobs()?.contains(&id) =>
+                {
+                    self.follow_up(&job, &state).await
+                }
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
                 Action::Wait(step, at) if at <= now => self.step(&mut drive, &job, step).await,
                 Action::AwaitConfirmation(at) if at <= now => {
@@ -183,9 +193,10 @@ impl Worker {
                     self.park(id, drive, at);
                     return Ok(());
                 }
-                Action::AwaitConfirmation(_) | Action::AwaitRetry | Action::Finished => {
-                    return Ok(());
-                }
+                Action::AwaitConfirmation(_)
+                | Action::FollowUp(_)
+                | Action::AwaitRetry
+                | Action::Finished => return Ok(()),
             };
             match result {
                 // Somebody cancelled or retried in between: decide again on what is there now.
@@ -197,6 +208,31 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Looks after the follow-up of a finished job.
+    async fn follow_up(&self, job: &Job, state: &State) -> Result<(), StoreError> {
+        self.means.store.look_at_members(job.id)?;
+        let doing = match follow_up::run(&self.means, job, state).await {
+            Ok(doing) => doing,
+            Err(StepError::Store(error)) => return Err(error),
+            Err(error) => {
+                warn!(?error, "the follow-up goes on later");
+                let now = self.means.clock.now();
+                let event = state
+                    .follow_up
+                    .as_ref()
+                    .map(|it| follow_up::wait(it, &error, now));
+                follow_up::Doing {
+                    events: event.into_iter().collect(),
+                    writes: vec![],
+                }
+            }
+        };
+        if doing.events.is_empty() {
+            return Ok(());
+        }
+        self.record(job, follow_up::entries(doing.events), doing.writes)
     }
 
     /// Keeps what a step has seen over a short wait.
@@ -249,13 +285,18 @@ impl Worker {
             return Ok(());
         }
         match outcome {
-            Ok(steps::Done::Output { output, writes }) => {
+            Ok(steps::Done::Output { output, mut writes }) => {
                 info!(step = step.name(), "step done");
-                let entry = Entry::Step {
+                let mut entries = vec![Entry::Step {
                     step,
                     event: StepEvent::Succeeded { output },
-                };
-                self.record(&job, vec![entry], writes)
+                }];
+                if step == Step::Verify && state.phase == Phase::Running {
+                    let begun = follow_up::begin(&self.means, &job, &state)?;
+                    entries.extend(follow_up::entries(begun.events));
+                    writes.extend(begun.writes);
+                }
+                self.record(&job, entries, writes)
             }
             Ok(steps::Done::Undone) => {
                 info!(step = step.name(), "taken back");

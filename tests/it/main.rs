@@ -11,6 +11,7 @@ mod bad_ends;
 mod commands;
 mod crowded;
 mod federated;
+mod follow_up;
 mod kill;
 mod naming;
 mod odd_rooms;
