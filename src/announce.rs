@@ -1,42 +1,68 @@
-//! What a job's change of state has to say in its admin room, as writes for the store.
+//! What a job's change of state has to say in its admin room, and in the old room before it begins,
+//! as writes for the store.
 //!
 //! Handlers and the worker both move jobs on, and know each other only through the store; this is
 //! what they share. Pure. Left out: the texts of plans and reviews, which the worker makes; how
 //! they are asked and answered is here ([`asking`]).
 
-use jiff::Timestamp;
+pub mod campaign;
 
-use crate::job::{Entry, Job, Phase, State, Step, StepEvent};
-use crate::message::{emoji, progress, report};
-use crate::model::{Confirmation, Text};
+use jiff::Timestamp;
+use ruma::{OwnedEventId, RoomId};
+
+use crate::config::Messages;
+use crate::job::schedule::Sleep;
+use crate::job::{Asks, Entry, Job, Phase, State, Step, StepEvent};
+use crate::message::member::{self, TemplateError};
+use crate::message::{emoji, moment, progress, report};
+use crate::model::Text;
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
 
-/// The key of a message that asks for a yes (`what`: `plan` or `review`); a reaction to it is bound
-/// to the plan with this hash.
+/// What a plan is called in the key of its message. One that was shown before, and is asked about
+/// again, is another message.
+#[must_use]
+pub fn plan_question(shown_before: usize) -> String {
+    match shown_before {
+        0 => "plan".to_owned(),
+        again => format!("plan{again}"),
+    }
+}
+
+/// How often the plan with a hash was shown.
+#[must_use]
+pub fn times_shown(job: &Job, hash: &str) -> usize {
+    job.log
+        .iter()
+        .filter(|(_, entry)| matches!(entry, Entry::Planned { plan } if plan.hash == hash))
+        .count()
+}
+
+/// The key of a message that asks for a yes (`what`: see [`plan_question`], or `review`); a reaction
+/// to it is bound to the plan with this hash.
 #[must_use]
 pub fn question_key(job: &Job, what: &str, hash: &str) -> String {
-    format!("{what}:{}:{hash}", job.request.command_event)
+    format!("{what}:{}:{hash}", job.request.key())
 }
 
 /// A message that asks for a yes, with both answers below it to be clicked.
 #[must_use]
 pub fn asking(job: &Job, what: &str, hash: &str, text: Text) -> Vec<Write> {
     let key = question_key(job, what, hash);
-    let room_id = &job.request.admin_room;
+    question(&key, &job.request.admin_room, job.reply_to(), text)
+}
+
+fn question(key: &str, room_id: &RoomId, reply_to: Option<OwnedEventId>, text: Text) -> Vec<Write> {
     let mut writes = vec![Write::Enqueue(Outgoing {
-        key: key.clone(),
-        room_id: room_id.clone(),
-        post: Post::Message {
-            text,
-            reply_to: job.reply_to(),
-        },
+        key: key.to_owned(),
+        room_id: room_id.to_owned(),
+        post: Post::Message { text, reply_to },
     })];
-    writes.extend(answers(&key).map(|(name, emoji)| {
+    writes.extend(answers(key).map(|(name, emoji)| {
         Write::Enqueue(Outgoing {
             key: name,
-            room_id: room_id.clone(),
+            room_id: room_id.to_owned(),
             post: Post::Reaction {
-                to: Target::Post(key.clone()),
+                to: Target::Post(key.to_owned()),
                 emoji: emoji.to_owned(),
             },
         })
@@ -50,6 +76,40 @@ fn answers(question: &str) -> [(String, &'static str); 2] {
         (format!("yes:{question}"), emoji::YES),
         (format!("no:{question}"), emoji::NO),
     ]
+}
+
+/// Tells the old room when an upgrade begins; the job sleeps until `next` afterwards.
+///
+/// # Errors
+/// When a template cannot be rendered.
+pub fn announcement(
+    job: &Job,
+    sleep: Sleep<'_>,
+    messages: &Messages,
+    next: Timestamp,
+    now: Timestamp,
+) -> Result<(Entry, Write), TemplateError> {
+    let (plan, schedule) = (sleep.plan, sleep.schedule);
+    let rest = moment::rest(schedule.start.at.duration_since(now));
+    let text = member::announcement(&messages.announcement, plan, schedule, &rest)?;
+    let if_called_off = member::announcement(&messages.called_off, plan, schedule, "")?;
+    let told = job
+        .log
+        .iter()
+        .filter(|(_, entry)| matches!(entry, Entry::Announced { .. }));
+    let post = Write::Enqueue(Outgoing {
+        key: format!("announcement:{}:{}", job.request.key(), told.count()),
+        room_id: job.request.old_room.clone(),
+        post: Post::Message {
+            text,
+            reply_to: None,
+        },
+    });
+    let entry = Entry::Announced {
+        next,
+        if_called_off,
+    };
+    Ok((entry, post))
 }
 
 /// Adds entries to a job's log, with everything that people are to see of it.
@@ -80,6 +140,7 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
 fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
     let room_id = job.request.admin_room.clone();
     let command = &job.request.command_event;
+    let name = job.request.key();
     let message = |key: String, text: Text| Outgoing {
         key,
         room_id: room_id.clone(),
@@ -89,7 +150,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         },
     };
     let mut writes = Vec::new();
-    let progress_key = format!("progress:{command}");
+    let progress_key = format!("progress:{name}");
     let at_work = |state: &State| {
         matches!(
             state.phase,
@@ -98,15 +159,18 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     };
     // A question that was answered, or is good no more, is not to be clicked any longer.
     let asked = match before.phase {
-        Phase::Planned => Some("plan"),
-        Phase::InReview => Some("review"),
+        Phase::Planned => before.plan.as_ref().map(|plan| {
+            let shown = times_shown(job, &plan.hash);
+            plan_question(shown.saturating_sub(1))
+        }),
+        Phase::InReview => Some("review".to_owned()),
         _ => None,
     };
     if let (Some(what), Some(plan)) = (asked, &before.plan)
         && before.phase != after.phase
-        && job.request.confirmation == Confirmation::Ask
+        && plan.asks == Asks::Itself
     {
-        let question = question_key(job, what, &plan.hash);
+        let question = question_key(job, &what, &plan.hash);
         writes.extend(answers(&question).map(|(answer, _)| {
             Write::Enqueue(Outgoing {
                 key: format!("un{answer}"),
@@ -117,7 +181,27 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
             })
         }));
     }
-    if at_work(after) || at_work(before) {
+    // Whoever was told that it comes is told that it does not.
+    if before.phase != after.phase
+        && after.phase.is_end()
+        && after.phase != Phase::Done
+        && let Some(text) = &after.announced
+    {
+        writes.push(Write::Enqueue(Outgoing {
+            key: format!("called-off:{name}"),
+            room_id: job.request.old_room.clone(),
+            post: Post::Message {
+                text: text.clone(),
+                reply_to: None,
+            },
+        }));
+    }
+    // A campaign tells about its jobs in one place. Only what cannot go on by itself speaks up.
+    let in_campaign = job.request.campaign.is_some();
+    if in_campaign && after.phase != Phase::Stuck {
+        return writes;
+    }
+    if !in_campaign && (at_work(after) || at_work(before)) {
         writes.push(Write::Revise(message(
             progress_key,
             progress::progress(job, after, now),
@@ -146,7 +230,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
             .log
             .iter()
             .filter(|(_, entry)| matches!(entry, Entry::Retried { .. } | Entry::Rechecked { .. }));
-        let key = format!("{}:{command}:{}", after.phase.name(), asked.count());
+        let key = format!("{}:{name}:{}", after.phase.name(), asked.count());
         writes.push(Write::Revise(message(key, text)));
     }
     if ended && after.phase.is_end() {

@@ -20,7 +20,7 @@ use crate::homeserver::gate::Gate;
 use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
-use crate::worker::{Means, Setup, Worker};
+use crate::worker::{Means, Setup, Shared, Worker};
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "roomlift.db";
@@ -173,10 +173,13 @@ impl Bot {
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
             quiet_hours: config.follow_up.quiet_hours.clone(),
+            version: config.upgrade.version.clone(),
+            time_zone: config.schedule.time_zone.clone(),
         };
         let setup = Setup {
             upgrade: config.upgrade.clone(),
             follow_up: config.follow_up.clone(),
+            schedule: config.schedule.clone(),
             messages: config.messages.clone(),
             offices,
         };
@@ -185,6 +188,7 @@ impl Bot {
             port,
             clock: Arc::clone(clock),
             setup,
+            surroundings: Shared::default(),
         }));
 
         // Whichever loop ends first takes the others with it, in order.

@@ -5,6 +5,7 @@
 
 pub mod announce;
 pub mod app;
+pub mod campaign;
 pub mod census;
 pub mod cli;
 pub mod clock;

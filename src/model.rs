@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,35 @@ pub struct JobId(pub i64);
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// Number of a campaign. People type it as `C1`; counts up from 1 within one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CampaignId(pub i64);
+
+impl fmt::Display for CampaignId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "C{}", self.0)
+    }
+}
+
+/// What people say yes to, pause or drop: one job or a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WorkId {
+    /// `7`.
+    Job(JobId),
+    /// `C7`.
+    Campaign(CampaignId),
+}
+
+impl fmt::Display for WorkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(id) => id.fmt(f),
+            Self::Campaign(id) => id.fmt(f),
+        }
     }
 }
 
@@ -54,6 +84,8 @@ impl fmt::Display for RoomName {
 pub enum JobRef {
     /// By number.
     Id(JobId),
+    /// All of a campaign.
+    Campaign(CampaignId),
     /// By old (or new) room.
     Room(RoomRef),
 }
@@ -150,6 +182,26 @@ pub enum OwnAdminRoom {
     Included,
 }
 
+/// A moment that people agreed on, and the time zone they think in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The moment.
+    pub at: Timestamp,
+    /// A name such as `Europe/Berlin`, or an offset such as `+01:00`.
+    pub zone: String,
+}
+
+/// Whether members are told beforehand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announce {
+    /// They are not.
+    #[default]
+    Silent,
+    /// They are, in the old room, as long before as is configured.
+    Wanted,
+}
+
 /// What somebody asked for, beside the room itself. Absent means: as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeOptions {
@@ -176,6 +228,12 @@ pub struct UpgradeOptions {
     /// When people who did not come are pinged.
     #[serde(default)]
     pub ping: Option<Pings>,
+    /// When it is to begin; absent: at once.
+    #[serde(default)]
+    pub start: Option<Start>,
+    /// Whether members are told beforehand.
+    #[serde(default)]
+    pub announce: Announce,
 }
 
 /// When people who did not come to the new room are pinged.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "cli",
     "app",
     "matrix",
@@ -16,6 +16,7 @@ const ORDER: [&str; 20] = [
     "homeserver",
     "store",
     "message",
+    "campaign",
     "job",
     "permissions",
     "config",

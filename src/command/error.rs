@@ -131,6 +131,38 @@ pub enum Problem {
         "`--review` needs a new room that nobody is sent to yet, which `--method server` cannot do; leave one of them out."
     )]
     ReviewNeedsStaged,
+    /// `--review` for a whole space.
+    #[error(
+        "`--review` is for one room at a time; leave it out here, or upgrade that room by itself."
+    )]
+    ReviewOfSpace,
+    /// Two starts.
+    #[error("Please give either `--at` or `--in`, and not both.")]
+    AtAndIn,
+    /// Members are to be told of something that happens at once.
+    #[error("`--announce` needs `--at` or `--in`: nobody can be told before what happens at once.")]
+    AnnounceNeedsStart,
+    /// Not a time.
+    #[error(
+        "{word} is not a time. Write for example `--at \"20:00 Europe/Berlin\"`, \
+         `--at \"2026-12-01 20:00 Europe/Berlin\"` or `--at 2026-12-01T20:00+01:00`."
+    )]
+    BadTime {
+        /// What was given.
+        word: Shown,
+    },
+    /// A time zone that nobody knows.
+    #[error("I do not know the time zone {word}. Write for example `Europe/Berlin` or `UTC`.")]
+    UnknownZone {
+        /// What was given.
+        word: Shown,
+    },
+    /// Not a duration.
+    #[error("{word} is not a length of time. Write for example `90m`, `2h` or `3d`.")]
+    BadDuration {
+        /// What was given.
+        word: Shown,
+    },
     /// The message is longer than [`MAX_COMMAND_BYTES`].
     #[error(
         "This command is too long: {bytes} bytes, and I read at most {MAX_COMMAND_BYTES}. \
@@ -240,12 +272,6 @@ pub enum Problem {
     ReasonTooLong {
         /// How many.
         chars: usize,
-    },
-    /// Not a length of time.
-    #[error("{word} is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`.")]
-    BadDuration {
-        /// The word.
-        word: Shown,
     },
     /// A length of time out of bounds.
     #[error(

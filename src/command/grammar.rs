@@ -50,7 +50,30 @@ pub(super) enum Verb {
         #[arg(long)]
         yes_this_room: bool,
     },
-    /// Show what an upgrade would do, without doing it.
+    /// Upgrade every room of a space, nested spaces too. You see one plan for all of them first.
+    #[command(
+        after_help = "!upgrade space #community:example.org 12",
+        mut_arg("room", |space| space
+            .value_name("space")
+            .help("The space: its address, its id, or a link to it"))
+    )]
+    Space {
+        #[command(flatten)]
+        upgrade: UpgradeWords,
+        /// This room of the space, and no other. Can be given several times.
+        #[arg(long, value_name = "room")]
+        only: Vec<String>,
+        /// Not this room. Can be given several times.
+        #[arg(long, value_name = "room")]
+        skip: Vec<String>,
+        /// The rooms of this version only.
+        #[arg(long, value_name = "version")]
+        from: Option<String>,
+        /// Begin at once, without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what an upgrade would do, without doing it. For a space: that of all its rooms.
     #[command(after_help = "!upgrade plan #community:example.org 12")]
     Plan(UpgradeWords),
     /// Finish an upgrade that somebody began with another program. You see the plan first.
@@ -66,7 +89,7 @@ pub(super) enum Verb {
     /// Say yes to a plan, or to a new room that you looked at.
     #[command(after_help = "!upgrade confirm 7")]
     Confirm {
-        /// The number in the plan.
+        /// The number in the plan, such as `7`, or `C7` for a whole space.
         #[arg(value_name = "id")]
         id: String,
     },
@@ -76,6 +99,20 @@ pub(super) enum Verb {
         /// The number of the plan or job.
         #[arg(value_name = "id")]
         id: String,
+    },
+    /// Stop after what is at hand, until you say `resume`. Without a number: everything.
+    #[command(after_help = "!upgrade pause C7")]
+    Pause {
+        /// The number of the job or campaign.
+        #[arg(value_name = "id")]
+        id: Option<String>,
+    },
+    /// Go on after a pause. Without a number: everything.
+    #[command(after_help = "!upgrade resume C7")]
+    Resume {
+        /// The number of the job or campaign.
+        #[arg(value_name = "id")]
+        id: Option<String>,
     },
     /// Show how a job is doing, or all that are running.
     #[command(after_help = "!upgrade status 7")]
@@ -104,6 +141,13 @@ pub(super) enum Verb {
         /// The number of the job, or its room.
         #[arg(value_name = "id|room")]
         job: String,
+    },
+    /// List the rooms that can be upgraded from here: their versions, and what hinders.
+    #[command(after_help = "!upgrade rooms #community:example.org")]
+    Rooms {
+        /// Only the rooms of this space, nested ones too.
+        #[arg(value_name = "space")]
+        space: Option<String>,
     },
     /// Send the full record of a job, as files.
     #[command(after_help = "!upgrade report 7")]
@@ -171,6 +215,15 @@ pub(super) struct UpgradeWords {
     /// When those who have not come are pinged after the switch, such as `1d,3d,7d`; or `off`.
     #[arg(long, value_name = "durations|off", allow_hyphen_values = true)]
     pub(super) ping: Option<String>,
+    /// When to begin, with the time zone: `20:00 Europe/Berlin` or `2026-12-01T20:00+01:00`.
+    #[arg(long, value_name = "time")]
+    pub(super) at: Option<String>,
+    /// How long to wait before it begins, such as `2h` or `3d`.
+    #[arg(long = "in", value_name = "duration")]
+    pub(super) wait: Option<String>,
+    /// Tell the members beforehand.
+    #[arg(long)]
+    pub(super) announce: bool,
 }
 
 /// A [`MethodChoice`] as it is written.

@@ -126,6 +126,7 @@ mod tests {
         - `!upgrade list [--all]`: List the latest jobs.
         - `!upgrade retry <id>`: Try again after a job got stuck.
         - `!upgrade verify <id|room>`: Compare the rooms once more, and tick off what has been done since.
+        - `!upgrade rooms [space]`: List the rooms that can be upgraded from here: their versions, and what hinders.
         - `!upgrade report <id>`: Send the full record of a job, as files.
         - `!upgrade stragglers <id|room>`: List who has not come to the new room yet.
         - `!upgrade ping <id|room> [now|off|durations]`: Show when those who have not come are pinged, ping them now, or change the times.
@@ -149,6 +150,9 @@ mod tests {
         - `--creator <@user:server>`: One more creator of the new room. Can be given several times.
         - `--reason <text>`: Why, in quotation marks. Members will read it.
         - `--ping <durations|off>`: When those who have not come are pinged after the switch, such as `1d,3d,7d`; or `off`.
+        - `--at <time>`: When to begin, with the time zone: `20:00 Europe/Berlin` or `2026-12-01T20:00+01:00`.
+        - `--in <duration>`: How long to wait before it begins, such as `2h` or `3d`.
+        - `--announce`: Tell the members beforehand.
         - `--yes`: Begin at once, without asking.
         - `--yes-this-room`: Yes, upgrade the very room in which the bot takes commands.
         Example: `!upgrade #community:example.org 12 --reason "New rules about creators"`

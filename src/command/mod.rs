@@ -13,6 +13,7 @@ mod help;
 mod pills;
 mod ping;
 mod reference;
+pub mod when;
 mod words;
 
 use std::time::Duration;
@@ -23,8 +24,10 @@ pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
 use self::grammar::{MethodWord, UpgradeWords, Verb};
 pub use self::help::help;
+use self::when::When;
 use crate::model::{
-    Confirmation, JobId, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions,
+    Announce, Confirmation, JobRef, MethodChoice, OwnAdminRoom, Review, RoomRef, UpgradeOptions,
+    WorkId,
 };
 
 /// The word that a command begins with.
@@ -55,20 +58,28 @@ pub struct Incoming<'a> {
 pub enum Command {
     /// Upgrade a room, or only plan to.
     Upgrade(UpgradeCommand),
+    /// Upgrade every room of a space, or only plan to.
+    Space(SpaceCommand),
     /// Say yes to a plan.
-    Confirm(JobId),
+    Confirm(WorkId),
     /// Give up a plan, or stop a job.
-    Cancel(JobId),
+    Cancel(WorkId),
+    /// Stop between steps for a while: one job or campaign, or everything.
+    Pause(Option<WorkId>),
+    /// Go on after a pause.
+    Resume(Option<WorkId>),
     /// Show one job, or all active ones.
     Status(Option<JobRef>),
     /// Show the jobs there were.
     List(ListScope),
     /// Go on with a job that is stuck.
-    Retry(JobId),
+    Retry(WorkId),
     /// Compare the rooms of a job once more.
     Verify(JobRef),
+    /// List the rooms that can be upgraded from here, or those of a space.
+    Rooms(Option<RoomRef>),
     /// Send the full record of a job as files.
-    Report(JobId),
+    Report(WorkId),
     /// List who has not come to the new room.
     Stragglers(JobRef),
     /// Show or change when they are pinged.
@@ -95,8 +106,29 @@ pub enum PingCommand {
 pub struct UpgradeCommand {
     /// The room to upgrade.
     pub room: RoomRef,
-    /// How.
+    /// How; the start is not filled in yet.
     pub options: UpgradeOptions,
+    /// When it is to begin, as it was written.
+    pub when: Option<When>,
+    /// Whether to wait for a yes.
+    pub confirmation: Confirmation,
+}
+
+/// The words of `!upgrade space <space>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceCommand {
+    /// The space.
+    pub space: RoomRef,
+    /// How each of its rooms is upgraded; the start is not filled in yet.
+    pub options: UpgradeOptions,
+    /// When it is to begin, as it was written.
+    pub when: Option<When>,
+    /// These rooms only, if there are any.
+    pub only: Vec<RoomRef>,
+    /// Not these rooms.
+    pub skip: Vec<RoomRef>,
+    /// Rooms of this version only.
+    pub from: Option<RoomVersionId>,
     /// Whether to wait for a yes.
     pub confirmation: Confirmation,
 }
@@ -124,18 +156,25 @@ impl Command {
     #[must_use]
     pub fn needs(&self) -> Need {
         match self {
-            Self::Upgrade(upgrade) => match upgrade.confirmation {
+            Self::Upgrade(UpgradeCommand { confirmation, .. })
+            | Self::Space(SpaceCommand { confirmation, .. }) => match confirmation {
                 Confirmation::PlanOnly => Need::Ask,
                 Confirmation::Ask | Confirmation::Given => Need::Change,
             },
             Self::Status(_)
             | Self::List(_)
             | Self::Verify(_)
+            | Self::Rooms(_)
             | Self::Report(_)
-            | Self::Help(_)
             | Self::Stragglers(_)
-            | Self::Ping(_, PingCommand::Show) => Need::Ask,
-            Self::Confirm(_) | Self::Cancel(_) | Self::Retry(_) | Self::Ping(..) => Need::Change,
+            | Self::Ping(_, PingCommand::Show)
+            | Self::Help(_) => Need::Ask,
+            Self::Confirm(_)
+            | Self::Cancel(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Retry(_)
+            | Self::Ping(..) => Need::Change,
         }
     }
 }
@@ -207,7 +246,7 @@ fn read(arguments: &str) -> Result<Command, CommandError> {
     if words.is_empty() {
         return Ok(Command::Help(None));
     }
-    let (topic, words) = grammar::with_verb(words);
+    let (topic, words) = grammar::with_verb(when::joined(words));
     if words.iter().any(|word| word == "--help" || word == "-h") {
         return Ok(Command::Help(topic));
     }
@@ -238,7 +277,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             } else {
                 OwnAdminRoom::Spare
             };
-            upgrade_command(upgrade, confirmation, own_admin_room)?
+            Command::Upgrade(upgrade_words(upgrade, confirmation, own_admin_room)?)
         }
         Verb::Adopt { room, yes } => Command::Upgrade(UpgradeCommand {
             room: reference::room(&room)?,
@@ -246,6 +285,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
                 method: Some(MethodChoice::Adopt),
                 ..UpgradeOptions::default()
             },
+            when: None,
             confirmation: if yes {
                 Confirmation::Given
             } else {
@@ -253,34 +293,84 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             },
         }),
         Verb::Plan(upgrade) => {
-            upgrade_command(upgrade, Confirmation::PlanOnly, OwnAdminRoom::Spare)?
+            let wanted = upgrade_words(upgrade, Confirmation::PlanOnly, OwnAdminRoom::Spare)?;
+            Command::Upgrade(wanted)
         }
-        Verb::Confirm { id } => Command::Confirm(reference::job(&id)?),
-        Verb::Cancel { id } => Command::Cancel(reference::job(&id)?),
+        Verb::Space {
+            upgrade,
+            only,
+            skip,
+            from,
+            yes,
+        } => space_command(upgrade, &only, &skip, from, yes)?,
+        Verb::Confirm { id } => Command::Confirm(reference::work(&id)?),
+        Verb::Cancel { id } => Command::Cancel(reference::work(&id)?),
+        Verb::Pause { id } => Command::Pause(id.as_deref().map(reference::work).transpose()?),
+        Verb::Resume { id } => Command::Resume(id.as_deref().map(reference::work).transpose()?),
         Verb::Status { job } => {
             Command::Status(job.as_deref().map(reference::job_or_room).transpose()?)
         }
         Verb::List { all: true } => Command::List(ListScope::All),
         Verb::List { all: false } => Command::List(ListScope::Recent),
-        Verb::Retry { id } => Command::Retry(reference::job(&id)?),
+        Verb::Retry { id } => Command::Retry(reference::work(&id)?),
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
-        Verb::Report { id } => Command::Report(reference::job(&id)?),
         Verb::Stragglers { job } => Command::Stragglers(reference::job_or_room(&job)?),
         Verb::Ping { job, when } => {
             Command::Ping(reference::job_or_room(&job)?, ping::command(&when)?)
         }
+        Verb::Rooms { space } => Command::Rooms(space.as_deref().map(reference::room).transpose()?),
+        Verb::Report { id } => Command::Report(reference::work(&id)?),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }
     })
 }
 
-fn upgrade_command(
+fn space_command(
+    words: UpgradeWords,
+    only: &[String],
+    skip: &[String],
+    from: Option<String>,
+    yes: bool,
+) -> Result<Command, Problem> {
+    if words.review {
+        return Err(Problem::ReviewOfSpace);
+    }
+    let confirmation = if yes {
+        Confirmation::Given
+    } else {
+        Confirmation::Ask
+    };
+    let rooms = |words: &[String]| -> Result<Vec<RoomRef>, Problem> {
+        words.iter().map(|word| reference::room(word)).collect()
+    };
+    let (only, skip) = (rooms(only)?, rooms(skip)?);
+    let from = version(from.iter())?;
+    let upgrade = upgrade_words(words, confirmation, OwnAdminRoom::Spare)?;
+    Ok(Command::Space(SpaceCommand {
+        space: upgrade.room,
+        options: upgrade.options,
+        when: upgrade.when,
+        only,
+        skip,
+        from,
+        confirmation,
+    }))
+}
+
+fn upgrade_words(
     words: UpgradeWords,
     confirmation: Confirmation,
     own_admin_room: OwnAdminRoom,
-) -> Result<Command, Problem> {
+) -> Result<UpgradeCommand, Problem> {
     let room = reference::room(&words.room)?;
+    let when = match (&words.at, &words.wait) {
+        (None, None) if words.announce => return Err(Problem::AnnounceNeedsStart),
+        (None, None) => None,
+        (Some(at), None) => Some(when::at(at)?),
+        (None, Some(wait)) => Some(when::within(wait)?),
+        (Some(_), Some(_)) => return Err(Problem::AtAndIn),
+    };
     let options = UpgradeOptions {
         version: version(words.version.iter().chain(&words.version_option))?,
         method: words.method.map(Into::into),
@@ -295,15 +385,22 @@ fn upgrade_command(
         },
         own_admin_room,
         ping: words.ping.as_deref().map(ping::option).transpose()?,
+        start: None,
+        announce: if words.announce {
+            Announce::Wanted
+        } else {
+            Announce::Silent
+        },
     };
     if words.review && matches!(words.method, Some(MethodWord::Server)) {
         return Err(Problem::ReviewNeedsStaged);
     }
-    Ok(Command::Upgrade(UpgradeCommand {
+    Ok(UpgradeCommand {
         room,
         options,
+        when,
         confirmation,
-    }))
+    })
 }
 
 /// The version, which may be given by position and by option as long as both say the same.

@@ -6,7 +6,7 @@
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UserId};
 
 use super::{Expected, Found, Problem, Shown, grammar};
-use crate::model::{JobId, JobRef, RoomName, RoomRef};
+use crate::model::{CampaignId, JobId, JobRef, RoomName, RoomRef, WorkId};
 
 /// Most servers taken from one link. Clients write three; each costs an attempt to join.
 const MAX_VIA: usize = 10;
@@ -67,15 +67,28 @@ pub(super) fn job(word: &str) -> Result<JobId, Problem> {
     })
 }
 
-/// Reads the number of a job, or a room.
+/// Reads the number of a job or campaign: `7`, `#7` or `C7`.
+///
+/// # Errors
+///
+/// [`Problem::WrongKind`].
+pub(super) fn work(word: &str) -> Result<WorkId, Problem> {
+    match campaign(word) {
+        Some(id) => Ok(WorkId::Campaign(id)),
+        None => job(word).map(WorkId::Job),
+    }
+}
+
+/// Reads the number of a job or campaign, or a room.
 ///
 /// # Errors
 ///
 /// [`Problem::WrongKind`].
 pub(super) fn job_or_room(word: &str) -> Result<JobRef, Problem> {
-    match number(word) {
-        Some(id) => Ok(JobRef::Id(id)),
-        None => expect_room(word, Expected::JobOrRoom).map(JobRef::Room),
+    match (number(word), campaign(word)) {
+        (Some(id), _) => Ok(JobRef::Id(id)),
+        (None, Some(id)) => Ok(JobRef::Campaign(id)),
+        (None, None) => expect_room(word, Expected::JobOrRoom).map(JobRef::Room),
     }
 }
 
@@ -107,6 +120,14 @@ fn number(word: &str) -> Option<JobId> {
         return None;
     }
     digits.parse().ok().filter(|number| *number > 0).map(JobId)
+}
+
+/// Campaigns count from 1 as well; phones write a small letter.
+fn campaign(word: &str) -> Option<CampaignId> {
+    let digits = word.strip_prefix(['C', 'c'])?;
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let number = digits.parse().ok().filter(|number| *number > 0);
+    number.map(CampaignId)
 }
 
 fn named(word: &str) -> Named {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
 
 use super::*;
-use crate::model::{InvitePolicy, JoinRulePolicy, Pings, RoomName};
+use crate::model::{CampaignId, InvitePolicy, JobId, JoinRulePolicy, Pings, RoomName};
 
 fn read_body(body: &str) -> Option<Result<Command, CommandError>> {
     parse(&Incoming {
@@ -36,7 +36,21 @@ fn upgrade(options: UpgradeOptions, confirmation: Confirmation) -> Command {
     Command::Upgrade(UpgradeCommand {
         room: alias(),
         options,
+        when: None,
         confirmation,
+    })
+}
+
+fn upgrade_later(when: When, announce: Announce) -> Command {
+    let options = UpgradeOptions {
+        announce,
+        ..to_12()
+    };
+    Command::Upgrade(UpgradeCommand {
+        room: alias(),
+        options,
+        when: Some(when),
+        confirmation: Confirmation::Ask,
     })
 }
 
@@ -73,7 +87,8 @@ fn which_messages_are_ours() {
 
 #[test]
 fn commands() {
-    let job = JobId(7);
+    let (job, campaign) = (JobId(7), CampaignId(7));
+    let work = WorkId::Job(job);
     let all_options = UpgradeOptions {
         version: Some(RoomVersionId::V11),
         method: Some(MethodChoice::Staged),
@@ -84,7 +99,9 @@ fn commands() {
         review: Review::Wanted,
         own_admin_room: OwnAdminRoom::Included,
         ping: Some(Pings::After(vec![Duration::from_hours(24)])),
+        ..UpgradeOptions::default()
     };
+    let evening = || when::at("20:00 Europe/Berlin").unwrap();
     let none = UpgradeOptions::default;
     let cases = [
         ("!upgrade", Command::Help(None)),
@@ -136,9 +153,21 @@ fn commands() {
             "!upgrade #a:b.org --reason ''",
             upgrade(none(), Confirmation::Ask),
         ),
-        ("!upgrade confirm 7", Command::Confirm(job)),
-        ("!upgrade confirm #7", Command::Confirm(job)),
-        ("!upgrade cancel 7", Command::Cancel(job)),
+        (
+            "!upgrade --at 20:00 Europe/Berlin #a:b.org 12",
+            upgrade_later(evening(), Announce::Silent),
+        ),
+        (
+            "!upgrade #a:b.org --announce --at \"20:00 Europe/Berlin\" 12",
+            upgrade_later(evening(), Announce::Wanted),
+        ),
+        (
+            "!upgrade #a:b.org 12 --in=2h",
+            upgrade_later(when::within("2h").unwrap(), Announce::Silent),
+        ),
+        ("!upgrade confirm 7", Command::Confirm(work)),
+        ("!upgrade confirm #7", Command::Confirm(work)),
+        ("!upgrade cancel 7", Command::Cancel(work)),
         ("!upgrade status", Command::Status(None)),
         ("!upgrade status #7", Command::Status(Some(JobRef::Id(job)))),
         (
@@ -147,12 +176,43 @@ fn commands() {
         ),
         ("!upgrade list", Command::List(ListScope::Recent)),
         ("!upgrade list --all", Command::List(ListScope::All)),
-        ("!upgrade retry 7", Command::Retry(job)),
+        ("!upgrade retry 7", Command::Retry(work)),
         ("!upgrade verify 7", Command::Verify(JobRef::Id(job))),
-        ("!upgrade report 7", Command::Report(job)),
+        ("!upgrade report 7", Command::Report(work)),
+        ("!upgrade pause", Command::Pause(None)),
+        ("!upgrade pause 7", Command::Pause(Some(work))),
+        (
+            "!upgrade resume c7",
+            Command::Resume(Some(WorkId::Campaign(campaign))),
+        ),
+        (
+            "!upgrade confirm C7",
+            Command::Confirm(WorkId::Campaign(campaign)),
+        ),
+        (
+            "!upgrade status C7",
+            Command::Status(Some(JobRef::Campaign(campaign))),
+        ),
+        (
+            "!upgrade space #a:b.org 11 --skip #a:b.org --from 10 --only #a:b.org --yes",
+            Command::Space(SpaceCommand {
+                space: alias(),
+                options: UpgradeOptions {
+                    version: Some(RoomVersionId::V11),
+                    ..none()
+                },
+                when: None,
+                only: vec![alias()],
+                skip: vec![alias()],
+                from: Some(RoomVersionId::V10),
+                confirmation: Confirmation::Given,
+            }),
+        ),
+        ("!upgrade rooms", Command::Rooms(None)),
+        ("!upgrade Rooms #a:b.org", Command::Rooms(Some(alias()))),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
-            Command::Confirm(job),
+            Command::Confirm(work),
         ),
     ];
     for (body, expected) in cases {
@@ -178,6 +238,7 @@ fn pills() {
             creators: vec![owned_user_id!("@c:d")],
             ..to_12()
         },
+        when: None,
         confirmation: Confirmation::PlanOnly,
     };
     assert_eq!(parse(&message), Some(Ok(Command::Upgrade(expected))));
@@ -241,6 +302,11 @@ fn answers() {
         "!upgrade #a:b --creator user",
         "!upgrade #a:b --reason \"not closed",
         "!upgrade status x`y",
+        "!upgrade #a:b --at 25:00 Europe/Berlin",
+        "!upgrade #a:b --at 20:00 Europe/Berln",
+        "!upgrade #a:b --at 20:00Z --in 2h",
+        "!upgrade #a:b --in soon",
+        "!upgrade #a:b --announce",
     ];
     let answers: Vec<String> = bodies
         .iter()
@@ -299,6 +365,16 @@ fn answers() {
         A quotation mark is not closed: `"not closed`. Please put one more at the end of the text. Type `!upgrade help` to see all commands.
     !upgrade status x`y
         `x'y` does not fit here. I expected the number of a job, such as `7`, or a room, such as `#name:server`. Type `!upgrade help status` to see how it is used.
+    !upgrade #a:b --at 25:00 Europe/Berlin
+        `25:00 Europe/Berlin` is not a time. Write for example `--at "20:00 Europe/Berlin"`, `--at "2026-12-01 20:00 Europe/Berlin"` or `--at 2026-12-01T20:00+01:00`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --at 20:00 Europe/Berln
+        I do not know the time zone `Europe/Berln`. Write for example `Europe/Berlin` or `UTC`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --at 20:00Z --in 2h
+        Please give either `--at` or `--in`, and not both. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --in soon
+        `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    !upgrade #a:b --announce
+        `--announce` needs `--at` or `--in`: nobody can be told before what happens at once. Type `!upgrade help upgrade` to see how it is used.
     "#);
 }
 
@@ -335,6 +411,7 @@ fn needs() {
         ("!upgrade list", Need::Ask),
         ("!upgrade verify 7", Need::Ask),
         ("!upgrade report 7", Need::Ask),
+        ("!upgrade rooms", Need::Ask),
         ("!upgrade help", Need::Ask),
     ];
     for (body, need) in cases {
@@ -384,7 +461,28 @@ fn render(command: &Command) -> String {
             words.join(" ")
         }
         Command::Confirm(id) => format!("confirm {id}"),
-        Command::Cancel(id) => format!("cancel #{id}"),
+        Command::Cancel(WorkId::Job(id)) => format!("cancel #{id}"),
+        Command::Cancel(WorkId::Campaign(id)) => format!("cancel {id}"),
+        Command::Space(space) => {
+            let rooms = |option: &str, rooms: &[RoomRef]| {
+                rooms
+                    .iter()
+                    .map(|room| format!(" --{option} {}", room.name))
+                    .collect::<String>()
+            };
+            format!(
+                "space {}{}{}",
+                space.space.name,
+                rooms("only", &space.only),
+                rooms("skip", &space.skip)
+            )
+        }
+        Command::Pause(None) => "pause".to_owned(),
+        Command::Pause(Some(id)) => format!("pause {id}"),
+        Command::Resume(None) => "resume".to_owned(),
+        Command::Resume(Some(id)) => format!("resume {id}"),
+        Command::Status(Some(JobRef::Campaign(id))) => format!("status {id}"),
+        Command::Verify(JobRef::Campaign(id)) => format!("verify {id}"),
         Command::Status(None) => "status".to_owned(),
         Command::Status(Some(JobRef::Id(id))) => format!("status {id}"),
         Command::Status(Some(JobRef::Room(room))) => format!("status {}", room.name),
@@ -395,10 +493,12 @@ fn render(command: &Command) -> String {
         Command::Verify(JobRef::Id(id)) => format!("verify {id}"),
         Command::Report(id) => format!("report {id}"),
         Command::Stragglers(JobRef::Id(id)) => format!("stragglers {id}"),
+        Command::Stragglers(JobRef::Campaign(id)) => format!("stragglers {id}"),
         Command::Stragglers(JobRef::Room(room)) => format!("stragglers {}", room.name),
         Command::Ping(of, what) => {
             let of = match of {
                 JobRef::Id(id) => id.to_string(),
+                JobRef::Campaign(id) => id.to_string(),
                 JobRef::Room(room) => room.name.to_string(),
             };
             let what = match what {
@@ -412,6 +512,8 @@ fn render(command: &Command) -> String {
             };
             format!("ping {of} {what}")
         }
+        Command::Rooms(None) => "rooms".to_owned(),
+        Command::Rooms(Some(space)) => format!("rooms {}", space.name),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
     };
@@ -467,6 +569,7 @@ fn any_upgrade() -> impl Strategy<Value = Command> {
         Command::Upgrade(UpgradeCommand {
             room,
             options,
+            when: None,
             confirmation,
         })
     })
@@ -474,13 +577,43 @@ fn any_upgrade() -> impl Strategy<Value = Command> {
 
 fn any_command() -> impl Strategy<Value = Command> {
     let id = || (1..=i64::MAX).prop_map(JobId);
+    let work = || {
+        prop_oneof![
+            id().prop_map(WorkId::Job),
+            (1..=i64::MAX).prop_map(|id| WorkId::Campaign(CampaignId(id))),
+        ]
+    };
+    let plain = || {
+        any_room().prop_map(|room| RoomRef {
+            via: Vec::new(),
+            ..room
+        })
+    };
+    let some = || prop::collection::vec(plain(), 0..3);
     prop_oneof![
         10 => any_upgrade(),
-        1 => id().prop_map(Command::Confirm),
-        1 => id().prop_map(Command::Cancel),
-        1 => id().prop_map(Command::Retry),
+        2 => (plain(), some(), some()).prop_map(|(space, only, skip)| {
+            Command::Space(SpaceCommand {
+                space,
+                options: UpgradeOptions::default(),
+                when: None,
+                only,
+                skip,
+                from: None,
+                confirmation: Confirmation::Ask,
+            })
+        }),
+        1 => work().prop_map(Command::Confirm),
+        1 => work().prop_map(Command::Cancel),
+        1 => work().prop_map(Command::Retry),
+        1 => work().prop_map(|id| Command::Pause(Some(id))),
+        1 => work().prop_map(|id| Command::Resume(Some(id))),
+        1 => (1..=i64::MAX).prop_map(|id| Command::Verify(JobRef::Campaign(CampaignId(id)))),
         1 => id().prop_map(|id| Command::Verify(JobRef::Id(id))),
-        1 => id().prop_map(Command::Report),
+        1 => work().prop_map(Command::Report),
+        1 => proptest::option::of(any_room()).prop_map(|space| {
+            Command::Rooms(space.map(|room| RoomRef { via: Vec::new(), ..room }))
+        }),
         1 => id().prop_map(|id| Command::Status(Some(JobRef::Id(id)))),
         1 => any_room().prop_map(|room| {
             Command::Status(Some(JobRef::Room(RoomRef { via: Vec::new(), ..room })))
@@ -512,7 +645,7 @@ proptest! {
     #[test]
     fn no_arguments_panic(
         words in proptest::collection::vec(
-            "plan|status|list|help|confirm|--?[a-z=-]{0,9}|--(version|reason|method|creator|yes)=?\
+            "plan|status|list|help|confirm|--?[a-z=-]{0,9}|--(version|reason|method|creator|yes|at|in|announce)=?\
              |[\"'“”‘’\\\\—–]|[#!@$][a-z:.]{0,9}|https://matrix.to/#/[%!#@/?a-f:]{0,9}|[0-9]{1,20}|.{0,9}",
             0..8,
         ),
@@ -600,20 +733,20 @@ fn times_that_are_none_are_told_with_what_to_write() {
         })
         .collect();
     insta::assert_snapshot!(answers.join("\n"), @r##"
-    `1x` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help ping` to see how it is used.
-    `1x` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help upgrade` to see how it is used.
-    `-3d` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help ping` to see how it is used.
-    `-3d` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help upgrade` to see how it is used.
+    `1x` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `1x` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    `-3d` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `-3d` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
     `999999d` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help ping` to see how it is used.
     `999999d` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help upgrade` to see how it is used.
     `0s` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help ping` to see how it is used.
     `0s` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help upgrade` to see how it is used.
-    `soon` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help ping` to see how it is used.
-    `soon` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help upgrade` to see how it is used.
-    `,` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help ping` to see how it is used.
-    `,` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help upgrade` to see how it is used.
-    `now` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help ping` to see how it is used.
-    `now` is not a length of time. Write for example `12h`, `3d` or `1d,3d,7d`. Type `!upgrade help upgrade` to see how it is used.
+    `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    `,` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `,` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    `now` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `now` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
     You gave 21 times. At most 20 are possible. Type `!upgrade help ping` to see how it is used.
     You gave 21 times. At most 20 are possible. Type `!upgrade help upgrade` to see how it is used.
     "##);

@@ -38,6 +38,10 @@ pub const ENV_ACCESS_TOKEN: &str = "ROOMLIFT_ACCESS_TOKEN";
 /// What the templates of `[messages]` may use. `reason` is empty where none was given.
 pub const TEMPLATE_VARIABLES: [&str; 4] = ["old_name", "new_link", "version", "reason"];
 
+/// What the templates of announcements may use: there is no new room yet. `rest` is empty in
+/// `called_off`.
+pub const ANNOUNCEMENT_VARIABLES: [&str; 5] = ["old_name", "version", "reason", "time", "rest"];
+
 const DEFAULT_DATA_DIR: &str = "data";
 const DEFAULT_LOG: &str = "info";
 const DEFAULT_COMMAND_LEVEL: i64 = 50;
@@ -50,6 +54,18 @@ const DEFAULT_DURATION: Duration = Duration::from_hours(1);
 const DEFAULT_BOTS: [&str; 3] = ["@draupnir:*", "@mjolnir:*", "@_*:*"];
 const DEFAULT_NOTICE: &str = "This room has been replaced. Please go on in the new one: \
     {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}";
+
+const DEFAULT_ANNOUNCEMENT: &str = "This room will be upgraded on {{ time }}, in {{ rest }}. A new \
+    room will take its place; a link here will lead to it.\
+    {% if reason %}\n\nReason: {{ reason }}{% endif %}";
+const DEFAULT_CALLED_OFF: &str = "This room will not be upgraded on {{ time }} after all.";
+/// Long enough to plan for it, and short enough not to forget it.
+const DEFAULT_ANNOUNCE: [Duration; 2] = [Duration::from_hours(3 * 24), Duration::from_hours(1)];
+/// More announcements of one thing are noise.
+const ANNOUNCE_MAX: usize = 10;
+/// How long before a start it can be announced.
+const ANNOUNCE_BEFORE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(30 * 24);
 
 const DEFAULT_TOMBSTONE: &str = "This room has been replaced";
 const DEFAULT_PING: &str = "{{ old_name }} goes on in a new room, and you are not there yet. Please \
@@ -80,6 +96,8 @@ pub struct Config {
     pub upgrade: UpgradeSettings,
     /// How people who did not come are followed up.
     pub follow_up: FollowUpSettings,
+    /// Upgrades that begin later.
+    pub schedule: ScheduleSettings,
     /// Texts for members.
     pub messages: Messages,
     /// What works but should be changed.
@@ -166,9 +184,35 @@ pub struct UpgradeSettings {
     pub plan_expires: Duration,
 }
 
+/// Upgrades that begin later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSettings {
+    /// The zone of times without one; absent: each time must name its own.
+    pub time_zone: Option<String>,
+    /// How long before the start members are told, where a command asks for it.
+    pub announce: Vec<Duration>,
+    /// What becomes of a start at which the bot was away.
+    pub missed_start: MissedStart,
+}
+
+/// What becomes of a start at which the bot was away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MissedStart {
+    /// The upgrade begins as soon as the bot is back.
+    #[default]
+    Run,
+    /// The bot asks whether it should begin.
+    Ask,
+}
+
 /// Texts for members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Messages {
+    /// minijinja template of what the old room is told before a scheduled upgrade; uses only
+    /// [`ANNOUNCEMENT_VARIABLES`].
+    pub announcement: String,
+    /// The same for what it is told if nothing comes of an upgrade that was announced.
+    pub called_off: String,
     /// minijinja template of the notice in the old room; uses only [`TEMPLATE_VARIABLES`], and has been
     /// rendered once to see that it can be.
     pub notice: String,
@@ -294,6 +338,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
     let admin_rooms = read_admin_rooms(&mut root, &mut findings);
     let upgrade = read_upgrade(root.child("upgrade"), &mut findings);
     let follow_up = follow_up::read(root.child("follow_up"), &mut findings);
+    let schedule = read_schedule(root.child("schedule"), &mut findings);
     let messages = read_messages(root.child("messages"), &mut findings, &mut warnings);
     // What is wrong at the top is told first.
     findings.splice(0..0, root.finish());
@@ -309,6 +354,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
                     admin_rooms,
                     upgrade,
                     follow_up,
+                    schedule,
                     messages,
                     warnings,
                 },
@@ -530,20 +576,49 @@ fn read_upgrade(mut section: Section, findings: &mut Vec<Finding>) -> UpgradeSet
     settings
 }
 
+fn read_schedule(mut section: Section, findings: &mut Vec<Finding>) -> ScheduleSettings {
+    let before = |text: &str| values::duration(text, ANNOUNCE_BEFORE);
+    let announce = section.parsed_list("announce", before);
+    if announce
+        .as_ref()
+        .is_some_and(|list| list.len() > ANNOUNCE_MAX)
+    {
+        section.report("announce", format!("has more than {ANNOUNCE_MAX} entries"));
+    }
+    let settings = ScheduleSettings {
+        time_zone: section.parsed("time_zone", values::time_zone),
+        announce: announce.unwrap_or_else(|| DEFAULT_ANNOUNCE.into()),
+        missed_start: section
+            .choice(
+                "missed_start",
+                &[("run", MissedStart::Run), ("ask", MissedStart::Ask)],
+            )
+            .unwrap_or_default(),
+    };
+    findings.extend(section.finish());
+    settings
+}
+
 fn read_messages(
     mut section: Section,
     findings: &mut Vec<Finding>,
     warnings: &mut Vec<Finding>,
 ) -> Messages {
     let template = |text: &str| values::template(text, &TEMPLATE_VARIABLES);
-    let mut other = |key: &'static str, default: &str| {
+    let mut other = |key: &'static str, variables: &[&str], default: &str| {
         section
-            .parsed(key, template)
+            .parsed(key, |text| values::template(text, variables))
             .map_or_else(|| default.to_owned(), |(text, _)| text)
     };
-    let tombstone = other("tombstone", DEFAULT_TOMBSTONE);
-    let invite = other("invite", DEFAULT_INVITE);
-    let ping = other("ping", DEFAULT_PING);
+    let ping = other("ping", &TEMPLATE_VARIABLES, DEFAULT_PING);
+    let announcement = other(
+        "announcement",
+        &ANNOUNCEMENT_VARIABLES,
+        DEFAULT_ANNOUNCEMENT,
+    );
+    let called_off = other("called_off", &ANNOUNCEMENT_VARIABLES, DEFAULT_CALLED_OFF);
+    let tombstone = other("tombstone", &TEMPLATE_VARIABLES, DEFAULT_TOMBSTONE);
+    let invite = other("invite", &TEMPLATE_VARIABLES, DEFAULT_INVITE);
     let notice = section.parsed("notice", template).map_or_else(
         || DEFAULT_NOTICE.to_owned(),
         |(notice, used)| {
@@ -559,6 +634,8 @@ fn read_messages(
     );
     findings.extend(section.finish());
     Messages {
+        announcement,
+        called_off,
         notice,
         tombstone,
         invite,

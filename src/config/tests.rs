@@ -62,6 +62,7 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
     let full = parse(&text).unwrap();
     assert_eq!(full.warnings, []);
     assert_eq!(full.upgrade, plain.upgrade);
+    assert_eq!(full.schedule, plain.schedule);
     assert_eq!(full.messages, plain.messages);
     assert_eq!(full.log, plain.log);
     assert_eq!(full.data_dir, plain.data_dir);
@@ -78,7 +79,7 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
 #[test]
 fn the_example_names_every_key() {
     let text = MINIMAL.replace("room = ", "x = 1\nroom = ")
-        + "[upgrade]\nx = 1\n[follow_up]\nx = 1\n[messages]\nx = 1\n[x]\n[account.x]\n";
+        + "[upgrade]\nx = 1\n[follow_up]\nx = 1\n[schedule]\nx = 1\n[messages]\nx = 1\n[x]\n[account.x]\n";
     let text = mistakes(&text);
     let mut keys = 0;
     for line in text.lines() {
@@ -98,7 +99,7 @@ fn the_example_names_every_key() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 38);
+    assert_eq!(keys, 44);
 }
 
 #[test]
@@ -152,7 +153,17 @@ fn defaults() {
             quiet_hours: None,
             old_room: Stay,
         },
+        schedule: ScheduleSettings {
+            time_zone: None,
+            announce: [
+                259200s,
+                3600s,
+            ],
+            missed_start: Run,
+        },
         messages: Messages {
+            announcement: "This room will be upgraded on {{ time }}, in {{ rest }}. A new room will take its place; a link here will lead to it.{% if reason %}\n\nReason: {{ reason }}{% endif %}",
+            called_off: "This room will not be upgraded on {{ time }} after all.",
             notice: "This room has been replaced. Please go on in the new one: {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}",
             tombstone: "This room has been replaced",
             invite: "{{ old_name }} has moved to a new room",
@@ -211,14 +222,19 @@ fn everything_wrong_is_told_at_once() {
         max_command_age = "1"
         plan_expires = "1s"
         invited = "auto"
+        [schedule]
+        announce = ["3d", "0s", "91d"]
+        time_zone = "Europe/Berln"
+        missed_start = "never"
         [messages]
         notice = "{{ new_lnik }}"
+        announcement = "{{ new_link }}"
     "##;
     insta::assert_snapshot!(mistakes(text), @r##"
     the configuration has mistakes:
     - data_dir: is a number; write text in quotation marks
     - log: `loud=er` is not possible; write `error`, `warn`, `info`, `debug` or `trace`
-    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `account`, `admin_room`, `upgrade`, `follow_up`, `messages`
+    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `account`, `admin_room`, `upgrade`, `follow_up`, `schedule`, `messages`
     - account.homeserver: is not an address; write it like `"https://matrix.example.org"`
     - account.user_id: `bot` is not a user id; write `"@name:example.org"`
     - account.password: is a number; write text in quotation marks
@@ -242,6 +258,11 @@ fn everything_wrong_is_told_at_once() {
     - upgrade.max_command_age: `1` is not a duration; write `"90s"`, `"10m"`, `"2h"` or `"3d"`
     - upgrade.plan_expires: `1s` is out of bounds; from 1m to 30days
     - upgrade.invited: is not a key; did you mean `invite`? Keys in `upgrade`: `concurrency`, `version`, `method`, `additional_creators`, `join_rule`, `invite`, `bots`, `old_child_link`, `tombstone_level`, `max_command_age`, `plan_expires`
+    - schedule.announce[1]: `0s` is out of bounds; from 1s to 30days
+    - schedule.announce[2]: `91d` is out of bounds; from 1s to 30days
+    - schedule.time_zone: `Europe/Berln` is no time zone; write `"Europe/Berlin"`
+    - schedule.missed_start: `never` is not possible; possible: `"run"`, `"ask"`
+    - messages.announcement: `new_link` is not a variable; known: `old_name`, `version`, `reason`, `time`, `rest`
     - messages.notice: `new_lnik` is not a variable; known: `old_name`, `new_link`, `version`, `reason`
     "##);
 }

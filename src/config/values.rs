@@ -10,6 +10,8 @@ use minijinja::{Environment, UndefinedBehavior};
 use ruma::{OwnedRoomOrAliasId, OwnedUserId, RoomVersionId, ServerName, UserId};
 use tracing_subscriber::EnvFilter;
 
+use crate::command::when;
+
 /// Power levels are integers as of canonical JSON, ±(2⁵³ − 1)
 /// (<https://spec.matrix.org/v1.16/appendices/#canonical-json>).
 pub(super) const MAX_POWER_LEVEL: i64 = (1 << 53) - 1;
@@ -154,6 +156,13 @@ pub(super) fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Du
         ));
     }
     Ok(duration)
+}
+
+/// A time zone, such as `Europe/Berlin`.
+pub(super) fn time_zone(text: &str) -> Result<String, String> {
+    when::zone(text)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| format!("{} is no time zone; write `\"Europe/Berlin\"`", shown(text)))
 }
 
 /// A minijinja template that uses none but `variables`; also returns those that it uses.

@@ -2,9 +2,12 @@
 //! new room in review.
 
 use super::{Call, Desk, HandleError};
-use crate::job::{Action, Entry, Phase};
+use crate::announce;
+use crate::campaign::Phase as CampaignPhase;
+use crate::campaign::log::confirmed;
+use crate::job::{Action, Asks, Phase, schedule};
 use crate::message::{answer, emoji};
-use crate::model::{Confirmation, JobId};
+use crate::model::{CampaignId, Confirmation, JobId, WorkId};
 use crate::store::Write;
 
 /// Which plan somebody says yes to.
@@ -15,7 +18,60 @@ pub(super) enum Plan {
     Shown(String),
 }
 
+impl Plan {
+    /// Whether this is the plan with a hash.
+    fn is(&self, hash: &str) -> bool {
+        match self {
+            Self::Current => true,
+            Self::Shown(shown) => shown == hash,
+        }
+    }
+}
+
 pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    id: WorkId,
+    plan: Plan,
+) -> Result<Vec<Write>, HandleError> {
+    match id {
+        WorkId::Job(id) => job(desk, call, id, plan).await,
+        WorkId::Campaign(id) => campaign(desk, call, id, plan).await,
+    }
+}
+
+async fn campaign(
+    desk: &Desk,
+    call: &Call<'_>,
+    id: CampaignId,
+    plan: Plan,
+) -> Result<Vec<Write>, HandleError> {
+    let (campaign, state) = match desk.campaign_to_change(call, id).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
+    };
+    let current = match &state.plan {
+        Some(current) if state.phase == CampaignPhase::Planned => current,
+        _ => return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course))),
+    };
+    let is_late = current.expires_at <= desk.clock.now();
+    if !plan.is(&current.hash) || is_late {
+        let expired = answer::wrong_moment_of(id, CampaignPhase::Expired, state.course);
+        return Ok(call.refuse(expired));
+    }
+    let mut writes = vec![Write::AppendCampaign {
+        campaign: id,
+        expected: campaign.log.len(),
+        entries: confirmed(current, call.sender().to_owned(), desk.clock.now()),
+    }];
+    // A reaction needs no reaction.
+    if matches!(plan, Plan::Current) {
+        writes.push(call.react(emoji::YES));
+    }
+    Ok(writes)
+}
+
+async fn job(
     desk: &Desk,
     call: &Call<'_>,
     id: JobId,
@@ -29,28 +85,27 @@ pub(super) async fn run(
         Some(current) if matches!(state.phase, Phase::Planned | Phase::InReview) => current,
         _ => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),
     };
-    let is_shown = match &plan {
-        Plan::Current => true,
-        Plan::Shown(hash) => *hash == current.hash,
-    };
+    if current.asks == Asks::Campaign {
+        let campaign = job.request.campaign.as_ref();
+        return Ok(call.refuse(answer::part_of_campaign(
+            id,
+            campaign.map(|turn| turn.campaign),
+        )));
+    }
     let is_late = matches!(
         state.next_action(),
         Action::AwaitConfirmation(until) if until <= desk.clock.now()
     );
-    if !is_shown || is_late {
+    if !plan.is(&current.hash) || is_late {
         return Ok(call.refuse(answer::wrong_moment(id, Phase::Expired)));
     }
     if job.request.confirmation == Confirmation::PlanOnly {
         return Ok(call.refuse(answer::wrong_moment(id, Phase::Closed)));
     }
     let by = call.sender().to_owned();
-    let mut writes = desk.advance(
-        &job,
-        Entry::Confirmed {
-            by,
-            hash: current.hash.clone(),
-        },
-    )?;
+    let now = desk.clock.now();
+    let entries = schedule::confirmed(state.phase, current, by, now);
+    let mut writes = announce::advance(&job, entries, now)?;
     // A reaction needs no reaction.
     if matches!(plan, Plan::Current) {
         writes.push(call.react(emoji::YES));

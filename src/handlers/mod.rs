@@ -9,10 +9,14 @@ mod cancel;
 mod confirm;
 mod help;
 mod list;
+mod pause;
 mod ping;
 mod reaction;
 mod report;
+mod resume;
 mod retry;
+mod rooms;
+mod space;
 mod status;
 mod stragglers;
 mod tombstone;
@@ -22,11 +26,12 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ruma::{OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, RoomVersionId, UserId};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::announce;
+use crate::campaign::{self, Campaign, State as CampaignState};
 use crate::census::{self, CensusError};
 use crate::clock::Clock;
 use crate::clock::quiet_hours::QuietHours;
@@ -35,10 +40,10 @@ use crate::config::TargetPower;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, emoji};
-use crate::model::{JobId, JobRef, Text};
+use crate::model::{CampaignId, JobId, JobRef, Text};
 use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
 use crate::room::moves::Moves;
-use crate::room::power::PowerLevels;
+use crate::room::power::{Allowance, PowerLevels};
 use crate::room::state::RoomState;
 use crate::store::{Outgoing, Post, Received, ReceivedKind, Store, StoreError, Target, Write};
 use crate::survey;
@@ -105,6 +110,10 @@ pub struct Desk {
     pub max_command_age: Duration,
     /// When nobody is pinged.
     pub quiet_hours: Option<QuietHours>,
+    /// The version that rooms are to have.
+    pub version: RoomVersionId,
+    /// The time zone of times without one.
+    pub time_zone: Option<String>,
 }
 
 /// A command or reaction, where it came from and what its sender can do there.
@@ -192,7 +201,9 @@ impl Desk {
                         continue;
                     }
                     Ok(Next::OtherRooms) => return Ok(Ended::Moved),
-                    Err(HandleError::Store(StoreError::Conflict(_))) => continue,
+                    Err(HandleError::Store(
+                        StoreError::Conflict(_) | StoreError::CampaignConflict(_),
+                    )) => continue,
                     Err(HandleError::Store(error)) => return Err(error),
                     Err(HandleError::Homeserver(error)) => {
                         attempts += 1;
@@ -311,7 +322,7 @@ impl Desk {
             let age = crate::message::duration(age.as_secs().unsigned_abs());
             return Ok(unread.refuse(answer::too_old(&age)));
         }
-        if matches!(parsed, Ok(Command::Upgrade(_))) {
+        if matches!(parsed, Ok(Command::Upgrade(_) | Command::Space(_))) {
             // At once: the reads below may take a while.
             self.store
                 .commit(self.clock.now(), &[unread.react(emoji::WORKING)])?;
@@ -332,12 +343,16 @@ impl Desk {
         match parsed {
             Err(error) => Ok(call.refuse(answer::lines(&error.to_string()))),
             Ok(Command::Upgrade(wanted)) => upgrade::run(self, &call, wanted).await,
+            Ok(Command::Space(wanted)) => space::run(self, &call, wanted).await,
             Ok(Command::Confirm(id)) => confirm::run(self, &call, id, confirm::Plan::Current).await,
             Ok(Command::Cancel(id)) => cancel::run(self, &call, id).await,
+            Ok(Command::Pause(of)) => pause::run(self, &call, of).await,
+            Ok(Command::Resume(of)) => resume::run(self, &call, of).await,
             Ok(Command::Status(of)) => status::run(self, &call, of).await,
             Ok(Command::List(scope)) => list::run(self, &call, scope),
             Ok(Command::Retry(id)) => retry::run(self, &call, id).await,
             Ok(Command::Verify(of)) => verify::run(self, &call, &of).await,
+            Ok(Command::Rooms(space)) => rooms::run(self, &call, space.as_ref()).await,
             Ok(Command::Report(id)) => report::run(self, &call, id),
             Ok(Command::Stragglers(of)) => stragglers::run(self, &call, &of).await,
             Ok(Command::Ping(of, what)) => ping::run(self, &call, &of, what).await,
@@ -365,14 +380,34 @@ impl Desk {
         need: Need,
         room: &RoomId,
     ) -> Result<Option<Denial>, HandleError> {
-        let rules = &call.office.rules;
-        let within = survey::within(&*self.port, &rules.scope, room).await?;
-        let target = match rules.target_power {
+        let target = match call.office.rules.target_power {
             TargetPower::Needed if need == Need::Change => {
                 Some(survey::target_power(&*self.port, room, call.sender()).await?)
             }
             _ => None,
         };
+        self.denial_with(call, need, room, target).await
+    }
+
+    /// The same, apart from power in the room itself.
+    async fn denial_in_scope(
+        &self,
+        call: &Call<'_>,
+        need: Need,
+        room: &RoomId,
+    ) -> Result<Option<Denial>, HandleError> {
+        self.denial_with(call, need, room, None).await
+    }
+
+    async fn denial_with(
+        &self,
+        call: &Call<'_>,
+        need: Need,
+        room: &RoomId,
+        target: Option<Allowance>,
+    ) -> Result<Option<Denial>, HandleError> {
+        let rules = &call.office.rules;
+        let within = survey::within(&*self.port, &rules.scope, room).await?;
         let facts = Facts {
             power: call.power.power(call.sender()),
             within,
@@ -409,6 +444,61 @@ impl Desk {
         })
     }
 
+    /// A campaign of the caller's admin room.
+    fn campaign(
+        &self,
+        call: &Call<'_>,
+        id: CampaignId,
+    ) -> Result<Option<(Campaign, CampaignState)>, StoreError> {
+        let campaign = self
+            .store
+            .campaign(id)?
+            .filter(|campaign| campaign.request.admin_room == call.office.room_id);
+        campaign.map(folded_campaign).transpose()
+    }
+
+    /// A campaign of the caller's admin room that the caller may change; `Err` is what to answer.
+    async fn campaign_to_change(
+        &self,
+        call: &Call<'_>,
+        id: CampaignId,
+    ) -> Result<Result<(Campaign, CampaignState), Text>, HandleError> {
+        let Some((campaign, state)) = self.campaign(call, id)? else {
+            return Ok(Err(answer::no_such_campaign(id)));
+        };
+        let denial = self.denial_in_scope(call, Need::Change, &campaign.request.space);
+        Ok(match denial.await? {
+            Some(denial) => Err(answer::denied(denial)),
+            None => Ok((campaign, state)),
+        })
+    }
+
+    /// Jobs of a campaign that stand at one of these, whole.
+    fn children_in(
+        &self,
+        id: CampaignId,
+        phases: &[Phase],
+    ) -> Result<Vec<(Job, State)>, StoreError> {
+        let children = self.store.children(id)?;
+        children
+            .iter()
+            .filter(|child| phases.contains(&child.phase))
+            .filter_map(|child| self.store.job(child.id).transpose())
+            .map(|job| folded(job?))
+            .collect()
+    }
+
+    /// Ends a campaign before it began, and the jobs that waited for it.
+    fn end_campaign(
+        &self,
+        campaign: &Campaign,
+        entry: campaign::Entry,
+        jobs: &Entry,
+    ) -> Result<Vec<Write>, StoreError> {
+        let open = self.store.open_jobs_of(campaign.id)?;
+        announce::campaign::end(campaign, &open, entry, jobs, self.clock.now())
+    }
+
     /// A job by number or room; `Err` is what to answer where there is none.
     async fn named_job(
         &self,
@@ -419,6 +509,7 @@ impl Desk {
             JobRef::Id(id) => {
                 return Ok(self.job(call, *id)?.ok_or_else(|| answer::no_such_job(*id)));
             }
+            JobRef::Campaign(id) => return Ok(Err(answer::no_such_campaign(*id))),
             JobRef::Room(room) => room,
         };
         let Some(id) = survey::find(&*self.port, room).await? else {
@@ -432,6 +523,17 @@ impl Desk {
             .map(folded)
             .transpose()?
             .ok_or_else(|| answer::no_job_for(&room.name)))
+    }
+
+    /// The finished jobs of a campaign whose members are followed.
+    fn followed_in(&self, id: CampaignId) -> Result<Vec<(Job, State)>, StoreError> {
+        let mut followed = Vec::new();
+        for (job, state) in self.children_in(id, &[Phase::Done])? {
+            if self.store.is_followed(job.id)? {
+                followed.push((job, state));
+            }
+        }
+        Ok(followed)
     }
 
     /// Who of a finished upgrade's old room has come to the new one; `Err` is what to answer where it
@@ -465,6 +567,16 @@ fn folded(job: Job) -> Result<(Job, State), StoreError> {
         Ok(state) => Ok((job, state)),
         Err(source) => Err(StoreError::Illegal {
             job: job.id,
+            source,
+        }),
+    }
+}
+
+fn folded_campaign(campaign: Campaign) -> Result<(Campaign, CampaignState), StoreError> {
+    match campaign.state() {
+        Ok(state) => Ok((campaign, state)),
+        Err(source) => Err(StoreError::IllegalCampaign {
+            campaign: campaign.id,
             source,
         }),
     }

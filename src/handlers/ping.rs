@@ -1,14 +1,25 @@
-//! `!upgrade ping <id|room> [now | off | <durations>]`: when those who have not come are pinged.
+//! `!upgrade ping <id|room> [now | off | <durations>]`: when those who have not come are pinged. What is
+//! said of a campaign holds for all its rooms.
+
+use jiff::Timestamp;
+use ruma::OwnedUserId;
 
 use super::{Call, Desk, HandleError};
 use crate::command::{Need, PingCommand};
-use crate::job::follow_up::{EndReason, FollowUpEvent, Schedule, Stage};
-use crate::job::{Entry, Job, State};
+use crate::job::follow_up::{EndReason, FollowUpEvent, Stage, Timetable};
+use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, follow_up};
-use crate::model::{JobRef, Text};
+use crate::model::{JobRef, Text, WorkId};
 use crate::room::moves::Tally;
 use crate::room::state::Membership;
 use crate::store::Write;
+
+/// An upgraded room, and how many came.
+struct Room {
+    job: Job,
+    state: State,
+    tally: Tally,
+}
 
 pub(super) async fn run(
     desk: &Desk,
@@ -16,88 +27,120 @@ pub(super) async fn run(
     of: &JobRef,
     what: PingCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let (job, state) = match desk.named_job(call, of).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
-    if what != PingCommand::Show
-        && let Some(denial) = desk
-            .denial(call, Need::Change, &job.request.old_room)
-            .await?
-    {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
-    let tally = match desk.moves(&job, &state).await? {
-        Ok(moves) => moves.tally(),
-        Err(text) => return Ok(call.refuse(text)),
-    };
-    let (now, by) = (desk.clock.now(), call.sender().to_owned());
-    match what {
-        PingCommand::Show => {
-            let text = match &state.follow_up {
-                None => follow_up::no_follow_up(job.id),
-                Some(_) => shown(desk, &state, &tally),
-            };
-            Ok(call.answer(text))
-        }
-        PingCommand::Now if tally.stragglers() == 0 => Ok(call.answer(follow_up::nobody(job.id))),
-        PingCommand::Now => {
-            let event = FollowUpEvent::Asked { by, at: now };
-            changed(
-                desk,
-                call,
-                &job,
-                &state,
-                event,
-                follow_up::asked(job.id, &tally),
+    let (id, jobs) = match of {
+        JobRef::Campaign(id) => {
+            if desk.campaign(call, *id)?.is_none() {
+                return Ok(call.refuse(answer::no_such_campaign(*id)));
+            }
+            (
+                WorkId::Campaign(*id),
+                desk.children_in(*id, &[Phase::Done])?,
             )
         }
+        of => match desk.named_job(call, of).await? {
+            Ok((job, state)) => (WorkId::Job(job.id), vec![(job, state)]),
+            Err(text) => return Ok(call.refuse(text)),
+        },
+    };
+    let mut rooms = Vec::new();
+    for (job, state) in jobs {
+        if what != PingCommand::Show
+            && let Some(denial) = desk
+                .denial(call, Need::Change, &job.request.old_room)
+                .await?
+        {
+            return Ok(call.refuse(answer::denied(denial)));
+        }
+        let tally = match desk.moves(&job, &state).await? {
+            Ok(moves) => moves.tally(),
+            Err(text) => return Ok(call.refuse(text)),
+        };
+        rooms.push(Room { job, state, tally });
+    }
+    let (now, by) = (desk.clock.now(), call.sender().to_owned());
+    let mut writes = Vec::new();
+    let text = match what {
+        PingCommand::Show => shown(desk, id, &rooms),
+        PingCommand::Now => {
+            rooms.retain(|room| room.tally.stragglers() > 0);
+            for room in &rooms {
+                let by = by.clone();
+                writes.extend(changed(desk, room, FollowUpEvent::Asked { by, at: now })?);
+            }
+            if rooms.is_empty() {
+                follow_up::nobody(id)
+            } else {
+                follow_up::asked(id, &all(&rooms))
+            }
+        }
         PingCommand::After(after) => {
-            let text = follow_up::scheduled(job.id, &after);
-            let event = FollowUpEvent::Scheduled {
-                schedule: Schedule { from: now, after },
-                by: Some(by),
-            };
-            changed(desk, call, &job, &state, event, text)
+            for room in &rooms {
+                let event = FollowUpEvent::Scheduled {
+                    timetable: Timetable {
+                        from: now,
+                        after: after.clone(),
+                    },
+                    by: Some(by.clone()),
+                };
+                writes.extend(changed(desk, room, event)?);
+            }
+            follow_up::scheduled(id, &after)
         }
         PingCommand::Off => {
-            let open = state.follow_up.as_ref().filter(|open| {
-                // A ping that is being sent is sent to its end.
-                open.stage == Stage::Open && open.pinging.is_none()
-            });
-            if open.is_none() {
-                return Ok(call.answer(match &state.follow_up {
-                    None => follow_up::no_follow_up(job.id),
-                    Some(_) => shown(desk, &state, &tally),
-                }));
+            for room in rooms.iter().filter(|room| can_end(&room.state)) {
+                writes.extend(changed(desk, room, ending(now, by.clone()))?);
             }
-            let event = FollowUpEvent::Ending {
-                at: now,
-                why: EndReason::Off { by },
-            };
-            changed(desk, call, &job, &state, event, follow_up::off(job.id))
+            if writes.is_empty() {
+                shown(desk, id, &rooms)
+            } else {
+                follow_up::off(id)
+            }
         }
+    };
+    writes.extend(call.answer(text));
+    Ok(writes)
+}
+
+fn ending(at: Timestamp, by: OwnedUserId) -> FollowUpEvent {
+    FollowUpEvent::Ending {
+        at,
+        why: EndReason::Off { by },
     }
 }
 
-fn shown(desk: &Desk, state: &State, tally: &Tally) -> Text {
-    let next = follow_up::next(
-        state.follow_up.as_ref(),
-        desk.quiet_hours.as_ref(),
-        desk.clock.now(),
-    );
-    answer::lines(&format!("{}\n{next}", follow_up::tally(tally)))
+/// Whether there is something to be ended. A ping that is being sent is sent to its end.
+fn can_end(state: &State) -> bool {
+    state
+        .follow_up
+        .as_ref()
+        .is_some_and(|open| open.stage == Stage::Open && open.pinging.is_none())
+}
+
+fn all(rooms: &[Room]) -> Tally {
+    let tallies = rooms.iter().map(|room| room.tally);
+    tallies.fold(Tally::default(), std::ops::Add::add)
+}
+
+/// Who came, and when the next ping is.
+fn shown(desk: &Desk, id: WorkId, rooms: &[Room]) -> Text {
+    let follow_ups = rooms
+        .iter()
+        .filter_map(|room| room.state.follow_up.as_ref());
+    let quiet_hours = desk.quiet_hours.as_ref();
+    let first = follow_ups.min_by_key(|it| {
+        let next = it.next_ping(quiet_hours);
+        (it.stage == Stage::Over, next.is_none(), next)
+    });
+    let Some(first) = first else {
+        return follow_up::no_follow_up(id);
+    };
+    let next = follow_up::next(Some(first), quiet_hours, desk.clock.now());
+    answer::lines(&format!("{}\n{next}", follow_up::tally(&all(rooms))))
 }
 
 /// The event, and the members followed if they were not.
-fn changed(
-    desk: &Desk,
-    call: &Call<'_>,
-    job: &Job,
-    state: &State,
-    event: FollowUpEvent,
-    text: Text,
-) -> Result<Vec<Write>, HandleError> {
+fn changed(desk: &Desk, room: &Room, event: FollowUpEvent) -> Result<Vec<Write>, HandleError> {
+    let Room { job, state, .. } = room;
     let mut writes = desk.advance(job, Entry::FollowUp { event })?;
     if let Some(new_room) = state.new_room()
         && !desk.store.is_followed(job.id)?
@@ -111,6 +154,5 @@ fn changed(
             members: members.unwrap_or_default(),
         });
     }
-    writes.extend(call.answer(text));
     Ok(writes)
 }

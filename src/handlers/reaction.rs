@@ -4,8 +4,10 @@
 use ruma::EventId;
 
 use super::{Call, Desk, HandleError, cancel, confirm};
-use crate::job::{Job, Phase};
+use crate::campaign::Phase as CampaignPhase;
+use crate::job::Phase;
 use crate::message::emoji;
+use crate::model::WorkId;
 use crate::store::{StoreError, Write};
 
 /// Picks the emoji out of the forms that clients send it in.
@@ -14,9 +16,9 @@ const VARIATION_SELECTOR: char = '\u{fe0f}';
 /// What a reaction asks for.
 pub(super) enum Meaning {
     /// Yes to the plan with this hash.
-    Yes(Box<Job>, String),
+    Yes(WorkId, String),
     /// No.
-    No(Box<Job>),
+    No(WorkId),
 }
 
 /// What a reaction means; `None`: nothing.
@@ -28,20 +30,20 @@ pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Mea
     let Some(post) = desk.store.post_of_event(to)? else {
         return Ok(None);
     };
-    let questions = [("plan:", Phase::Planned), ("review:", Phase::InReview)];
-    let Some((rest, asked_in)) = questions
-        .iter()
-        .find_map(|(question, phase)| Some((post.strip_prefix(question)?, *phase)))
-    else {
+    let Some((question, rest)) = post.split_once(':') else {
         return Ok(None);
+    };
+    // A plan that is asked about again has a number.
+    let asked_in = match question.trim_end_matches(|c: char| c.is_ascii_digit()) {
+        "plan" => Phase::Planned,
+        "review" => Phase::InReview,
+        "campaign" => return meaning_of_campaign(desk, rest, key),
+        _ => return Ok(None),
     };
     let Some((command, hash)) = rest.rsplit_once(':') else {
         return Ok(None);
     };
-    let Ok(command) = <&EventId>::try_from(command) else {
-        return Ok(None);
-    };
-    let Some(job) = desk.store.job_of_command(command)? else {
+    let Some(job) = desk.store.job_of_key(command)? else {
         return Ok(None);
     };
     // A person without the power to decide may still like a plan: no answer to a reaction is
@@ -49,12 +51,32 @@ pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Mea
     if job.state().map(|state| state.phase) != Ok(asked_in) {
         return Ok(None);
     }
-    let job = Box::new(job);
-    Ok(Some(if key == emoji::YES {
-        Meaning::Yes(job, hash.to_owned())
+    Ok(Some(answered(WorkId::Job(job.id), hash, key)))
+}
+
+/// The same of the plan of a campaign.
+fn meaning_of_campaign(desk: &Desk, rest: &str, key: &str) -> Result<Option<Meaning>, StoreError> {
+    let Some((command, hash)) = rest.rsplit_once(':') else {
+        return Ok(None);
+    };
+    let Ok(command) = <&EventId>::try_from(command) else {
+        return Ok(None);
+    };
+    let campaign = desk.store.campaign_of_command(command)?;
+    let open = campaign.filter(|campaign| {
+        campaign
+            .state()
+            .is_ok_and(|state| state.phase == CampaignPhase::Planned)
+    });
+    Ok(open.map(|campaign| answered(WorkId::Campaign(campaign.id), hash, key)))
+}
+
+fn answered(id: WorkId, hash: &str, key: &str) -> Meaning {
+    if key == emoji::YES {
+        Meaning::Yes(id, hash.to_owned())
     } else {
-        Meaning::No(job)
-    }))
+        Meaning::No(id)
+    }
 }
 
 pub(super) async fn run(
@@ -63,9 +85,7 @@ pub(super) async fn run(
     meaning: Meaning,
 ) -> Result<Vec<Write>, HandleError> {
     match meaning {
-        Meaning::Yes(job, hash) => {
-            confirm::run(desk, call, job.id, confirm::Plan::Shown(hash)).await
-        }
-        Meaning::No(job) => cancel::run(desk, call, job.id).await,
+        Meaning::Yes(id, hash) => confirm::run(desk, call, id, confirm::Plan::Shown(hash)).await,
+        Meaning::No(id) => cancel::run(desk, call, id).await,
     }
 }

@@ -1,17 +1,27 @@
-//! `!upgrade report <id>`: the whole record of a job, as a text and as JSON.
+//! `!upgrade report <id>`: the whole record of a job or campaign, as a text and as JSON.
 
 use super::{Call, Desk, HandleError};
-use crate::message::record::record;
+use crate::message::record::{record, record_of_campaign};
 use crate::message::{answer, emoji};
-use crate::model::JobId;
+use crate::model::WorkId;
 use crate::store::{Outgoing, Post, StoreError, Write};
 
-pub(super) fn run(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, HandleError> {
-    let Some((job, state)) = desk.job(call, id)? else {
-        return Ok(call.refuse(answer::no_such_job(id)));
+pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>, HandleError> {
+    let record = match id {
+        WorkId::Job(id) => {
+            let Some((job, state)) = desk.job(call, id)? else {
+                return Ok(call.refuse(answer::no_such_job(id)));
+            };
+            let snapshot = desk.store.snapshot(id)?;
+            record(&job, &state, snapshot.as_ref(), desk.clock.now())
+        }
+        WorkId::Campaign(id) => {
+            let Some((campaign, _)) = desk.campaign(call, id)? else {
+                return Ok(call.refuse(answer::no_such_campaign(id)));
+            };
+            record_of_campaign(&campaign, &desk.store.children(id)?, desk.clock.now())
+        }
     };
-    let snapshot = desk.store.snapshot(id)?;
-    let record = record(&job, &state, snapshot.as_ref(), desk.clock.now());
     let record = record.map_err(StoreError::Encode)?;
     let event = &call.received.event_id;
     let file = |extension: &str, content_type: &str, body: String| {

@@ -1,16 +1,74 @@
 //! `!upgrade retry <id>`: a stuck upgrade goes on; one that ended before the switch is planned anew.
 
 use super::{Call, Desk, HandleError};
-use crate::job::{Entry, Phase, Request};
+use crate::campaign::{Entry as CampaignEntry, Phase as CampaignPhase};
+use crate::job::{Consent, Entry, Phase, Request, Turn};
 use crate::message::{answer, emoji};
-use crate::model::JobId;
+use crate::model::{CampaignId, JobId, WorkId};
 use crate::store::Write;
 
 pub(super) async fn run(
     desk: &Desk,
     call: &Call<'_>,
-    id: JobId,
+    id: WorkId,
 ) -> Result<Vec<Write>, HandleError> {
+    match id {
+        WorkId::Job(id) => job(desk, call, id).await,
+        WorkId::Campaign(id) => campaign(desk, call, id).await,
+    }
+}
+
+/// Everything of a campaign that did not end well: what is stuck goes on, what ended before the switch
+/// is planned anew, and begins without a word if the plan is the one that was confirmed.
+async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
+    let (campaign, state) = match desk.campaign_to_change(call, id).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
+    };
+    if !matches!(state.phase, CampaignPhase::Running | CampaignPhase::Done) {
+        return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course)));
+    }
+    let by = call.sender().to_owned();
+    let ended = [
+        Phase::Stuck,
+        Phase::Failed,
+        Phase::Cancelled,
+        Phase::Expired,
+        Phase::Closed,
+    ];
+    let mut writes = Vec::new();
+    for (job, state) in desk.children_in(id, &ended)? {
+        if state.phase == Phase::Stuck {
+            writes.extend(desk.advance(&job, Entry::Retried { by: by.clone() })?);
+            continue;
+        }
+        let confirmed = state.plan.filter(|plan| !plan.is_blocked());
+        let consent = confirmed.map_or(Consent::Own, |plan| Consent::Given(plan.hash));
+        writes.push(again(call, job.request, consent));
+    }
+    if writes.is_empty() {
+        return Ok(call.refuse(answer::nothing_to_retry(id)));
+    }
+    writes.push(Write::AppendCampaign {
+        campaign: id,
+        expected: campaign.log.len(),
+        entries: vec![CampaignEntry::Retried { by }],
+    });
+    writes.push(call.react(emoji::YES));
+    Ok(writes)
+}
+
+/// A job for the same room, as part of the same campaign if there is one.
+fn again(call: &Call<'_>, request: Request, consent: Consent) -> Write {
+    Write::CreateJob(Box::new(Request {
+        sender: call.sender().to_owned(),
+        command_event: call.received.event_id.clone(),
+        campaign: request.campaign.map(|turn| Turn { consent, ..turn }),
+        ..request
+    }))
+}
+
+async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, HandleError> {
     let (job, state) = match desk.job_to_change(call, id).await? {
         Ok(found) => found,
         Err(text) => return Ok(call.refuse(text)),
@@ -29,11 +87,7 @@ pub(super) async fn run(
         Phase::Failed => {
             let mut writes = desk.supersede(&job.request.old_room)?;
             writes.push(call.react(emoji::WORKING));
-            writes.push(Write::CreateJob(Box::new(Request {
-                sender: call.sender().to_owned(),
-                command_event: call.received.event_id.clone(),
-                ..job.request
-            })));
+            writes.push(again(call, job.request, Consent::Own));
             Ok(writes)
         }
         phase => Ok(call.refuse(answer::wrong_moment(id, phase))),

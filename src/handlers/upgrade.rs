@@ -1,13 +1,15 @@
 //! `!upgrade <room>`, `!upgrade plan <room>` and `!upgrade adopt <old room>`: makes a job, whose
 //! first step is the plan.
 
-use super::{Call, Desk, HandleError};
-use crate::command::{Need, UpgradeCommand};
+use super::{Call, Desk, HandleError, space};
+use crate::command::{Need, SpaceCommand, UpgradeCommand};
 use crate::job::Request;
 use crate::message::answer;
 use crate::model::Confirmation;
+use crate::room::state::RoomState;
 use crate::store::Write;
 use crate::survey;
+use crate::survey::surroundings::told;
 
 pub(super) async fn run(
     desk: &Desk,
@@ -19,6 +21,13 @@ pub(super) async fn run(
         writes.push(call.unack());
         writes
     };
+    let mut options = wanted.options;
+    if let Some(when) = &wanted.when {
+        match when.resolve(desk.clock.now(), desk.time_zone.as_deref()) {
+            Ok(start) => options.start = Some(start),
+            Err(problem) => return Ok(refuse(answer::lines(&problem.to_string()))),
+        }
+    }
     let Some(old_room) = survey::find(&*desk.port, &wanted.room).await? else {
         return Ok(refuse(answer::no_such_room(&wanted.room.name)));
     };
@@ -29,6 +38,24 @@ pub(super) async fn run(
     if let Some(denial) = desk.denial(call, need, &old_room).await? {
         return Ok(refuse(answer::denied(denial)));
     }
+    // Whoever wants to see the plan of a space means that of its rooms.
+    if wanted.confirmation == Confirmation::PlanOnly
+        && told(&*desk.port)
+            .await?
+            .get(&old_room)
+            .is_some_and(RoomState::is_space)
+    {
+        let whole = SpaceCommand {
+            space: wanted.room,
+            options,
+            when: None,
+            only: Vec::new(),
+            skip: Vec::new(),
+            from: None,
+            confirmation: wanted.confirmation,
+        };
+        return space::run(desk, call, whole).await;
+    }
     // A plan that is only looked at takes no other plan's place.
     let mut writes = match wanted.confirmation {
         Confirmation::PlanOnly => vec![],
@@ -37,11 +64,12 @@ pub(super) async fn run(
     writes.push(Write::CreateJob(Box::new(Request {
         named: wanted.room,
         old_room,
-        options: wanted.options,
+        options,
         confirmation: wanted.confirmation,
         sender: call.sender().to_owned(),
         admin_room: call.office.room_id.clone(),
         command_event: call.received.event_id.clone(),
+        campaign: None,
     })));
     Ok(writes)
 }

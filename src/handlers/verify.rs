@@ -3,8 +3,9 @@
 
 use super::{Call, Desk, HandleError};
 use crate::job::{Entry, Phase};
+use crate::message::report::todos;
 use crate::message::{answer, emoji};
-use crate::model::JobRef;
+use crate::model::{CampaignId, JobRef};
 use crate::store::Write;
 
 pub(super) async fn run(
@@ -12,6 +13,9 @@ pub(super) async fn run(
     call: &Call<'_>,
     of: &JobRef,
 ) -> Result<Vec<Write>, HandleError> {
+    if let JobRef::Campaign(id) = of {
+        return campaign(desk, call, *id);
+    }
     let (job, state) = match desk.named_job(call, of).await? {
         Ok(found) => found,
         Err(text) => return Ok(call.refuse(text)),
@@ -24,6 +28,30 @@ pub(super) async fn run(
         at: desk.clock.now(),
     };
     let mut writes = desk.advance(&job, entry)?;
+    writes.push(call.react(emoji::YES));
+    Ok(writes)
+}
+
+/// Everything that is left to do in the rooms of a campaign.
+fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
+    let Some((_, state)) = desk.campaign(call, id)? else {
+        return Ok(call.refuse(answer::no_such_campaign(id)));
+    };
+    let mut writes = Vec::new();
+    for (job, _) in desk
+        .children_in(id, &[Phase::Done])?
+        .iter()
+        .filter(|(_, state)| !todos(state).is_empty())
+    {
+        let entry = Entry::Rechecked {
+            by: call.sender().to_owned(),
+            at: desk.clock.now(),
+        };
+        writes.extend(desk.advance(job, entry)?);
+    }
+    if writes.is_empty() {
+        return Ok(call.refuse(answer::nothing_to_verify(id, state.phase)));
+    }
     writes.push(call.react(emoji::YES));
     Ok(writes)
 }

@@ -95,6 +95,16 @@ pub struct Resolved {
     pub via: Vec<OwnedServerName>,
 }
 
+/// A room the account is in, as sync last told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToldRoom {
+    /// Its create event, names, power levels, join rules, tombstone, links with spaces and the
+    /// account's own membership; no other state. Links that were taken back are left out.
+    pub state: RoomState,
+    /// How many people are in it, the account included.
+    pub members: u64,
+}
+
 /// What may be asked of a homeserver.
 #[async_trait]
 pub trait Homeserver: Send + Sync {
@@ -209,6 +219,10 @@ pub trait Homeserver: Send + Sync {
     /// as sync last told. Each holds only its create event, names, power levels and what names the
     /// room.
     async fn referrers(&self, room: &RoomId) -> Result<Vec<RoomState>>;
+
+    /// Every room the account is in, as sync last told, by room id: whatever concerns many rooms
+    /// at once takes one pass over what is stored here and no request.
+    async fn told_rooms(&self) -> Result<Vec<ToldRoom>>;
 
     /// Children of a space the account is in, as sync last told.
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>>;

@@ -5,14 +5,15 @@
 //! so that a stop of a month or a clock that jumps leads to the same answers as any other moment.
 //! Left out: who moved (`room::moves`), and the pings themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use ruma::{OwnedServerName, OwnedUserId};
+use ruma::{OwnedServerName, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::quiet_hours::QuietHours;
+use crate::model::JobId;
 use crate::room::moves::Tally;
 
 /// Longest wait for the homeserver. A longer one was written by a clock that was wrong.
@@ -23,14 +24,14 @@ const HOMESERVER_WAIT_FIRST: Duration = Duration::from_secs(5);
 
 /// When pings are due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schedule {
+pub struct Timetable {
     /// What is counted from: the switch, or the command that set it.
     pub from: Timestamp,
     /// How long after that, shortest first.
     pub after: Vec<Duration>,
 }
 
-impl Schedule {
+impl Timetable {
     /// One that has no pings.
     #[must_use]
     pub fn empty(from: Timestamp) -> Self {
@@ -80,7 +81,7 @@ pub enum FollowUpEvent {
     /// It begins, or goes on with other times.
     Scheduled {
         /// When pings are due.
-        schedule: Schedule,
+        timetable: Timetable,
         /// Who set it; nobody where it follows from the configuration or the upgrade's options.
         by: Option<OwnedUserId>,
     },
@@ -96,6 +97,9 @@ pub enum FollowUpEvent {
     Pinging {
         /// Whom each message mentions.
         parts: Vec<Vec<OwnedUserId>>,
+        /// In a campaign: where else they have not come. They are told here, and not in those rooms.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        also: BTreeMap<OwnedUserId, Vec<JobId>>,
         /// Servers that turned out not to know the new room's version.
         incompatible: BTreeSet<OwnedServerName>,
     },
@@ -168,7 +172,7 @@ pub enum EndReason {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FollowUp {
     /// When pings are due.
-    pub schedule: Schedule,
+    pub timetable: Timetable,
     /// When somebody asked for a ping that was not sent yet.
     pub asked: Option<Timestamp>,
     /// The ping that is being sent.
@@ -177,8 +181,10 @@ pub struct FollowUp {
     pub pings: u32,
     /// The last one.
     pub last: Option<Timestamp>,
-    /// Who was mentioned so far.
-    pub mentioned: BTreeSet<OwnedUserId>,
+    /// Where else those who are being pinged have not come.
+    pub also: BTreeMap<OwnedUserId, Vec<JobId>>,
+    /// Who was mentioned so far, and in which ping last, counted from 1.
+    pub mentioned: BTreeMap<OwnedUserId, u32>,
     /// Servers that do not know the new room's version.
     pub incompatible: BTreeSet<OwnedServerName>,
     /// Until when it waits, and why.
@@ -231,14 +237,15 @@ pub struct Circumstances<'a> {
 }
 
 impl FollowUp {
-    fn new(schedule: Schedule) -> Self {
+    fn new(timetable: Timetable) -> Self {
         Self {
-            schedule,
+            timetable,
             asked: None,
             pinging: None,
             pings: 0,
             last: None,
-            mentioned: BTreeSet::new(),
+            also: BTreeMap::new(),
+            mentioned: BTreeMap::new(),
             incompatible: BTreeSet::new(),
             waiting: None,
             tries: 0,
@@ -252,21 +259,21 @@ impl FollowUp {
     pub(super) fn after(known: Option<Self>, event: &FollowUpEvent) -> Option<Self> {
         let mut this = match (known, event) {
             (Some(known), _) => known,
-            (None, FollowUpEvent::Scheduled { schedule, .. }) => Self::new(schedule.clone()),
+            (None, FollowUpEvent::Scheduled { timetable, .. }) => Self::new(timetable.clone()),
             (None, FollowUpEvent::Asked { at, .. } | FollowUpEvent::Ending { at, .. }) => {
-                Self::new(Schedule::empty(*at))
+                Self::new(Timetable::empty(*at))
             }
             (None, _) => return None,
         };
         match event {
-            FollowUpEvent::Scheduled { schedule, .. } => {
-                this.schedule = schedule.clone();
+            FollowUpEvent::Scheduled { timetable, .. } => {
+                this.timetable = timetable.clone();
                 this.stage = Stage::Open;
                 this.waiting = None;
             }
             FollowUpEvent::Asked { at, .. } => {
                 if this.stage == Stage::Over {
-                    this.schedule = Schedule::empty(*at);
+                    this.timetable = Timetable::empty(*at);
                     this.stage = Stage::Open;
                 }
                 this.asked = Some(*at);
@@ -274,16 +281,20 @@ impl FollowUp {
             }
             FollowUpEvent::Pinging {
                 parts,
+                also,
                 incompatible,
             } if this.stage == Stage::Open && this.pinging.is_none() => {
                 this.pinging = Some(parts.clone());
+                this.also.clone_from(also);
                 this.incompatible.extend(incompatible.iter().cloned());
                 this.waiting = None;
             }
             FollowUpEvent::Pinged { at, .. } => {
                 let parts = this.pinging.take()?;
-                this.mentioned.extend(parts.into_iter().flatten());
                 this.pings += 1;
+                let people = parts.into_iter().flatten();
+                this.mentioned.extend(people.map(|user| (user, this.pings)));
+                this.also.clear();
                 this.last = Some(*at);
                 this.asked = None;
                 this.waiting = None;
@@ -336,8 +347,8 @@ impl FollowUp {
                     return Timestamp::MIN;
                 }
                 self.asked
-                    .or_else(|| self.schedule.next(self.last))
-                    .unwrap_or_else(|| self.schedule.end(self.last))
+                    .or_else(|| self.timetable.next(self.last))
+                    .unwrap_or_else(|| self.timetable.end(self.last))
             })),
         }
     }
@@ -348,8 +359,16 @@ impl FollowUp {
         if self.stage != Stage::Open {
             return None;
         }
-        let next = self.schedule.next(self.last)?;
+        let next = self.timetable.next(self.last)?;
         Some(quiet_hours.map_or(next, |hours| hours.after(next)))
+    }
+
+    /// Whether somebody is mentioned by the ping with a number, or was by a later one.
+    #[must_use]
+    pub fn has_mentioned(&self, user: &UserId, ping: u32) -> bool {
+        let before = self.mentioned.get(user).is_some_and(|last| *last >= ping);
+        let now = self.pinging.iter().flatten().flatten();
+        before || (self.pings + 1 >= ping && now.into_iter().any(|known| known == user))
     }
 
     /// How long to wait once more for the homeserver.
@@ -384,8 +403,8 @@ impl FollowUp {
         if given.tally.has_moved(given.until_moved) {
             return Decision::End(EndReason::Moved);
         }
-        let Some(due) = self.schedule.next(self.last) else {
-            let end = self.schedule.end(self.last);
+        let Some(due) = self.timetable.next(self.last) else {
+            let end = self.timetable.end(self.last);
             return if end > now {
                 Decision::Wait(end)
             } else {

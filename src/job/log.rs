@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{FollowUp, FollowUpEvent, Output, Plan, Refusal, Step};
-use crate::model::Bucket;
+use super::{Asks, FollowUp, FollowUpEvent, Output, Plan, Refusal, Step};
+use crate::model::{Bucket, Text};
 
 /// One thing that happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,12 +45,29 @@ pub enum Entry {
         /// Who.
         by: OwnedUserId,
     },
+    /// Somebody stops it between two steps for a while.
+    Paused {
+        /// Who.
+        by: OwnedUserId,
+    },
+    /// Somebody lets it go on.
+    Resumed {
+        /// Who.
+        by: OwnedUserId,
+    },
     /// Somebody wants the to-dos of a finished upgrade checked again now.
     Rechecked {
         /// Who.
         by: OwnedUserId,
         /// When.
         at: Timestamp,
+    },
+    /// The old room was told when the upgrade begins; the job sleeps on.
+    Announced {
+        /// Until when.
+        next: Timestamp,
+        /// What the old room is told if nothing comes of it.
+        if_called_off: Text,
     },
     /// Something happened to a step.
     Step {
@@ -115,6 +132,17 @@ pub enum Again {
     Useless,
 }
 
+/// Whether somebody holds a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// It goes as it can.
+    #[default]
+    Free,
+    /// The step at hand is the last until somebody lets it go on.
+    Paused,
+}
+
 /// How much of a step is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -137,6 +165,8 @@ pub enum WaitReason {
     Unreachable,
     /// The homeserver may still be working on it.
     Settling,
+    /// It is not time yet: the next announcement, or the start. In the plan's schedule.
+    Scheduled,
     /// It failed in a way that may pass.
     Problem {
         /// What happened, in words for people.
@@ -239,6 +269,10 @@ pub struct State {
     pub again: Again,
     /// What follows a finished upgrade, if anything does.
     pub follow_up: Option<FollowUp>,
+    /// Whether somebody holds it.
+    pub hold: Hold,
+    /// Members were told of it: what they are told if nothing comes of it.
+    pub announced: Option<Text>,
 }
 
 /// Whether a job does its steps or takes back what they made.
@@ -272,6 +306,10 @@ pub enum Action {
     AwaitConfirmation(Timestamp),
     /// Look after the follow-up at that time.
     FollowUp(Timestamp),
+    /// The campaign that it is part of decides when it begins.
+    AwaitCampaign,
+    /// Somebody has to let it go on.
+    AwaitResume,
     /// Somebody has to ask for it to go on.
     AwaitRetry,
     /// Nothing, ever.
@@ -306,6 +344,8 @@ impl Default for State {
             problem: None,
             again: Again::MayHelp,
             follow_up: None,
+            hold: Hold::Free,
+            announced: None,
         }
     }
 }
@@ -361,6 +401,31 @@ impl State {
                 self.attempts = 0;
                 self.waits = 0;
                 self.problem = None;
+            }
+            (Phase::Running, Entry::Paused { .. }) if self.hold == Hold::Free => {
+                self.hold = Hold::Paused;
+            }
+            (Phase::Running, Entry::Resumed { .. }) if self.hold == Hold::Paused => {
+                self.hold = Hold::Free;
+            }
+            (
+                Phase::Running,
+                Entry::Announced {
+                    next,
+                    if_called_off,
+                },
+            ) if matches!(self.waiting, Some((_, WaitReason::Scheduled))) => {
+                self.waiting = Some((*next, WaitReason::Scheduled));
+                self.announced = Some(if_called_off.clone());
+            }
+            // Its campaign tells its members as well, and wakes it in the end.
+            (Phase::Planned, Entry::Announced { if_called_off, .. })
+                if self
+                    .plan
+                    .as_ref()
+                    .is_some_and(|plan| plan.asks == Asks::Campaign) =>
+            {
+                self.announced = Some(if_called_off.clone());
             }
             (Phase::Done, Entry::Rechecked { at, .. }) => self.recheck = Some(*at),
             (Phase::Planning | Phase::Running, Entry::Step { step, event })
@@ -420,6 +485,7 @@ impl State {
         *self = Self {
             phase: Phase::Planned,
             plan: Some(plan.clone()),
+            announced: self.announced.take(),
             ..Self::default()
         };
         if plan.is_blocked() {
@@ -437,6 +503,7 @@ impl State {
 
     fn end(&mut self, phase: Phase) {
         self.phase = phase;
+        self.hold = Hold::Free;
         self.rest();
     }
 
@@ -486,7 +553,8 @@ impl State {
         if matches!(reason, WaitReason::Problem { .. }) {
             self.attempts += 1;
         }
-        self.waits += 1;
+        // Sleeping until the agreed time is no sign of trouble, and begins no backoff.
+        self.waits += u32::from(*reason != WaitReason::Scheduled);
         self.waiting = Some((until, reason.clone()));
         self.progress = progress;
     }
@@ -641,7 +709,11 @@ impl State {
     #[must_use]
     pub fn next_action(&self) -> Action {
         match (self.phase, self.current(), &self.waiting, &self.plan) {
-            (Phase::Planned, _, _, Some(plan)) => Action::AwaitConfirmation(plan.expires_at),
+            (Phase::Planned, _, _, Some(plan)) => match plan.asks {
+                Asks::Itself => Action::AwaitConfirmation(plan.expires_at),
+                Asks::Campaign => Action::AwaitCampaign,
+            },
+            (Phase::Running, ..) if self.hold == Hold::Paused => Action::AwaitResume,
             (Phase::InReview, ..) => match self.outputs.get(&Step::Review) {
                 Some(Output::Reviewed { until }) => Action::AwaitConfirmation(*until),
                 _ => Action::AwaitConfirmation(Timestamp::MIN),

@@ -8,10 +8,14 @@
 pub mod follow_up;
 pub mod log;
 pub mod plan;
+pub mod schedule;
+pub mod summary;
 
 pub use follow_up::{FollowUp, FollowUpEvent};
 pub use log::{Action, Entry, IllegalEntry, Phase, State, StepEvent, WaitReason};
-pub use plan::{Counts, Plan};
+pub use plan::{Asks, Counts, Plan};
+pub use schedule::Schedule;
+pub use summary::Summary;
 
 use std::fmt;
 
@@ -19,7 +23,7 @@ use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions};
+use crate::model::{CampaignId, Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions};
 use crate::room::diff::{Change, Obstacle};
 
 /// What was asked for, and where. Stored with the job, never changed.
@@ -39,6 +43,56 @@ pub struct Request {
     pub admin_room: OwnedRoomId,
     /// The command.
     pub command_event: OwnedEventId,
+    /// The campaign that the job is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Turn>,
+}
+
+impl Request {
+    /// What belongs to this job and to no other: its command, and in a campaign, whose command makes
+    /// many jobs, its room as well.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self.campaign {
+            None => self.command_event.to_string(),
+            Some(_) => format!("{}.{}", self.command_event, self.old_room),
+        }
+    }
+}
+
+/// A job's turn in a campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The campaign.
+    pub campaign: CampaignId,
+    /// When it goes: after all jobs of lower ranks.
+    pub rank: u32,
+    /// Whose yes it needs.
+    pub consent: Consent,
+}
+
+/// Whose yes a job of a campaign needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// That to the campaign, whose plan shows it.
+    Campaign,
+    /// None, if its plan has this hash: that was confirmed when it was tried before.
+    Given(String),
+    /// One of its own.
+    Own,
+}
+
+impl Turn {
+    /// Who says yes to a plan with this hash.
+    #[must_use]
+    pub fn asks(&self, hash: &str) -> Asks {
+        match &self.consent {
+            Consent::Campaign => Asks::Campaign,
+            Consent::Given(given) if given == hash => Asks::Campaign,
+            Consent::Given(_) | Consent::Own => Asks::Itself,
+        }
+    }
 }
 
 /// A job as it is stored.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
+use super::Schedule;
 use crate::room::finding::{Finding, Weight};
 use crate::room::target::Intent;
 
@@ -36,6 +37,13 @@ pub struct Plan {
     pub hash: String,
     /// Until when it can be confirmed.
     pub expires_at: Timestamp,
+    /// Who says yes to it.
+    #[serde(default)]
+    pub asks: Asks,
+    /// When it begins, unless it does so at once. No part of the hash: a job has one start, and
+    /// whoever says yes to a later plan of it has been told.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
 }
 
 impl Plan {
@@ -51,6 +59,17 @@ impl Plan {
     pub fn is_blocked(&self) -> bool {
         self.of_weight(Weight::Blocker).next().is_some()
     }
+}
+
+/// Who says yes to a plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asks {
+    /// The plan was shown, and is answered by itself.
+    #[default]
+    Itself,
+    /// The campaign it is part of was shown; that also decides when it begins.
+    Campaign,
 }
 
 /// How much there is in a room.

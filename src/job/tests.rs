@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::follow_up::{EndReason, Pause, PingOutcome, Schedule, Stage};
+use super::follow_up::{EndReason, Pause, PingOutcome, Stage, Timetable};
 use super::log::{Again, Called, Direction};
 use super::*;
 use crate::model::{Bucket, Method, Review};
@@ -39,6 +39,8 @@ fn plan_by(method: Method, review: Review, findings: Vec<Finding>) -> Plan {
         seconds: 2,
         hash: "abc".to_owned(),
         expires_at: at(1000),
+        asks: Asks::Itself,
+        schedule: None,
     }
 }
 
@@ -98,6 +100,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         }),
         Just(WaitReason::Unreachable),
         Just(WaitReason::Settling),
+        Just(WaitReason::Scheduled),
         Just(WaitReason::Problem {
             problem: "p".to_owned()
         }),
@@ -133,6 +136,8 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         1 => Just(Entry::Confirmed { by: user(), hash: "other".to_owned() }),
         1 => Just(Entry::Cancelled { by: user() }),
         1 => Just(Entry::Retried { by: user() }),
+        1 => Just(Entry::Paused { by: user() }),
+        1 => Just(Entry::Resumed { by: user() }),
         1 => Just(Entry::Rechecked { by: user(), at: at(2) }),
         2 => any_follow_up().prop_map(|event| Entry::FollowUp { event }),
         1 => prop::sample::select(vec![Entry::Expired, Entry::Superseded, Entry::Closed]),
@@ -140,18 +145,22 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 }
 
 fn any_follow_up() -> impl Strategy<Value = FollowUpEvent> {
-    let schedule = Schedule {
+    let timetable = Timetable {
         from: at(1),
         after: vec![std::time::Duration::from_secs(60)],
     };
     prop::sample::select(vec![
-        FollowUpEvent::Scheduled { schedule, by: None },
+        FollowUpEvent::Scheduled {
+            timetable,
+            by: None,
+        },
         FollowUpEvent::Asked {
             by: user(),
             at: at(2),
         },
         FollowUpEvent::Pinging {
             parts: vec![vec![user()]],
+            also: std::collections::BTreeMap::new(),
             incompatible: std::collections::BTreeSet::new(),
         },
         FollowUpEvent::Pinged {
@@ -206,6 +215,8 @@ fn to_the_end(mut state: State) -> State {
                 };
                 vec![Entry::FollowUp { event }]
             }
+            Action::AwaitResume => vec![Entry::Resumed { by: user() }],
+            Action::AwaitCampaign => vec![Entry::Closed],
         };
         for entry in entries {
             state = state
@@ -312,4 +323,56 @@ fn stored_entries_keep_their_form() {
         serde_json::to_string(&entry).unwrap(),
         @r#"{"entry":"step","step":"switch","event":{"event":"waiting","until":"1970-01-01T00:00:05Z","reason":{"reason":"rate_limit","bucket":"room_creation"}}}"#
     );
+}
+
+#[test]
+fn a_scheduled_job_sleeps_is_told_of_and_can_be_called_off() {
+    use crate::model::{Announce, Start, Text, UpgradeOptions};
+    let options = UpgradeOptions {
+        start: Some(Start {
+            at: at(1000),
+            zone: "UTC".to_owned(),
+        }),
+        announce: Announce::Wanted,
+        ..UpgradeOptions::default()
+    };
+    let before = [std::time::Duration::from_secs(100)];
+    let mut plan = plan(vec![]);
+    plan.schedule = Schedule::of(&options, &before);
+    let planned = Entry::Planned {
+        plan: Box::new(plan.clone()),
+    };
+    let text = Text {
+        plain: "off".to_owned(),
+        html: "off".to_owned(),
+    };
+    let announced = Entry::Announced {
+        next: at(1000),
+        if_called_off: text.clone(),
+    };
+    let mut log = vec![planned.clone()];
+    assert!(State::fold(log.iter().chain([&announced])).is_err());
+    log.extend(schedule::confirmed(Phase::Planned, &plan, user(), at(5)));
+    let state = State::fold(&log).unwrap();
+    assert_eq!(state.next_action(), Action::Wait(Step::Snapshot, at(900)));
+    assert_eq!((state.waits, state.announced.clone()), (0, None));
+    log.push(announced.clone());
+    let state = State::fold(&log).unwrap();
+    assert_eq!(state.next_action(), Action::Wait(Step::Snapshot, at(1000)));
+    assert_eq!(state.announced, Some(text.clone()));
+    // A new plan does not forget who was told.
+    let cancelled = Entry::Cancelled { by: user() };
+    let ends = [vec![cancelled], vec![planned, Entry::Expired]];
+    for end in ends {
+        let state = State::fold(log.iter().chain(&end)).unwrap();
+        assert!(state.phase.is_end(), "{end:?}");
+        assert_eq!(state.announced, Some(text.clone()), "{end:?}");
+    }
+    // Once it has begun, nobody is told that it will.
+    log.push(step(Step::Snapshot, StepEvent::Started));
+    assert!(State::fold(log.iter().chain([&announced])).is_err());
+    // A yes after the time begins at once, and so does one to a new room in review.
+    for (phase, now) in [(Phase::Planned, 1000), (Phase::InReview, 5)] {
+        assert_eq!(schedule::confirmed(phase, &plan, user(), at(now)).len(), 1);
+    }
 }

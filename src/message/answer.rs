@@ -1,12 +1,15 @@
 //! Short answers to commands.
 
 use jiff::Timestamp;
+use ruma::UserId;
 
 use super::doc::{Doc, Span, own, room};
 use super::progress::progress;
-use super::{report, until};
+use super::{moment, report, until};
+use crate::campaign::{self, Course};
+use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State};
-use crate::model::{JobId, RoomName, Text};
+use crate::model::{CampaignId, JobId, RoomName, Text, WorkId};
 use crate::permissions::Denial;
 
 /// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
@@ -58,6 +61,117 @@ pub fn no_such_job(id: JobId) -> Text {
     lines(&format!(
         "There is no upgrade #{id} in this room. `!upgrade list` shows those there are."
     ))
+}
+
+/// A number that no campaign of this room has.
+#[must_use]
+pub fn no_such_campaign(id: CampaignId) -> Text {
+    lines(&format!(
+        "There is no campaign {id} in this room. `!upgrade list` shows those there are."
+    ))
+}
+
+/// A space that the bot is not in.
+#[must_use]
+pub fn not_in_space(name: &RoomName, bot: &UserId) -> Text {
+    Doc::new()
+        .line(&[
+            Span::Text("I am not in the space ".to_owned()),
+            Span::Code(name.to_string()),
+            Span::Text(". Please invite me there: ".to_owned()),
+            Span::Code(format!("/invite {bot}")),
+        ])
+        .finish()
+}
+
+/// A room that is no space.
+#[must_use]
+pub fn no_space(name: &RoomName) -> Text {
+    let mut doc = vec![
+        Span::Code(name.to_string()),
+        Span::Text(" is a room, not a space. To upgrade it, type ".to_owned()),
+    ];
+    doc.push(Span::Code(format!("!upgrade {name}")));
+    doc.push(Span::Text(".".to_owned()));
+    Doc::new().line(&doc).finish()
+}
+
+/// A job that goes with its campaign.
+#[must_use]
+pub fn part_of_campaign(id: JobId, campaign: Option<CampaignId>) -> Text {
+    lines(&match campaign {
+        Some(campaign) => format!(
+            "#{id} goes with the campaign {campaign}: `!upgrade confirm {campaign}` is for all of it."
+        ),
+        None => format!("#{id} waits for its turn."),
+    })
+}
+
+/// A command that does not fit where the campaign stands.
+#[must_use]
+pub fn wrong_moment_of(id: CampaignId, phase: campaign::Phase, course: Course) -> Text {
+    use crate::campaign::Phase;
+    lines(&match (phase, course) {
+        (Phase::Finding | Phase::Planning, _) => {
+            format!("The plan of {id} is still being made.")
+        }
+        (Phase::Planned, _) => format!("{id} waits for a yes: `!upgrade confirm {id}`."),
+        (Phase::Running, Course::On) => {
+            format!("{id} is at work. See `!upgrade status {id}`.")
+        }
+        (Phase::Running, Course::Paused) => {
+            format!("{id} is paused; `!upgrade resume {id}` makes it go on.")
+        }
+        (Phase::Running, Course::Stopped) => {
+            format!("{id} is being stopped. See `!upgrade status {id}`.")
+        }
+        (Phase::Done, _) => format!("{id} is done. An upgrade cannot be undone."),
+        (Phase::Closed, _) => {
+            format!("{id} was only a plan. Send `!upgrade space` with the space again.")
+        }
+        (Phase::Cancelled, _) => {
+            format!("{id} was cancelled. Send the command again to make a new plan.")
+        }
+        (Phase::Expired, _) => {
+            format!("The plan {id} is no longer good. Send the command again.")
+        }
+    })
+}
+
+/// Nothing is at work that could be held.
+#[must_use]
+pub fn nothing_to_pause() -> Text {
+    lines("Nothing is at work that could be paused. See `!upgrade status`.")
+}
+
+/// Nothing was held.
+#[must_use]
+pub fn nothing_paused() -> Text {
+    lines("Nothing is paused. See `!upgrade status`.")
+}
+
+/// Every room of a campaign went well, or is still at work.
+#[must_use]
+pub fn nothing_to_retry(id: CampaignId) -> Text {
+    lines(&format!(
+        "No room of {id} failed or is stuck. See `!upgrade status {id}`."
+    ))
+}
+
+/// No room of a campaign has anything left to do.
+#[must_use]
+pub fn nothing_to_verify(id: CampaignId, phase: campaign::Phase) -> Text {
+    lines(&if phase == campaign::Phase::Done {
+        format!("Nothing is left to do in the rooms of {id}.")
+    } else {
+        format!("No room of {id} is waiting to be checked. See `!upgrade status {id}`.")
+    })
+}
+
+/// This is not held.
+#[must_use]
+pub fn not_paused(id: WorkId) -> Text {
+    lines(&format!("{id} is not paused. See `!upgrade status {id}`."))
 }
 
 /// A room that no job of this room is about.
@@ -133,19 +247,22 @@ pub fn status(job: &Job, state: &State, now: Timestamp) -> Text {
     report::report(job, state).unwrap_or_else(|| progress(job, state, now))
 }
 
-/// Jobs, a line each.
+/// Campaigns, as lines that are made already, and jobs, a line each.
 #[must_use]
-pub fn list(jobs: &[(Job, State)], now: Timestamp, nothing: &str) -> Text {
-    if jobs.is_empty() {
+pub fn list(campaigns: &[Vec<Span>], jobs: &[(Job, State)], now: Timestamp, nothing: &str) -> Text {
+    if jobs.is_empty() && campaigns.is_empty() {
         return lines(nothing);
     }
     let mut doc = Doc::new();
+    for line in campaigns {
+        doc = doc.item(line);
+    }
     for (job, state) in jobs {
         let label = state.plan.as_ref().map_or_else(
             || job.request.named.name.to_string(),
             |plan| plan.label.clone(),
         );
-        let mut line = vec![Span::Bold(format!("#{} {}: ", job.id, phase(state.phase)))];
+        let mut line = vec![Span::Bold(format!("#{} {}: ", job.id, standing(state)))];
         line.extend(room(&label, &job.request.old_room, &[]));
         let todos = report::todos(state).len();
         if todos > 0 {
@@ -162,6 +279,13 @@ pub fn list(jobs: &[(Job, State)], now: Timestamp, nothing: &str) -> Text {
         doc = doc.item(&line);
     }
     doc.finish()
+}
+
+fn standing(state: &State) -> String {
+    match sleeping(state) {
+        Some(sleep) => format!("scheduled for {}", moment::start(&sleep.schedule.start)),
+        None => phase(state.phase).to_owned(),
+    }
 }
 
 fn phase(phase: Phase) -> &'static str {

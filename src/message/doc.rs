@@ -157,6 +157,26 @@ impl Doc {
         self
     }
 
+    /// A list that clients fold up, under a line that stays.
+    #[must_use]
+    pub fn folded(mut self, summary: &str, items: &[Vec<Span>]) -> Self {
+        self.close_list();
+        self.break_plain();
+        self.html.push_str("<details><summary>");
+        self.spans(&[Span::Bold(summary.to_owned())]);
+        self.html.push_str("</summary>");
+        let mut doc = items.iter().fold(self, |doc, item| doc.item(item));
+        doc.close_list();
+        doc.html.push_str("</details>");
+        doc
+    }
+
+    /// How large both forms are together, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.plain.len() + self.html.len()
+    }
+
     /// The finished text.
     #[must_use]
     pub fn finish(mut self) -> Text {

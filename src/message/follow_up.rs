@@ -1,15 +1,17 @@
 //! How a move is going: who came, who did not, when they are pinged, and how it ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ruma::OwnedUserId;
 
 use super::doc::{Doc, Span, own, person, room, shortened};
 use super::{count, duration, report, todo, until};
 use crate::clock::quiet_hours::QuietHours;
 use crate::job::follow_up::{EndReason, FollowUp, Stage};
 use crate::job::{Job, State};
-use crate::model::{JobId, Text};
+use crate::model::{CampaignId, JobId, Text, WorkId};
 use crate::room::moves::{Moves, Tally, Whereabouts};
 
 /// People that are listed; the rest is counted. As many of the longest ids fit into an event.
@@ -72,7 +74,7 @@ pub fn next(
         (Stage::Open, Some(next)) if next <= now => "Next ping: any moment.".to_owned(),
         (Stage::Open, Some(next)) => format!("Next ping: in {}.", until(next, now)),
         (Stage::Open, None) => {
-            let end = follow_up.schedule.end(follow_up.last);
+            let end = follow_up.timetable.end(follow_up.last);
             format!("No more pings; the follow-up ends in {}.", until(end, now))
         }
     };
@@ -147,13 +149,44 @@ pub fn stragglers(id: JobId, label: &str, moves: &Moves) -> Text {
     doc.finish()
 }
 
+/// Everybody who has not come to some room of a campaign, with how many rooms they lag in.
+#[must_use]
+pub fn stragglers_of_campaign(id: CampaignId, label: &str, rooms: &[(String, Moves)]) -> Text {
+    let all = rooms.iter().map(|(_, moves)| moves.tally());
+    let all = all.fold(Tally::default(), std::ops::Add::add);
+    let mut doc = Doc::new().line(&[
+        Span::Bold(format!("Campaign {id}, {}: ", shortened(label))),
+        Span::Text(tally(&all)),
+    ]);
+    let mut people: BTreeMap<&OwnedUserId, Vec<&str>> = BTreeMap::new();
+    for (label, moves) in rooms {
+        for (user, _) in moves.stragglers() {
+            people.entry(user).or_default().push(label);
+        }
+    }
+    for (user, rooms) in people.iter().take(PEOPLE_SHOWN_MAX) {
+        let words = match rooms.as_slice() {
+            [only] => format!(": {}", shortened(only)),
+            many => format!(": {} rooms", many.len()),
+        };
+        doc = doc.item(&[person(user), Span::Text(words)]);
+    }
+    if people.len() > PEOPLE_SHOWN_MAX {
+        doc = doc.item(&own(&format!(
+            "and {} more",
+            people.len() - PEOPLE_SHOWN_MAX
+        )));
+    }
+    doc.finish()
+}
+
 fn is(wanted: Whereabouts) -> impl Fn(Whereabouts) -> bool {
     move |at| at == wanted
 }
 
 /// Times were set.
 #[must_use]
-pub fn scheduled(id: JobId, after: &[Duration]) -> Text {
+pub fn scheduled(id: WorkId, after: &[Duration]) -> Text {
     let times: Vec<_> = after
         .iter()
         .map(|after| duration(after.as_secs()))
@@ -168,7 +201,7 @@ pub fn scheduled(id: JobId, after: &[Duration]) -> Text {
 
 /// A ping was asked for.
 #[must_use]
-pub fn asked(id: JobId, of: &Tally) -> Text {
+pub fn asked(id: WorkId, of: &Tally) -> Text {
     Doc::new()
         .say(&format!(
             "I ping those who have not come to the new room of #{id}: {}.",
@@ -179,7 +212,7 @@ pub fn asked(id: JobId, of: &Tally) -> Text {
 
 /// A ping was asked for, and there is nobody to be pinged.
 #[must_use]
-pub fn nobody(id: JobId) -> Text {
+pub fn nobody(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
             "Nobody is left behind in the old room of #{id}, so I ping nobody."
@@ -189,7 +222,7 @@ pub fn nobody(id: JobId) -> Text {
 
 /// The follow-up was ended by a command.
 #[must_use]
-pub fn off(id: JobId) -> Text {
+pub fn off(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
             "No more pings for #{id}. I check what is left to do once more, and then report."
@@ -199,7 +232,7 @@ pub fn off(id: JobId) -> Text {
 
 /// A command about pings of an upgrade that has none.
 #[must_use]
-pub fn no_follow_up(id: JobId) -> Text {
+pub fn no_follow_up(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
             "No pings are planned for #{id}. To plan some, type for example `!upgrade ping {id} 1d,3d`."
@@ -312,8 +345,6 @@ pub fn ended(
 
 #[cfg(test)]
 mod tests {
-    use ruma::OwnedUserId;
-
     use super::*;
 
     #[test]

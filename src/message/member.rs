@@ -1,12 +1,14 @@
-//! What members read: the message in the old room, the tombstone, the reason of an invitation.
-//! Templates of the configuration.
+//! What members read: announcements, the message in the old room, the tombstone, the reason of an
+//! invitation. Templates of the configuration.
 
 use minijinja::{Environment, UndefinedBehavior, context};
 use ruma::{RoomId, ServerName};
 use serde_json::json;
 
 use super::doc::escape;
-use crate::job::Plan;
+use super::moment;
+use crate::job::{Plan, Schedule};
+use crate::model::Text;
 use crate::room::state::{Content, content, matrix_to};
 
 /// A template that could not be rendered. The configuration was checked, so that this is a bug.
@@ -38,6 +40,33 @@ impl<'a> Variables<'a> {
             reason: plan.intent.reason.as_deref().unwrap_or_default(),
         }
     }
+}
+
+/// What the old room is told before an upgrade begins at its time. `rest` is empty in the message
+/// that it does not: it may be posted at any time.
+///
+/// # Errors
+/// When the template cannot be rendered.
+pub fn announcement(
+    template: &str,
+    plan: &Plan,
+    schedule: &Schedule,
+    rest: &str,
+) -> Result<Text, TemplateError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let plain = environment.render_str(
+        template,
+        context! {
+            old_name => plan.label.as_str(),
+            version => plan.intent.version.as_str(),
+            reason => plan.intent.reason.as_deref().unwrap_or_default(),
+            time => moment::start(&schedule.start),
+            rest => rest,
+        },
+    )?;
+    let html = escape(&plain);
+    Ok(Text { plain, html })
 }
 
 /// The text of a template.

@@ -1,15 +1,18 @@
 //! Every text a person reads. Pure: data in, both forms of a text out.
 //!
-//! `plan`, `review`, `progress`, `report`, `follow_up`, `answer` and `tombstone` each hold the texts of
-//! one moment; `finding` and `todo` are sentences they share. Texts that people may change are
-//! templates (`member`, `ping`); `pin` repeats what others said, `record` is a job's whole story as files.
+//! `plan`, `review`, `progress`, `report`, `follow_up`, `answer`, `inventory` and `tombstone` each hold
+//! the texts of one moment; `finding` and `todo` are sentences they share. Texts that people may
+//! change are templates (`member`, `ping`); `pin` repeats what others said, `record` is a job's whole story as files.
 //! Left out: when a text is sent, and where.
 
 pub mod answer;
+pub mod campaign;
 pub mod doc;
 mod finding;
 pub mod follow_up;
+pub mod inventory;
 pub mod member;
+pub mod moment;
 pub mod pin;
 pub mod ping;
 pub mod plan;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::doc::{Doc, Span, own, room};
-use super::{count, duration, finding, until};
-use crate::job::Plan;
+use super::{count, duration, finding, moment, until};
+use crate::job::{Plan, Schedule};
 use crate::model::{Confirmation, JobId, Method, Review, Text};
 use crate::room::finding::{Finding, Weight};
 
@@ -18,6 +18,8 @@ pub enum Occasion {
     Asked,
     /// A confirmed plan no longer fits.
     RoomChanged,
+    /// The bot was away when it should have begun.
+    StartMissed,
 }
 
 /// The plan.
@@ -31,9 +33,11 @@ pub fn plan(
 ) -> Text {
     let bot = &plan.intent.bot;
     let mut doc = Doc::new();
-    if occasion == Occasion::RoomChanged {
-        doc = doc.say("The room changed after the plan was confirmed. Nothing was done. Here is the new plan:");
-    }
+    doc = match occasion {
+        Occasion::Asked => doc,
+        Occasion::RoomChanged => doc.say("The room changed after the plan was confirmed. Nothing was done. Here is the new plan:"),
+        Occasion::StartMissed => doc.say("I was away at the time that was agreed for this. Nothing was done. Shall I begin now?"),
+    };
     let deed = match plan.intent.method {
         Method::Adopt => "finish the upgrade of",
         Method::Server | Method::Staged => "upgrade",
@@ -99,6 +103,9 @@ pub fn plan(
         duration(plan.seconds),
         count(plan.requests, "request", "requests")
     ));
+    if let Some(schedule) = &plan.schedule {
+        doc = doc.say(&beginning(schedule, occasion, now));
+    }
     match confirmation {
         Confirmation::Given => doc.say("Confirmed with `--yes`."),
         Confirmation::PlanOnly => {
@@ -112,6 +119,37 @@ pub fn plan(
         )),
     }
     .finish()
+}
+
+/// When it begins, and when members are told.
+fn beginning(schedule: &Schedule, occasion: Occasion, now: Timestamp) -> String {
+    let start = &schedule.start;
+    if start.at <= now {
+        return match occasion {
+            Occasion::Asked => "The time it should begin at is over: it begins at once.".to_owned(),
+            Occasion::RoomChanged | Occasion::StartMissed => format!(
+                "It should have begun on {}; with your yes it begins at once.",
+                moment::start(start)
+            ),
+        };
+    }
+    let (overdue, later): (Vec<Timestamp>, Vec<Timestamp>) =
+        schedule.announcements.iter().partition(|at| **at <= now);
+    let at_once = (!overdue.is_empty()).then(|| "as soon as it is confirmed".to_owned());
+    let later = later
+        .into_iter()
+        .map(|at| format!("on {}", moment::moment(at, &start.zone)));
+    let times: Vec<_> = at_once.into_iter().chain(later).collect();
+    let announced = if times.is_empty() {
+        String::new()
+    } else {
+        format!(" I tell the members in the room {}.", times.join("; "))
+    };
+    format!(
+        "It begins on {}, {} from now; with a yes after that, at once.{announced}",
+        moment::start(start),
+        moment::rest(start.at.duration_since(now)),
+    )
 }
 
 fn outline(plan: &Plan) -> Vec<String> {

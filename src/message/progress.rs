@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::doc::{Doc, Span, room};
-use super::until;
+use super::doc::{Doc, Span, own, room};
+use super::{moment, until};
 use crate::job::{Job, Phase, State, Step, WaitReason};
 use crate::model::Text;
 
@@ -30,6 +30,20 @@ pub fn doing(step: Step) -> &'static str {
     }
 }
 
+/// When a job begins that waits for its time. The text stands for days: it says no "in two hours".
+fn begins(job: &Job, state: &State) -> String {
+    let schedule = state.plan.as_ref().and_then(|plan| plan.schedule.as_ref());
+    let start = schedule.map_or_else(String::new, |schedule| moment::start(&schedule.start));
+    let told = match &state.announced {
+        Some(_) => " The members were told.",
+        None => "",
+    };
+    format!(
+        "Waiting until {start}.{told} To call it off, type `!upgrade cancel {}`.",
+        job.id
+    )
+}
+
 /// Where a job stands.
 #[must_use]
 pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
@@ -53,7 +67,7 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
     let doc = Doc::new().line(&title).line(&[Span::Text(bar)]);
     let words = match (state.phase, state.current()) {
         (Phase::Running | Phase::Planning, Some(step)) => match &state.waiting {
-            Some((then, reason)) if *then > now => {
+            Some((then, reason)) if *then > now || *reason == WaitReason::Scheduled => {
                 let wait = until(*then, now);
                 let far = state.progress.map_or_else(String::new, |progress| {
                     format!(" ({} of {})", progress.done, progress.all)
@@ -72,6 +86,7 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
                         "Waiting: {}. The server may still be working; I look again in {wait}.",
                         doing(step)
                     ),
+                    WaitReason::Scheduled => begins(job, state),
                     WaitReason::Problem { problem } => {
                         format!("Waiting: {}. {problem} I try again in {wait}.", doing(step))
                     }
@@ -92,5 +107,10 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
         (Phase::Failed, _) => "Ended. The old room is as it was.".to_owned(),
         (Phase::Running | Phase::Planning, None) => String::new(),
     };
-    doc.line(&[Span::Text(words)]).finish()
+    let spans = match &state.waiting {
+        Some((_, WaitReason::Scheduled)) => own(&words),
+        // A problem in it may come from outside.
+        _ => vec![Span::Text(words)],
+    };
+    doc.line(&spans).finish()
 }

@@ -4,12 +4,15 @@
 //! knows the configuration or the session, where all secrets are. Left out: the stored room itself,
 //! which may be large and private, and how files get into a room.
 
+mod campaign;
+
 use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::campaign::record_of_campaign;
 use super::progress::doing;
 use super::{count, duration};
 use crate::job::follow_up::{EndReason, FollowUpEvent, Pause, PingOutcome};
@@ -293,22 +296,30 @@ fn words(entry: &Entry) -> (&'static str, String) {
         Entry::Expired => "nobody confirmed the plan in time".to_owned(),
         Entry::Superseded => "a newer plan took its place".to_owned(),
         Entry::Closed => "only the plan was asked for".to_owned(),
+        Entry::Paused { by } => format!("{by} paused it"),
+        Entry::Resumed { by } => format!("{by} let it go on"),
         Entry::Retried { by } => format!("{by} asked for another try"),
         Entry::Rechecked { by, .. } => format!("{by} asked for another check"),
         Entry::FollowUp { event } => return ("follow-up", followed(event)),
+        Entry::Announced { next, .. } => {
+            format!(
+                "told the old room when it begins; waits until {}",
+                utc(*next)
+            )
+        }
     };
     ("-", what)
 }
 
 fn followed(event: &FollowUpEvent) -> String {
     match event {
-        FollowUpEvent::Scheduled { schedule, by } => {
-            let times: Vec<_> = schedule
+        FollowUpEvent::Scheduled { timetable, by } => {
+            let times: Vec<_> = timetable
                 .after
                 .iter()
                 .map(|after| duration(after.as_secs()))
                 .collect();
-            let from = utc(schedule.from);
+            let from = utc(timetable.from);
             let by = by
                 .as_ref()
                 .map_or_else(String::new, |by| format!(", set by {by}"));
@@ -391,6 +402,7 @@ fn why(reason: &WaitReason) -> String {
         WaitReason::RateLimit { bucket } => format!("the server limits {bucket}"),
         WaitReason::Unreachable => "the server does not answer".to_owned(),
         WaitReason::Settling => "the server may still be working".to_owned(),
+        WaitReason::Scheduled => "it begins later".to_owned(),
         WaitReason::Problem { problem } => problem.clone(),
     }
 }

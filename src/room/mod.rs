@@ -11,6 +11,7 @@ pub mod authority;
 pub mod creation;
 pub mod diff;
 pub mod finding;
+pub mod inventory;
 pub mod invitation;
 pub mod join_rules;
 pub mod method;

@@ -2,11 +2,11 @@
 //! it grows; nothing decides by them alone.
 
 use jiff::Timestamp;
-use ruma::{EventId, OwnedRoomId, RoomId};
+use ruma::{OwnedRoomId, RoomId};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 
 use super::{Result, Store, StoreError, column, from_millis};
-use crate::job::{Action, Entry, Job, Phase, Request, State};
+use crate::job::{Action, Entry, Job, Phase, Request, Summary};
 use crate::model::JobId;
 use crate::room::state::Snapshot;
 
@@ -24,15 +24,17 @@ pub enum Filter {
 
 pub(super) fn create(tx: &Transaction<'_>, now: Timestamp, request: &Request) -> Result<()> {
     tx.execute(
-        "INSERT INTO job (command_event, admin_room, old_room, request, state, due_at, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (command_event) DO NOTHING",
+        "INSERT INTO job (command_event, admin_room, old_room, request, state, due_at, created_at,
+                          campaign_id, touched_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?6) ON CONFLICT (command_event) DO NOTHING",
         params![
-            request.command_event.as_str(),
+            request.key(),
             request.admin_room.as_str(),
             request.old_room.as_str(),
             super::json(request)?,
             Phase::Planning.name(),
             now.as_millisecond(),
+            request.campaign.as_ref().map(|turn| turn.campaign.0),
         ],
     )?;
     Ok(())
@@ -49,8 +51,10 @@ pub(super) fn append(
     if log.len() != expected {
         return Err(StoreError::Conflict(id));
     }
-    let state = State::fold(log.iter().map(|(_, entry)| entry).chain(entries))
-        .map_err(|source| StoreError::Illegal { job: id, source })?;
+    let before = log.iter().map(|(at, entry)| (*at, entry));
+    let all = before.chain(entries.iter().map(|entry| (now, entry)));
+    let (state, summary) =
+        Summary::fold(all).map_err(|source| StoreError::Illegal { job: id, source })?;
     for (offset, entry) in entries.iter().enumerate() {
         tx.execute(
             "INSERT INTO job_log (job_id, seq, at, entry) VALUES (?1, ?2, ?3, ?4)",
@@ -65,11 +69,31 @@ pub(super) fn append(
     let due = match state.next_action() {
         Action::Run(_) | Action::Undo(_) => Some(now),
         Action::Wait(_, at) | Action::AwaitConfirmation(at) | Action::FollowUp(at) => Some(at),
-        Action::AwaitRetry | Action::Finished => None,
+        Action::AwaitCampaign | Action::AwaitResume | Action::AwaitRetry | Action::Finished => None,
     };
+    // A campaign looks at its jobs when one of them begins, ends, or has to wait.
     tx.execute(
-        "UPDATE job SET state = ?2, due_at = ?3 WHERE id = ?1",
-        params![id.0, state.phase.name(), due.map(Timestamp::as_millisecond)],
+        "UPDATE campaign SET due_at = ?2, woken = woken + 1
+         WHERE id = (SELECT campaign_id FROM job WHERE id = ?1 AND
+                     (state <> ?3 OR summary IS NULL
+                      OR json_extract(summary, '$.waiting') IS NOT json_extract(?4, '$.waiting')
+                      OR json_extract(summary, '$.todos') IS NOT json_extract(?4, '$.todos')))",
+        params![
+            id.0,
+            now.as_millisecond(),
+            state.phase.name(),
+            super::json(&summary)?
+        ],
+    )?;
+    tx.execute(
+        "UPDATE job SET state = ?2, due_at = ?3, summary = ?4, touched_at = ?5 WHERE id = ?1",
+        params![
+            id.0,
+            state.phase.name(),
+            due.map(Timestamp::as_millisecond),
+            super::json(&summary)?,
+            now.as_millisecond(),
+        ],
     )
     .map_err(|error| match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => StoreError::ActiveJob,
@@ -96,6 +120,10 @@ pub(super) fn move_admin_room(tx: &Transaction<'_>, from: &RoomId, to: &RoomId) 
     )?;
     tx.execute(
         "UPDATE job SET admin_room = ?2 WHERE admin_room = ?1",
+        rooms,
+    )?;
+    tx.execute(
+        "UPDATE campaign SET admin_room = ?2 WHERE admin_room = ?1",
         rooms,
     )?;
     // What stands in the old room stays there, and is edited there.
@@ -140,13 +168,13 @@ impl Store {
         self.read("read a job", |db| one(db, "id = ?1", params![id.0]))
     }
 
-    /// The job that a command made.
+    /// The job with a key ([`Request::key`]).
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn job_of_command(&self, event: &EventId) -> Result<Option<Job>> {
+    pub fn job_of_key(&self, key: &str) -> Result<Option<Job>> {
         self.read("read a job", |db| {
-            one(db, "command_event = ?1", params![event.as_str()])
+            one(db, "command_event = ?1", params![key])
         })
     }
 
@@ -164,7 +192,8 @@ impl Store {
         })
     }
 
-    /// Plans for a room that wait for a yes, newest first.
+    /// Plans for a room that wait for a yes, newest first. Those that a campaign decides about are
+    /// none.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -172,7 +201,8 @@ impl Store {
         self.read("read plans", |db| {
             many(
                 db,
-                "old_room = ?1 AND state IN ('planning', 'planned') ORDER BY id DESC",
+                "old_room = ?1 AND state IN ('planning', 'planned') AND campaign_id IS NULL
+                 ORDER BY id DESC",
                 params![old_room.as_str()],
             )
         })
@@ -192,16 +222,16 @@ impl Store {
         })
     }
 
-    /// Jobs of an admin room, newest first.
+    /// Jobs of an admin room, newest first. Those of campaigns are listed with their campaign.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn jobs(&self, admin_room: &RoomId, filter: Filter, limit: usize) -> Result<Vec<Job>> {
         let filter = match filter {
             Filter::Active => {
-                "admin_room = ?1 AND state IN ('planning', 'planned', 'running', 'in_review', 'unwinding', 'stuck')"
+                "admin_room = ?1 AND campaign_id IS NULL AND state IN ('planning', 'planned', 'running', 'in_review', 'unwinding', 'stuck')"
             }
-            Filter::All => "admin_room = ?1",
+            Filter::All => "admin_room = ?1 AND campaign_id IS NULL",
         };
         self.read("list jobs", |db| {
             many(
@@ -212,27 +242,48 @@ impl Store {
         })
     }
 
-    /// Jobs that call for something now.
+    /// Jobs that call for something now. If the clock was set back, also those that wait: nobody
+    /// knows any more how long they have waited.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn due_jobs(&self, now: Timestamp) -> Result<Vec<JobId>> {
         self.read("read due jobs", |db| {
-            let mut query =
-                db.prepare_cached("SELECT id FROM job WHERE due_at <= ?1 ORDER BY id")?;
+            let mut query = db.prepare_cached(
+                "SELECT id FROM job
+                     WHERE due_at <= ?1 OR (due_at IS NOT NULL AND touched_at > ?1) ORDER BY id",
+            )?;
             let rows = query.query_map([now.as_millisecond()], |row| row.get(0).map(JobId))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
 
-    /// When the next job calls for something, if any does by itself.
+    /// Notes that a job was looked at after the clock was set back.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn clock_turned_back(&self, id: JobId, now: Timestamp) -> Result<()> {
+        self.write("note that the clock was set back", |tx| {
+            tx.execute(
+                "UPDATE job SET touched_at = ?2 WHERE id = ?1",
+                params![id.0, now.as_millisecond()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// When the next job or campaign calls for something after `now`, if any does by itself.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn next_job_due(&self) -> Result<Option<Timestamp>> {
+    pub fn next_work_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.read("read due jobs", |db| {
-            let at: Option<i64> =
-                db.query_row("SELECT min(due_at) FROM job", [], |row| row.get(0))?;
+            let at: Option<i64> = db.query_row(
+                "SELECT min(due_at) FROM (SELECT due_at FROM job WHERE due_at > ?1
+                                          UNION ALL SELECT due_at FROM campaign WHERE due_at > ?1)",
+                [now.as_millisecond()],
+                |row| row.get(0),
+            )?;
             at.map(|at| from_millis("job.due_at", at)).transpose()
         })
     }

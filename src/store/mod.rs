@@ -4,11 +4,13 @@
 //! `await`. Handlers and the worker say what is to be true in a list of [`Write`]s; it becomes true
 //! all at once or not at all. Left out: what any of it means.
 
+mod campaigns;
 mod inbox;
 mod jobs;
 mod members;
 mod outbox;
 
+pub use campaigns::Woken;
 pub use inbox::{Received, ReceivedKind};
 pub use jobs::Filter;
 pub use members::Unread;
@@ -26,8 +28,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use crate::campaign;
 use crate::job::{Entry, IllegalEntry, Request};
-use crate::model::JobId;
+use crate::model::{CampaignId, JobId};
 use crate::room::state::Snapshot;
 
 /// How long a statement waits for another process (a backup) to let go of the database.
@@ -37,6 +40,7 @@ const MIGRATION_STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/001_start.sql")),
     M::up(include_str!("../../migrations/002_staged.sql")),
     M::up(include_str!("../../migrations/003_admin_room_moved.sql")),
+    M::up(include_str!("../../migrations/004_campaigns.sql")),
     M::up(include_str!("../../migrations/005_follow_up.sql")),
 ];
 
@@ -99,6 +103,18 @@ pub enum StoreError {
     /// Another job is at work on the room.
     #[error("another job is at work on this room")]
     ActiveJob,
+    /// The campaign moved on since it was read.
+    #[error("campaign {0} changed meanwhile")]
+    CampaignConflict(CampaignId),
+    /// The log of a campaign would make no sense.
+    #[error("campaign {campaign}")]
+    IllegalCampaign {
+        /// The campaign.
+        campaign: CampaignId,
+        /// What does not fit.
+        #[source]
+        source: campaign::log::IllegalEntry,
+    },
     /// The log of a job would make no sense.
     #[error("job {job}")]
     Illegal {
@@ -128,6 +144,17 @@ pub enum Write {
         expected: usize,
         /// What follows them.
         entries: Vec<Entry>,
+    },
+    /// There is a campaign for this request. Asking twice makes one.
+    CreateCampaign(Box<campaign::Request>),
+    /// The log of a campaign is longer by these, provided it had `expected` entries until now.
+    AppendCampaign {
+        /// The campaign.
+        campaign: CampaignId,
+        /// How many entries the writer has seen.
+        expected: usize,
+        /// What follows them.
+        entries: Vec<campaign::Entry>,
     },
     /// The old room was like this when the job began.
     Snapshot {
@@ -221,7 +248,7 @@ impl Store {
     /// Makes everything in the list true, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] and [`StoreError::ActiveJob`] are for the caller to decide again
+    /// [`StoreError::Conflict`], [`StoreError::CampaignConflict`] and [`StoreError::ActiveJob`] are for the caller to decide again
     /// on fresh data; all others mean that the database cannot be written.
     pub fn commit(&self, now: Timestamp, writes: &[Write]) -> Result<()> {
         self.write("commit", |tx| {
@@ -241,6 +268,12 @@ impl Store {
                     } => {
                         jobs::append(tx, now, *job, *expected, entries)?;
                     }
+                    Write::CreateCampaign(request) => campaigns::create(tx, now, request)?,
+                    Write::AppendCampaign {
+                        campaign,
+                        expected,
+                        entries,
+                    } => campaigns::append(tx, now, *campaign, *expected, entries)?,
                     Write::Snapshot { job, snapshot } => jobs::put_snapshot(tx, *job, snapshot)?,
                     Write::MoveAdminRoom { from, to } => jobs::move_admin_room(tx, from, to)?,
                     Write::Follow {

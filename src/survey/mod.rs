@@ -4,12 +4,15 @@
 //! read into plain data for the rules in `room`; a whole state is read once instead of one request
 //! per type. Left out: deciding what to do about it.
 
+pub mod inventory;
 pub mod plan;
+pub mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
 
+pub use self::surroundings::Surroundings;
 use crate::config::Scope;
 use crate::homeserver::{Homeserver, HomeserverError, Result};
 use crate::model::{RoomName, RoomRef};
@@ -123,7 +126,11 @@ pub async fn target_power(
 ///
 /// # Errors
 /// When the homeserver does not answer.
-pub async fn snapshot(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Snapshot>> {
+pub async fn snapshot(
+    port: &dyn Homeserver,
+    room: &RoomId,
+    around: &Surroundings,
+) -> Result<Option<Snapshot>> {
     let Some(mut state) = joined_state(port, room).await? else {
         return Ok(None);
     };
@@ -134,7 +141,7 @@ pub async fn snapshot(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Sna
     }
     let mut replaced = BTreeMap::new();
     for named in join_rules::rooms(&state) {
-        if let Some(replacement) = port.replacement(&named).await? {
+        if let Some(replacement) = around.replacement(&named) {
             replaced.insert(named, replacement);
         }
     }
@@ -143,8 +150,8 @@ pub async fn snapshot(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Sna
         replaced,
         aliases: port.local_aliases(room).await?,
         listing: port.listing(room).await?,
-        referrers: port.referrers(room).await?,
-        joined_rooms: port.joined_rooms().await?,
+        referrers: around.referrers(room),
+        joined_rooms: around.joined_rooms.clone(),
     }))
 }
 

@@ -13,10 +13,10 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::observe;
+use super::{Surroundings, observe};
 use crate::config::UpgradeSettings;
-use crate::homeserver::{Existence, Homeserver, Result};
-use crate::job::{Counts, Plan, Request};
+use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
+use crate::job::{Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
 use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{Finding, Weight};
@@ -39,6 +39,8 @@ pub struct Circumstances<'a> {
     pub request: &'a Request,
     /// What the configuration says.
     pub settings: &'a UpgradeSettings,
+    /// How long before the start members are told, where they are to be.
+    pub announce: &'a [Duration],
     /// Whether the room is one where the bot takes its orders.
     pub place: Place,
     /// Another job that is at work on the room.
@@ -47,6 +49,8 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// How fast the server answered up to now.
     pub pace: Pace,
+    /// What surrounds it.
+    pub around: &'a Surroundings,
 }
 
 /// What the room to be upgraded is to the bot.
@@ -93,7 +97,7 @@ impl<'a> Read<'a> {
 /// When the homeserver does not answer.
 pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>) -> Result<Plan> {
     let before = read.snapshot();
-    let (intent, reason, software) = intent(port, read, at).await?;
+    let (intent, reason, software) = intent(port, read, at);
     let mut findings = Vec::new();
     match (at.place, at.request.options.own_admin_room) {
         (Place::AdminRoom, OwnAdminRoom::Spare) => findings.push(Finding::OwnAdminRoom),
@@ -104,7 +108,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         findings.push(Finding::ActiveJob { job });
     }
     if intent.method != Method::Adopt {
-        findings.extend(version_findings(port, &intent).await?);
+        findings.extend(version_findings(&at.around.versions, &intent));
         findings.extend(creator_findings(port, &intent.creators).await?);
     }
     let successor = match read {
@@ -149,7 +153,14 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         old_room: at.request.old_room.clone(),
         label: before.map_or_else(|| at.request.named.name.to_string(), |old| old.room.label()),
         from: before.map(|old| old.room.create().version),
-        hash: fingerprint(target.as_ref(), &intent, successor.as_ref(), &findings),
+        // A campaign says yes to what is asked of each room, not to what the room is just then: its
+        // own other rooms change it, and hours may pass.
+        hash: fingerprint(
+            target.as_ref().filter(|_| at.request.campaign.is_none()),
+            &intent,
+            successor.as_ref(),
+            &findings,
+        ),
         successor,
         findings,
         counts,
@@ -159,17 +170,19 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
             .ok()
             .and_then(|lifetime| at.now.checked_add(lifetime).ok())
             .unwrap_or(at.now),
+        asks: Asks::default(),
+        schedule: Schedule::of(&at.request.options, at.announce),
         intent,
     })
 }
 
 /// What is wanted, with everything that was left open filled in; why this method; and the server's
 /// software, where that matters.
-async fn intent(
+fn intent(
     port: &dyn Homeserver,
     read: Read<'_>,
     at: &Circumstances<'_>,
-) -> Result<(Intent, Reason, Option<String>)> {
+) -> (Intent, Reason, Option<String>) {
     let (options, settings) = (&at.request.options, at.settings);
     let bot = port.account().to_owned();
     let old = read.snapshot().map(|before| &before.room);
@@ -214,12 +227,12 @@ async fn intent(
     };
     let software = match (choice, options.review) {
         (MethodChoice::Adopt, _) | (MethodChoice::Server, Review::Skip) => None,
-        _ => port.server_software().await?,
+        _ => at.around.software.clone(),
     };
     let (method, reason) =
         method::choose(choice, options.review, old, &intent, software.as_deref());
     intent.method = method;
-    Ok((intent, reason, software))
+    (intent, reason, software)
 }
 
 /// What the method itself has to say.
@@ -256,15 +269,15 @@ fn method_findings(before: &Snapshot, intent: &Intent, reason: Reason) -> Vec<Fi
     findings
 }
 
-async fn version_findings(port: &dyn Homeserver, intent: &Intent) -> Result<Option<Finding>> {
-    let offered = port.room_versions().await?.available;
+fn version_findings(offered: &RoomVersions, intent: &Intent) -> Option<Finding> {
+    let offered = &offered.available;
     let version = intent.version.clone();
     let known: Vec<_> = offered
         .iter()
         .filter(|version| versions::properties(version).is_some())
         .cloned()
         .collect();
-    Ok(if versions::properties(&version).is_none() {
+    if versions::properties(&version).is_none() {
         Some(Finding::UnknownVersion {
             version,
             available: known,
@@ -276,7 +289,7 @@ async fn version_findings(port: &dyn Homeserver, intent: &Intent) -> Result<Opti
             version,
             available: known,
         })
-    })
+    }
 }
 
 async fn creator_findings(

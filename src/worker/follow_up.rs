@@ -5,10 +5,10 @@
 //! ping that was cut off is sent to its end and nobody gets it twice (P3). Left out: who moved
 //! (`census`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use ruma::{OwnedServerName, OwnedUserId, RoomId};
+use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 use tracing::info;
 
 use super::Means;
@@ -17,14 +17,14 @@ use crate::census::{self, CensusError};
 use crate::config::OldRoom;
 use crate::homeserver::HomeserverError;
 use crate::job::follow_up::{
-    Circumstances, Decision, EndReason, Pause, PingOutcome, Schedule, Stage,
+    Circumstances, Decision, EndReason, Pause, PingOutcome, Stage, Timetable,
 };
-use crate::job::{Entry, FollowUp, FollowUpEvent, Job, Plan, State, is_incompatible};
+use crate::job::{Entry, FollowUp, FollowUpEvent, Job, Phase, Plan, State, is_incompatible};
 use crate::message::follow_up::{Door, Farewell, ended, refused};
 use crate::message::member::{Variables, render};
-use crate::message::ping::{parts, ping};
+use crate::message::ping::{OtherRoom, parts, ping};
 use crate::message::report::todos;
-use crate::model::{InvitePolicy, Pings, Text};
+use crate::model::{InvitePolicy, JobId, Pings, Text};
 use crate::room::join_rules::{self, JOIN_RULES};
 use crate::room::moves::{Moves, Whereabouts};
 use crate::room::state::{Content, Membership};
@@ -63,7 +63,7 @@ pub(super) fn begin(means: &Means, job: &Job, state: &State) -> Result<Doing, St
     let members = before.map(|before| before.room.members(Membership::Join).collect());
     Ok(Doing {
         events: vec![FollowUpEvent::Scheduled {
-            schedule: Schedule {
+            timetable: Timetable {
                 from: job.switched_at().unwrap_or(now).min(now),
                 after,
             },
@@ -174,19 +174,99 @@ impl One<'_> {
                 }
                 let incompatible = self.invite(&moves).await?;
                 let known = &self.follow_up.mentioned;
-                let people = moves
+                let siblings = self.siblings().await?;
+                let number = self.follow_up.pings + 1;
+                let is_told_elsewhere = |user: &OwnedUserId| {
+                    let told = |sibling: &Sibling| sibling.follow_up.has_mentioned(user, number);
+                    siblings.iter().any(told)
+                };
+                let people: Vec<_> = moves
                     .stragglers()
                     .map(|(user, _)| user)
-                    .filter(|user| !incompatible.contains(user.server_name()));
-                let parts = parts(people, settings.mention, |user| known.contains(user));
+                    .filter(|user| !incompatible.contains(user.server_name()))
+                    .filter(|user| !is_told_elsewhere(user))
+                    .collect();
+                let mut also: BTreeMap<OwnedUserId, Vec<JobId>> = BTreeMap::new();
+                for sibling in &siblings {
+                    for user in people.iter().filter(|user| sibling.lacks(user)) {
+                        also.entry((*user).clone()).or_default().push(sibling.id);
+                    }
+                }
+                let mut parts = parts(
+                    people.into_iter(),
+                    settings.mention,
+                    |user| known.contains_key(user),
+                    |user| also.contains_key(user),
+                );
+                if parts.is_empty() {
+                    // All of them are told elsewhere: the link stands here all the same.
+                    parts.push(Vec::new());
+                }
+                also.retain(|user, _| parts.iter().flatten().any(|known| known == user));
                 info!(messages = parts.len(), "a ping is due");
                 FollowUpEvent::Pinging {
                     parts,
+                    also,
                     incompatible,
                 }
                 .into()
             }
         })
+    }
+
+    /// The other rooms of the campaign with an open follow-up. Who lags in several of them is mentioned
+    /// in one, by the first of their pings with the same number.
+    async fn siblings(&self) -> Result<Vec<Sibling>, StepError> {
+        let Some(turn) = &self.job.request.campaign else {
+            return Ok(Vec::new());
+        };
+        let Means {
+            store, port, clock, ..
+        } = self.means;
+        let mut siblings = Vec::new();
+        for child in store.children(turn.campaign)? {
+            if child.id == self.job.id || child.phase != Phase::Done {
+                continue;
+            }
+            let Some(job) = store.job(child.id)? else {
+                continue;
+            };
+            let state = super::folded(&job)?;
+            let is_open = |it: &&FollowUp| it.stage == Stage::Open;
+            let Some(follow_up) = state.follow_up.as_ref().filter(is_open).cloned() else {
+                continue;
+            };
+            let moves = census::take(store, &**port, &**clock, &job, &state).await?;
+            siblings.push(Sibling {
+                id: job.id,
+                follow_up,
+                moves: moves.unwrap_or_default(),
+            });
+        }
+        Ok(siblings)
+    }
+
+    /// Names and links of the other rooms that a ping speaks of.
+    fn other_rooms(&self) -> Result<BTreeMap<OwnedUserId, Vec<OtherRoom>>, StepError> {
+        let ids: BTreeSet<_> = self.follow_up.also.values().flatten().copied().collect();
+        let mut rooms = BTreeMap::new();
+        for id in ids {
+            let Some(job) = self.means.store.job(id)? else {
+                continue;
+            };
+            let state = super::folded(&job)?;
+            if let (Some(plan), Some(new_room)) = (&state.plan, state.new_room()) {
+                let server = self.means.port.server_name();
+                let room = OtherRoom {
+                    label: plan.label.clone(),
+                    link: Variables::of(plan, new_room, server).new_link,
+                };
+                rooms.insert(id, room);
+            }
+        }
+        let named = |ids: &Vec<JobId>| ids.iter().filter_map(|id| rooms.get(id).cloned()).collect();
+        let also = self.follow_up.also.iter();
+        Ok(also.map(|(user, ids)| (user.clone(), named(ids))).collect())
     }
 
     /// Invites those who cannot enter by themselves and have no invitation. Who said no, or was sent
@@ -239,6 +319,7 @@ impl One<'_> {
         let variables = Variables::of(self.plan, self.new_room, port.server_name());
         let template = &self.means.setup.messages.ping;
         let mention = self.means.setup.follow_up.mention;
+        let also = self.other_rooms()?;
         let number = self.follow_up.pings + 1;
         let mut outcome = PingOutcome::Sent;
         for (part, people) in (1..).zip(parts) {
@@ -246,9 +327,9 @@ impl One<'_> {
             if left.is_empty() && !people.is_empty() {
                 continue;
             }
-            let content: Content = ping(template, &variables, &left, mention)?;
-            let command = &self.job.request.command_event;
-            let transaction = format!("ping.{command}.{number}.{part}");
+            let content: Content = ping(template, &variables, &left, mention, &also)?;
+            let key = self.job.request.key();
+            let transaction = format!("ping.{key}.{number}.{part}");
             let old_room = &self.job.request.old_room;
             match port.send_message(old_room, &transaction, &content).await {
                 Ok(_) => {}
@@ -341,13 +422,28 @@ impl One<'_> {
 
     fn say(&self, what: &str, text: Text) -> Write {
         Write::Enqueue(Outgoing {
-            key: format!("{what}:{}", self.job.request.command_event),
+            key: format!("{what}:{}", self.job.request.key()),
             room_id: self.job.request.admin_room.clone(),
             post: Post::Message {
                 text,
                 reply_to: self.job.reply_to(),
             },
         })
+    }
+}
+
+/// Another room of the same campaign.
+struct Sibling {
+    id: JobId,
+    follow_up: FollowUp,
+    moves: Moves,
+}
+
+impl Sibling {
+    /// Whether somebody has not come from there.
+    fn lacks(&self, user: &UserId) -> bool {
+        let at = self.moves.people.get(user);
+        at.is_some_and(|at| at.is_straggler())
     }
 }
 

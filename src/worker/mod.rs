@@ -4,7 +4,9 @@
 //! after a crash is the same path as the first run. Jobs run side by side, each one step at a time;
 //! one job's wait holds up no other. Left out: what a step does (`steps`).
 
+mod campaign;
 mod follow_up;
+mod link;
 mod steps;
 
 use std::collections::{HashMap, HashSet};
@@ -20,15 +22,17 @@ use tracing::{Instrument, error, info, info_span, warn};
 use self::steps::{Drive, StepError};
 use crate::announce;
 use crate::clock::Clock;
-use crate::config::{FollowUpSettings, Messages, UpgradeSettings};
+use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::Homeserver;
 use crate::job::log::{Again, Direction};
-use crate::job::{Action, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
+use crate::job::schedule::{self, Sleep, Wake};
+use crate::job::{Action, Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
-use crate::model::{Confirmation, JobId};
+use crate::model::{Confirmation, JobId, WorkId};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError, Write};
+use crate::survey::Surroundings;
 use crate::telemetry::chain;
 
 /// Tries of one step that may fail in a way that may pass, before people are asked.
@@ -40,6 +44,9 @@ const BACKOFF_MAX: Duration = Duration::from_mins(2);
 /// How long what was seen of a room may be used again, counted from the beginning of a wait.
 const PARKED_MAX: Duration = Duration::from_mins(1);
 
+/// How long the jobs of a campaign share what one of them read of their surroundings.
+const SHARED_MAX: Duration = Duration::from_secs(10);
+
 /// How often the worker looks for work when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
 
@@ -50,6 +57,8 @@ pub struct Setup {
     pub upgrade: UpgradeSettings,
     /// How people who did not come are followed up.
     pub follow_up: FollowUpSettings,
+    /// When they are.
+    pub schedule: ScheduleSettings,
     /// Texts for members.
     pub messages: Messages,
     /// Where commands come from.
@@ -66,16 +75,39 @@ pub struct Means {
     pub clock: Arc<dyn Clock>,
     /// The configuration.
     pub setup: Setup,
+    /// What the jobs of campaigns share.
+    pub surroundings: Shared,
+}
+
+/// What surrounds all rooms, read by one job of a campaign and used by those beside it.
+#[derive(Debug, Default)]
+pub struct Shared(Mutex<Option<(Timestamp, Arc<Surroundings>)>>);
+
+impl Shared {
+    /// What was read a short while ago.
+    fn fresh(&self, now: Timestamp) -> Option<Arc<Surroundings>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = |read: Timestamp| Duration::try_from(now.duration_since(read)).ok();
+        kept.take_if(|(read, _)| age(*read).is_none_or(|age| age > SHARED_MAX));
+        kept.as_ref().map(|(_, around)| Arc::clone(around))
+    }
+
+    fn keep(&self, now: Timestamp, around: &Arc<Surroundings>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some((now, Arc::clone(around)));
+    }
 }
 
 /// The worker.
 pub struct Worker {
     means: Arc<Means>,
-    busy: Mutex<HashSet<JobId>>,
+    busy: Mutex<HashSet<WorkId>>,
     /// What was read for jobs that wait for a rate limit, and until when it may be used: a server
     /// that lets one invitation through every few seconds is not asked for the whole room in
     /// between. Lost without harm.
     parked: Mutex<HashMap<JobId, (Drive, Timestamp)>>,
+    /// Held while a job of a campaign looks after its follow-up.
+    pinging: tokio::sync::Mutex<()>,
 }
 
 impl Worker {
@@ -86,6 +118,7 @@ impl Worker {
             means: Arc::new(means),
             busy: Mutex::default(),
             parked: Mutex::default(),
+            pinging: tokio::sync::Mutex::default(),
         }
     }
 
@@ -106,8 +139,11 @@ impl Worker {
             if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }
-            let due = self.means.store.due_jobs(self.means.clock.now())?;
-            for id in due.into_iter().chain(self.means.store.restless_jobs()?) {
+            let now = self.means.clock.now();
+            let restless = self.means.store.restless_jobs()?;
+            let jobs = self.means.store.due_jobs(now)?.into_iter().chain(restless);
+            let campaigns = self.means.store.due_campaigns(now)?.into_iter();
+            for id in campaigns.map(WorkId::Campaign).chain(jobs.map(WorkId::Job)) {
                 if !self
                     .busy
                     .lock()
@@ -119,11 +155,18 @@ impl Worker {
                 let (worker, slots, stop) = (Arc::clone(&self), Arc::clone(&slots), stop.clone());
                 let broken = Arc::clone(&broken);
                 let work = async move {
-                    let Ok(_slot) = slots.acquire().await else {
-                        return;
+                    let work = async {
+                        match id {
+                            // A campaign only decides which jobs may begin: it takes no place of theirs.
+                            WorkId::Campaign(id) => worker.look(id).await,
+                            WorkId::Job(id) => match slots.acquire().await {
+                                Ok(_slot) => worker.drive(id).await,
+                                Err(_) => Ok(()),
+                            },
+                        }
                     };
                     let result = tokio::select! {
-                        result = worker.drive(id) => result,
+                        result = work => result,
                         () = stop.cancelled() => Ok(()),
                     };
                     worker
@@ -137,9 +180,9 @@ impl Worker {
                     // Whatever came due while this job was busy is looked for again.
                     worker.means.store.wakes.work.notify_one();
                 };
-                tasks.spawn(work.instrument(info_span!("job", job.id = id.0)));
+                tasks.spawn(work.instrument(info_span!("job", job.id = %id)));
             }
-            let pause = self.pause()?;
+            let pause = self.pause(now)?;
             tokio::select! {
                 () = woken => {}
                 () = tokio::time::sleep(pause) => {}
@@ -151,21 +194,15 @@ impl Worker {
         Ok(())
     }
 
-    fn pause(&self) -> Result<Duration, StoreError> {
-        let now = self.means.clock.now();
-        let busy = !self
-            .busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        Ok(match self.means.store.next_job_due()? {
-            // A busy job is due all the time, and wakes the worker when it rests.
-            Some(due) if !busy => Duration::try_from(due.duration_since(now))
+    /// How long there is nothing to begin. What is due by now is at work, and wakes the worker when it
+    /// rests.
+    fn pause(&self, now: Timestamp) -> Result<Duration, StoreError> {
+        let due = self.means.store.next_work_due(now)?;
+        Ok(due.map_or(POLL, |due| {
+            Duration::try_from(due.duration_since(self.means.clock.now()))
                 .unwrap_or(Duration::ZERO)
-                .min(POLL),
-            Some(_) => Duration::from_secs(1),
-            None => POLL,
-        })
+                .min(POLL)
+        }))
     }
 
     /// Takes a job as far as it goes now.
@@ -177,6 +214,11 @@ impl Worker {
             };
             let state = folded(&job)?;
             let now = self.means.clock.now();
+            let turned_back = job.log.last().is_some_and(|(at, _)| *at > now);
+            if turned_back {
+                // Nobody knows how long it has waited: it looks once, and waits anew if it must.
+                self.means.store.clock_turned_back(id, now)?;
+            }
             let result = match state.next_action() {
                 Action::FollowUp(at) if at <= now => self.follow_up(&job, &state).await,
                 Action::FollowUp(_) | Action::Wait(Step::Verify, _) | Action::Finished
@@ -185,7 +227,10 @@ impl Worker {
                     self.follow_up(&job, &state).await
                 }
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
-                Action::Wait(step, at) if at <= now => self.step(&mut drive, &job, step).await,
+                Action::Wait(step, at) if at <= now || turned_back => match woken(&state, now) {
+                    Some((sleep, Wake::Tell { next })) => self.tell(&job, sleep, next),
+                    Some((_, Wake::Begin)) | None => self.step(&mut drive, &job, step).await,
+                },
                 Action::AwaitConfirmation(at) if at <= now => {
                     self.record(&job, vec![Entry::Expired], vec![])
                 }
@@ -195,8 +240,12 @@ impl Worker {
                 }
                 Action::AwaitConfirmation(_)
                 | Action::FollowUp(_)
+                | Action::AwaitCampaign
+                | Action::AwaitResume
                 | Action::AwaitRetry
-                | Action::Finished => return Ok(()),
+                | Action::Finished => {
+                    return Ok(());
+                }
             };
             match result {
                 // Somebody cancelled or retried in between: decide again on what is there now.
@@ -212,6 +261,11 @@ impl Worker {
 
     /// Looks after the follow-up of a finished job.
     async fn follow_up(&self, job: &Job, state: &State) -> Result<(), StoreError> {
+        // Jobs of a campaign look at one another, so that nobody is mentioned by two of them.
+        let _one_by_one = match &job.request.campaign {
+            Some(_) => Some(self.pinging.lock().await),
+            None => None,
+        };
         self.means.store.look_at_members(job.id)?;
         let doing = match follow_up::run(&self.means, job, state).await {
             Ok(doing) => doing,
@@ -303,29 +357,36 @@ impl Worker {
                 let event = StepEvent::Undone;
                 self.record(&job, vec![Entry::Step { step, event }], vec![])
             }
-            Ok(steps::Done::Planned(plan)) => {
+            Ok(steps::Done::Planned(mut plan, occasion)) => {
+                let turn = job.request.campaign.as_ref();
+                if let Some(turn) = turn.filter(|_| step == Step::Plan) {
+                    plan.asks = turn.asks(&plan.hash);
+                }
                 let mut entries = vec![];
-                let occasion = if step == Step::Plan {
-                    Occasion::Asked
-                } else {
-                    Occasion::RoomChanged
-                };
                 let now = self.means.clock.now();
-                let confirmation = job.request.confirmation;
+                let confirmation = match occasion {
+                    // The yes was to another time, even where it was given beforehand.
+                    Occasion::StartMissed => Confirmation::Ask,
+                    Occasion::Asked | Occasion::RoomChanged => job.request.confirmation,
+                };
                 let text = plan::plan(job.id, &plan, confirmation, occasion, now);
                 let blocked = plan.is_blocked();
-                let hash = plan.hash.clone();
-                let mut writes = announce::asking(&job, "plan", &hash, text);
+                let question = announce::plan_question(announce::times_shown(&job, &plan.hash));
+                let mut writes = announce::asking(&job, &question, &plan.hash, text);
                 if blocked || confirmation != Confirmation::Ask {
                     // Nothing to say yes to: only the message.
                     writes.truncate(1);
                 }
-                entries.push(Entry::Planned { plan });
+                if plan.asks == Asks::Campaign || (blocked && job.request.campaign.is_some()) {
+                    // Its campaign tells.
+                    writes.clear();
+                }
+                entries.push(Entry::Planned { plan: plan.clone() });
                 match confirmation {
-                    Confirmation::Given if !blocked => entries.push(Entry::Confirmed {
-                        by: job.request.sender.clone(),
-                        hash,
-                    }),
+                    Confirmation::Given if !blocked => {
+                        let by = job.request.sender.clone();
+                        entries.extend(schedule::confirmed(Phase::Planned, &plan, by, now));
+                    }
                     Confirmation::PlanOnly if !blocked => {
                         entries.push(Entry::Closed);
                     }
@@ -338,6 +399,29 @@ impl Worker {
             Err(error) => {
                 let entry = self.failure(&state, step, error);
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
+            }
+        }
+    }
+
+    /// Tells the old room when the upgrade begins, and has the job sleep on (P3: at once, or not).
+    fn tell(&self, job: &Job, sleep: Sleep<'_>, next: Timestamp) -> Result<(), StoreError> {
+        let now = self.means.clock.now();
+        let messages = &self.means.setup.messages;
+        match announce::announcement(job, sleep, messages, next, now) {
+            Ok((entry, write)) => {
+                info!("members are told when it begins");
+                self.record(job, vec![entry], vec![write])
+            }
+            Err(error) => {
+                // The configuration was checked: a bug, which must not keep the upgrade from its time.
+                error!(error = chain(&error), "cannot announce");
+                let event = StepEvent::Waiting {
+                    until: next,
+                    reason: WaitReason::Scheduled,
+                    progress: None,
+                };
+                let step = Step::Snapshot;
+                self.record(job, vec![Entry::Step { step, event }], vec![])
             }
         }
     }
@@ -445,6 +529,12 @@ impl Worker {
         writes.extend(announce::advance(job, entries, now)?);
         self.means.store.commit(now, &writes)
     }
+}
+
+/// What a job does that slept until its time, or until an announcement.
+fn woken(state: &State, now: Timestamp) -> Option<(Sleep<'_>, Wake)> {
+    let sleep = schedule::sleeping(state)?;
+    Some((sleep, sleep.schedule.wake(sleep.until, now)))
 }
 
 fn folded(job: &Job) -> Result<State, StoreError> {

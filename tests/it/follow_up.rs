@@ -5,6 +5,7 @@ use std::time::Duration;
 use roomlift_testbed::{Entry, Fault, Kind, Rule, Seen, Timeline, User, Wanted, eventually, user};
 use serde_json::{Value, json};
 
+use crate::campaign;
 use crate::scene::{SPEECH, Scene, said};
 
 /// What every ping says.
@@ -363,4 +364,69 @@ async fn quiet_hours_and_mentions_are_as_configured() {
     moved.scene.say("!upgrade ping 1 now").await;
     let ping = moved.ping().await;
     assert_eq!(ping["content"]["m.mentions"], json!({"room": true}));
+}
+
+/// In a campaign, who lags in several rooms is mentioned in one, which names the others; each old room
+/// gets its message, and the picture shows all rooms.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_mentioned_in_two_rooms_of_a_campaign() {
+    let mut scene = Scene::new().await;
+    let space = campaign::space(&scene, "Garden").await;
+    let mut rooms = Vec::new();
+    for name in ["Roses", "Tulips"] {
+        rooms.push(campaign::child(&scene, &space, name, json!({})).await);
+    }
+    let lagging = scene.community.members[0].clone();
+    for room in &rooms {
+        lagging.join(room).await;
+    }
+    // The space itself moves as well.
+    campaign::until_told(&mut scene, &space, 3).await;
+    let command = scene.say(&format!("!upgrade space {space} 12 --yes")).await;
+    scene.reacted(&command, "✅").await;
+    let listed = scene.say("!upgrade list").await;
+    scene.reacted(&listed, "✅").await;
+    let moderator = scene.community.moderator.clone();
+    let number = said(&scene.community, &scene.community.admin_room)
+        .await
+        .iter()
+        .filter_map(|text| text.split("Plan C").nth(1)?.split(':').next()?.parse().ok())
+        .max()
+        .unwrap_or(0_u32);
+    scene.say(&format!("!upgrade ping C{number} now")).await;
+    let bot = scene.community.bot.user_id.clone();
+    let pings = async || {
+        let mut pings = Vec::new();
+        for room in &rooms {
+            let events = moderator.messages(room, 50).await;
+            pings.extend(events.into_iter().filter(|event| {
+                event["sender"] == bot.as_str() && user::text(event).contains(PING)
+            }));
+        }
+        (pings.len() == rooms.len()).then_some(pings)
+    };
+    let pings = eventually("a ping in each room", SPEECH, pings).await;
+    let to_them: Vec<_> = pings
+        .iter()
+        .filter(|ping| mentioned(ping).contains(&lagging.user_id))
+        .collect();
+    assert_eq!(to_them.len(), 1, "{pings:#?}");
+    let text = user::text(to_them[0]);
+    assert!(
+        text.contains(&format!("{}, also: ", lagging.user_id)),
+        "{text}"
+    );
+    scene.say(&format!("!upgrade status C{number}")).await;
+    let picture = scene
+        .chat
+        .until("a picture", |event| {
+            event["content"]["msgtype"] == "m.image"
+        })
+        .await;
+    assert!(
+        user::text(&picture).starts_with("Garden: Moved: "),
+        "{picture}"
+    );
+    scene.say(&format!("!upgrade stragglers C{number}")).await;
+    scene.hear(&format!("`{}`", lagging.user_id)).await;
 }

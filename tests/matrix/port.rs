@@ -591,3 +591,90 @@ async fn directories_of_other_servers_are_searched() {
     let answer = port.listed_elsewhere(&nowhere, &room, &name).await;
     assert!(answer.is_err(), "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_rooms_are_told_in_one_pass() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let alice = synapse.register("alice").await;
+    let proxy = Proxy::start(&synapse.base_url());
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&proxy.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let via = json!({ "via": [synapse.server_name()] });
+    let room = bot
+        .create_room(
+            json!({ "preset": "public_chat", "room_version": "11", "name": "Room",
+            "room_alias_name": bot.localpart(), "topic": "is not told" }),
+        )
+        .await;
+    alice.join(&room).await;
+    let space = bot
+        .create_room(json!({ "creation_content": { "type": "m.space" } }))
+        .await;
+    bot.put_state(&space, "m.space.child", &room, via.clone())
+        .await;
+    bot.put_state(&space, "m.space.child", "!gone:x", json!({}))
+        .await;
+    bot.put_state(&room, "m.space.parent", &space, via).await;
+    let closed = bot.create_room(json!({ "room_version": "11" })).await;
+    let new = bot.upgrade(&closed, "12").await;
+    let left = bot.create_room(json!({})).await;
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let running = receive(&session, &store, &room).await;
+    let port = port(&session);
+    port.leave(&id(&left)).await.unwrap();
+    // Sync tells of the leave after the answer does.
+    let rooms = eventually("the leave", Duration::from_secs(20), async || {
+        let rooms = port.told_rooms().await.unwrap();
+        let is_left = rooms.iter().all(|told| told.state.room_id != left);
+        is_left.then_some(rooms)
+    })
+    .await;
+    let before = proxy.log().len();
+    assert_eq!(port.told_rooms().await.unwrap(), rooms);
+    let asked: Vec<_> = proxy.log().split_off(before);
+    assert!(
+        asked.iter().all(|seen| seen.path.ends_with("/sync")),
+        "{asked:?}"
+    );
+
+    let ids: Vec<_> = rooms
+        .iter()
+        .map(|told| told.state.room_id.clone())
+        .collect();
+    let mut expected: Vec<_> = [&room, &space, &closed, &new].map(|room| id(room)).into();
+    expected.sort();
+    assert_eq!(ids, expected);
+    let told = |room: &str| {
+        let found = rooms.iter().find(|told| told.state.room_id == room);
+        found.unwrap()
+    };
+    let slots = |room: &str| -> BTreeSet<(String, String)> {
+        told(room).state.events.keys().cloned().collect()
+    };
+    let slot = |kind: &str, key: &str| (kind.to_owned(), key.to_owned());
+    let common = [
+        slot("m.room.create", ""),
+        slot("m.room.power_levels", ""),
+        slot("m.room.join_rules", ""),
+        slot("m.room.member", &bot.user_id),
+    ];
+    let with = |more: &[(String, String)]| common.iter().chain(more).cloned().collect();
+    let named = [
+        slot("m.room.name", ""),
+        slot("m.room.canonical_alias", ""),
+        slot("m.space.parent", &space),
+    ];
+    assert_eq!(slots(&room), with(&named));
+    assert_eq!(slots(&space), with(&[slot("m.space.child", &room)]));
+    assert_eq!(slots(&closed), with(&[slot("m.room.tombstone", "")]));
+    assert_eq!((told(&room).members, told(&space).members), (2, 1));
+    assert_eq!(told(&room).state.name().as_deref(), Some("Room"));
+    assert!(told(&space).state.is_space());
+    assert_eq!(told(&new).state.create().version, RoomVersionId::V12);
+    let replacement = told(&closed).state.tombstone().unwrap().replacement;
+    assert_eq!(replacement, Some(id(&new)));
+    running.end().await;
+}

@@ -10,16 +10,19 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn days(days: &[i64]) -> Schedule {
+fn days(days: &[i64]) -> Timetable {
     let after = |day: &i64| Duration::from_secs(u64::try_from(day * DAY).unwrap());
-    Schedule {
+    Timetable {
         from: at(0),
         after: days.iter().map(after).collect(),
     }
 }
 
-fn scheduled(schedule: Schedule) -> FollowUpEvent {
-    FollowUpEvent::Scheduled { schedule, by: None }
+fn scheduled(timetable: Timetable) -> FollowUpEvent {
+    FollowUpEvent::Scheduled {
+        timetable,
+        by: None,
+    }
 }
 
 fn fold(events: &[FollowUpEvent]) -> Option<FollowUp> {
@@ -35,6 +38,7 @@ fn ping(second: i64) -> [FollowUpEvent; 2] {
     [
         FollowUpEvent::Pinging {
             parts: vec![vec!["@a:x".try_into().unwrap()]],
+            also: BTreeMap::new(),
             incompatible: BTreeSet::new(),
         },
         FollowUpEvent::Pinged {
@@ -106,7 +110,7 @@ fn it_is_over_some_time_after_the_last_ping() {
     let (_, late) = pings_on(&[30]);
     assert_eq!(late.due(), Some(at(34 * DAY)));
     let only = fold(&[scheduled(days(&[2]))]).unwrap();
-    assert_eq!(only.schedule.end(None), at(4 * DAY));
+    assert_eq!(only.timetable.end(None), at(4 * DAY));
 }
 
 #[test]
@@ -144,11 +148,11 @@ fn quiet_hours_hold_up_what_is_planned_but_not_what_is_asked_for() {
     // From the beginning of 1970: 12:00 UTC is within them.
     let hours: QuietHours = "11:00-13:00 UTC".parse().unwrap();
     let half = DAY / 2;
-    let schedule = Schedule {
+    let timetable = Timetable {
         from: at(half),
         after: vec![Duration::from_secs(60)],
     };
-    let open = fold(&[scheduled(schedule.clone())]).unwrap();
+    let open = fold(&[scheduled(timetable.clone())]).unwrap();
     let quiet = |now| Circumstances {
         quiet_hours: Some(&hours),
         ..given(now)
@@ -162,7 +166,7 @@ fn quiet_hours_hold_up_what_is_planned_but_not_what_is_asked_for() {
         by: "@mod:x".try_into().unwrap(),
         at: at(half),
     };
-    let asked = fold(&[scheduled(schedule), asked]).unwrap();
+    let asked = fold(&[scheduled(timetable), asked]).unwrap();
     assert_eq!(asked.decide(&quiet(half)), Decision::Ping);
 }
 
@@ -259,7 +263,7 @@ fn entries_are_stored_like_this() {
         })
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r##"
-    {"follow_up":"scheduled","schedule":{"from":"1970-01-01T00:00:00Z","after":[{"secs":86400,"nanos":0}]},"by":null}
+    {"follow_up":"scheduled","timetable":{"from":"1970-01-01T00:00:00Z","after":[{"secs":86400,"nanos":0}]},"by":null}
     {"follow_up":"waiting","until":"1970-01-01T00:00:01Z","pause":"homeserver"}
     {"follow_up":"ending","at":"1970-01-01T00:00:02Z","why":"time"}
     {"follow_up":"ended"}

@@ -41,7 +41,7 @@ use crate::clock::Clock;
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
-    RoomVersions, UPGRADE_TIMEOUT,
+    RoomVersions, ToldRoom, UPGRADE_TIMEOUT,
 };
 use crate::model::{RoomName, RoomRef};
 use crate::room::moves::MemberEvent;
@@ -475,6 +475,10 @@ impl Homeserver for Port {
 
     async fn referrers(&self, room: &RoomId) -> Result<Vec<RoomState>> {
         self.told_referrers(room).await
+    }
+
+    async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {
+        self.all_told().await
     }
 
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {

@@ -11,7 +11,7 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::Value;
 
 use super::Port;
-use crate::homeserver::{HomeserverError, Result};
+use crate::homeserver::{HomeserverError, Result, ToldRoom};
 use crate::matrix::wire::joined;
 use crate::room::state::{Content, RoomEvent, RoomState, StateEvent};
 
@@ -22,6 +22,16 @@ const REFERRER_STATE: [&str; 5] = [
     "m.room.canonical_alias",
     "m.room.power_levels",
     "m.room.join_rules",
+];
+
+/// State with an empty key that every room is told with.
+const TOLD_STATE: [&str; 6] = [
+    "m.room.create",
+    "m.room.name",
+    "m.room.canonical_alias",
+    "m.room.power_levels",
+    "m.room.join_rules",
+    "m.room.tombstone",
 ];
 
 /// Events that link a room with a space; the state key is the room at the other end.
@@ -39,17 +49,39 @@ impl Port {
         Ok(referrers)
     }
 
+    pub(super) async fn all_told(&self) -> Result<Vec<ToldRoom>> {
+        let mut rooms = Vec::new();
+        for room in self.client.joined_rooms() {
+            rooms.push(self.told(&room).await?);
+        }
+        rooms.sort_by(|a, b| a.state.room_id.cmp(&b.state.room_id));
+        Ok(rooms)
+    }
+
+    async fn told(&self, room: &Room) -> Result<ToldRoom> {
+        let mut events = Vec::new();
+        for kind in TOLD_STATE {
+            events.extend(self.stored(room, kind, "").await?);
+        }
+        let own = self.stored(room, "m.room.member", self.account.as_str());
+        events.extend(own.await?);
+        for kind in SPACE_LINKS {
+            events.extend(links(room, kind).await?);
+        }
+        Ok(ToldRoom {
+            state: RoomState::new(room.room_id().to_owned(), events),
+            members: room.joined_members_count(),
+        })
+    }
+
     pub(super) async fn told_children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
         let Some(space) = joined(&self.client, space) else {
             return Ok(BTreeSet::new());
         };
-        let events = space.get_state_events(StateEventType::SpaceChild).await;
-        let events = events.map_err(|source| unreadable(space.room_id(), source))?;
-        Ok(events
+        let links = links(&space, "m.space.child").await?;
+        Ok(links
             .iter()
-            .filter_map(state_event)
-            .filter(|event| names_servers(&event.content))
-            .filter_map(|event| event.state_key.parse().ok())
+            .filter_map(|link| link.state_key.parse().ok())
             .collect())
     }
 
@@ -97,6 +129,15 @@ impl Port {
         );
         Ok(Some(RoomState::new(room.room_id().to_owned(), events)))
     }
+}
+
+/// Links of one kind that hold.
+async fn links(room: &Room, kind: &str) -> Result<Vec<StateEvent>> {
+    let events = room.get_state_events(StateEventType::from(kind)).await;
+    let events = events.map_err(|source| unreadable(room.room_id(), source))?;
+    let mut links: Vec<_> = events.iter().filter_map(state_event).collect();
+    links.retain(|link| names_servers(&link.content));
+    Ok(links)
 }
 
 fn unreadable(room: &RoomId, source: matrix_sdk::Error) -> HomeserverError {

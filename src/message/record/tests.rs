@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::job::log::Again;
-use crate::job::{Counts, Plan, Request, Step};
+use crate::job::{Asks, Counts, Plan, Request, Step};
 use crate::model::{Bucket, Confirmation, JobId, RoomName, RoomRef, UpgradeOptions};
 use crate::room::diff::Change;
 use crate::room::state::tests::room;
@@ -30,6 +30,8 @@ fn plan() -> Plan {
         seconds: 2,
         hash: "abc".to_owned(),
         expires_at: at(1000),
+        asks: Asks::Itself,
+        schedule: None,
     }
 }
 
@@ -56,6 +58,7 @@ fn job(entries: Vec<Entry>) -> Job {
             sender: owned_user_id!("@maria:x"),
             admin_room: owned_room_id!("!admin:x"),
             command_event: owned_event_id!("$command"),
+            campaign: None,
         },
         created_at: at(0),
         log: log

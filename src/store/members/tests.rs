@@ -42,6 +42,7 @@ fn request() -> Request {
         sender: "@mod:x".try_into().unwrap(),
         admin_room: "!admin:x".try_into().unwrap(),
         command_event: "$command".try_into().unwrap(),
+        campaign: None,
     }
 }
 

@@ -43,12 +43,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 
 async fn call(drive: &Drive, job: &Job, plan: &Plan, before: &Snapshot) -> Result<Done, StepError> {
     let target = staged(&target(before, &plan.intent, &room_to_be()), &plan.intent);
-    let body = request(
-        before,
-        &target,
-        &plan.intent,
-        job.request.command_event.as_str(),
-    );
+    let body = request(before, &target, &plan.intent, &job.request.key());
     let at = drive.clock.now();
     mark(drive, job, Step::Create, StepEvent::Called { at })?;
     match drive.port.create_room(&body).await {
@@ -132,7 +127,7 @@ async fn find(
     let port: &dyn Homeserver = &*drive.port;
     for room in port.joined_rooms().await?.difference(&before.joined_rooms) {
         match port.state(room).await {
-            Ok(state) if is_marked(&state, &plan.intent, job.request.command_event.as_str()) => {
+            Ok(state) if is_marked(&state, &plan.intent, &job.request.key()) => {
                 return Ok(Some(room.clone()));
             }
             Ok(_) | Err(HomeserverError::Refused { .. }) => {}

@@ -35,10 +35,12 @@ use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, State, Step};
 use crate::message::member::TemplateError;
+use crate::message::plan::Occasion;
 use crate::room::diff::Observed;
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
 use crate::store::{StoreError, Write};
+use crate::survey::Surroundings;
 use crate::telemetry::chain;
 
 /// How long the server is given to finish a switch whose answer was lost, before the bot looks for
@@ -58,8 +60,8 @@ pub(super) enum Done {
         /// Beside the log.
         writes: Vec<Write>,
     },
-    /// A plan to be shown.
-    Planned(Box<Plan>),
+    /// A plan to be shown, and why.
+    Planned(Box<Plan>, Occasion),
     /// What the step made is taken back.
     Undone,
 }
@@ -187,6 +189,22 @@ impl std::ops::Deref for Drive {
 impl Drive {
     pub(super) fn new(means: Arc<Means>) -> Self {
         Self { means, seen: None }
+    }
+
+    /// What surrounds the room of a job. The jobs of a campaign share what one of them read just
+    /// now: the campaign itself compares everything once more in the end.
+    pub(super) async fn surroundings(&self, job: &Job) -> Result<Arc<Surroundings>, StepError> {
+        let now = self.clock.now();
+        if job.request.campaign.is_some()
+            && let Some(known) = self.means.surroundings.fresh(now)
+        {
+            return Ok(known);
+        }
+        let read = Arc::new(Surroundings::read(&*self.port).await?);
+        if job.request.campaign.is_some() {
+            self.means.surroundings.keep(now, &read);
+        }
+        Ok(read)
     }
 
     /// The snapshot that an earlier step stored.

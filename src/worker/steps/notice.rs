@@ -19,7 +19,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let new = new_room(state)?;
     let variables = Variables::of(plan, &new, port.server_name());
     let content = notice(&drive.setup.messages.notice, &variables)?;
-    let transaction = format!("notice.{}", job.request.command_event);
+    let transaction = format!("notice.{}", job.request.key());
     let refusal = |change, code, message| Output::Noticed {
         event: None,
         refused: vec![Refusal {

@@ -36,7 +36,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             event: pin,
             via: &via,
         };
-        let transaction = format!("pin.{}.{pin}", job.request.command_event);
+        let transaction = format!("pin.{}.{pin}", job.request.key());
         match port
             .send_message(&new, &transaction, &copy(&event, &original))
             .await

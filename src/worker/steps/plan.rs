@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Done, Drive, StepError};
 use crate::job::{Job, Plan};
+use crate::message::plan::Occasion;
 use crate::model::MethodChoice;
 use crate::room::state::Snapshot;
 use crate::survey;
@@ -18,13 +19,14 @@ const PACE_MIN: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(drive: &mut Drive, job: &Job) -> Result<Done, StepError> {
     let (_, plan) = read(drive, job).await?;
-    Ok(Done::Planned(Box::new(plan)))
+    Ok(Done::Planned(Box::new(plan), Occasion::Asked))
 }
 
 /// Reads the room and makes the plan from it.
 pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, Plan), StepError> {
     let begun = drive.clock.now();
-    let before = survey::snapshot(&*drive.port, &job.request.old_room).await?;
+    let around = drive.surroundings(job).await?;
+    let before = survey::snapshot(&*drive.port, &job.request.old_room, &around).await?;
     let adopts = job.request.options.method == Some(MethodChoice::Adopt);
     let successor = match &before {
         Some(before) if adopts => Some(survey::successor(&*drive.port, &before.room).await?),
@@ -51,6 +53,7 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
     let circumstances = Circumstances {
         request: &job.request,
         settings: &drive.setup.upgrade,
+        announce: &drive.setup.schedule.announce,
         place: if own {
             Place::AdminRoom
         } else {
@@ -61,6 +64,7 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
         pace: Pace {
             per_request: (took / REQUESTS_OF_A_SURVEY).max(PACE_MIN),
         },
+        around: &around,
     };
     let plan = plan(&*drive.port, read, &circumstances).await?;
     Ok((before, plan))

@@ -1,10 +1,12 @@
-//! Reads the old room again and stores it whole; asks again whether the people may (P5), and
-//! whether the room is still what the yes was given to.
+//! Reads the old room again and stores it whole; asks again whether the people may (P5), whether
+//! the room is still what the yes was given to, and whether it is still the time that was agreed.
 
 use super::{Done, Drive, StepError, plan, plan_of};
 use crate::command::Need;
-use crate::config::TargetPower;
+use crate::config::{MissedStart, TargetPower};
+use crate::job::schedule::{Punctuality, punctuality};
 use crate::job::{Job, Output, State};
+use crate::message::plan::Occasion;
 use crate::permissions::{self, Decision, Facts};
 use crate::store::Write;
 use crate::survey;
@@ -23,10 +25,12 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             });
         }
     } else if plan.hash != plan_of(state)?.hash || plan.is_blocked() {
-        return Ok(Done::Planned(Box::new(plan)));
+        return Ok(Done::Planned(Box::new(plan), Occasion::RoomChanged));
+    } else if drive.setup.schedule.missed_start == MissedStart::Ask && is_late(job, state) {
+        return Ok(Done::Planned(Box::new(plan), Occasion::StartMissed));
     }
     let Some(before) = before else {
-        return Ok(Done::Planned(Box::new(plan)));
+        return Ok(Done::Planned(Box::new(plan), Occasion::RoomChanged));
     };
     let snapshot = Write::Snapshot {
         job: job.id,
@@ -36,6 +40,13 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         output: Output::Stored,
         writes: vec![snapshot],
     })
+}
+
+/// Whether the bot was away at the agreed time.
+fn is_late(job: &Job, state: &State) -> bool {
+    let plan = state.plan.as_ref();
+    plan.and_then(|plan| plan.schedule.as_ref())
+        .is_some_and(|schedule| punctuality(&job.log, schedule) == Punctuality::Missed)
 }
 
 async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepError> {

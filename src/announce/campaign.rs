@@ -1,0 +1,175 @@
+//! What a campaign has to say in its admin room, given where it and its jobs stand.
+//!
+//! Each post has a key that says what it is for, so that asking for all of them after every look posts
+//! each of them once, and edits those that are to follow. Left out: the plan, which goes with the
+//! entry that it belongs to.
+
+use jiff::Timestamp;
+use ruma::UserId;
+
+use super::{answers, question};
+use crate::campaign::log::Entry;
+use crate::campaign::{Campaign, Child, Phase, State};
+use crate::job::{Entry as JobEntry, Job};
+use crate::message::campaign::{Open, progress, report};
+use crate::message::emoji;
+use crate::model::{Confirmation, Text};
+use crate::store::{Outgoing, Post, StoreError, Target, Write};
+
+/// The key of the plan of a campaign; a reaction to it is bound to the plan with this hash. One that
+/// was shown before, and is asked about again, is another message.
+#[must_use]
+pub fn question_key(campaign: &Campaign, shown_before: usize, hash: &str) -> String {
+    let again = match shown_before {
+        0 => String::new(),
+        again => again.to_string(),
+    };
+    format!("campaign{again}:{}:{hash}", campaign.request.command_event)
+}
+
+/// How often a plan of the campaign was shown.
+fn times_shown(campaign: &Campaign) -> usize {
+    campaign
+        .log
+        .iter()
+        .filter(|(_, entry)| matches!(entry, Entry::Planned { .. }))
+        .count()
+}
+
+/// The plan of a campaign, with both answers below it to be clicked.
+#[must_use]
+pub fn asking(campaign: &Campaign, hash: &str, text: Text) -> Vec<Write> {
+    question(
+        &question_key(campaign, times_shown(campaign), hash),
+        &campaign.request.admin_room,
+        campaign.reply_to(),
+        text,
+    )
+}
+
+/// Ends a campaign before it began, and the jobs that waited for it.
+///
+/// # Errors
+/// When the log of a job makes no sense.
+pub fn end(
+    campaign: &Campaign,
+    jobs: &[Job],
+    entry: Entry,
+    job_entry: &JobEntry,
+    now: Timestamp,
+) -> Result<Vec<Write>, StoreError> {
+    let mut writes = vec![Write::AppendCampaign {
+        campaign: campaign.id,
+        expected: campaign.log.len(),
+        entries: vec![entry],
+    }];
+    for job in jobs {
+        writes.extend(let_go(job, job_entry, now)?);
+    }
+    Ok(writes)
+}
+
+/// Ends a job that only its campaign could have begun.
+///
+/// # Errors
+/// When its log makes no sense.
+pub fn let_go(job: &Job, entry: &JobEntry, now: Timestamp) -> Result<Vec<Write>, StoreError> {
+    let state = job.state().map_err(|source| StoreError::Illegal {
+        job: job.id,
+        source,
+    })?;
+    // One that cannot take the entry goes its own way: it is at work, or has ended.
+    if state.after(entry).is_err() {
+        return Ok(Vec::new());
+    }
+    super::advance(job, vec![entry.clone()], now)
+}
+
+/// Everything else that should be in the admin room by now.
+#[must_use]
+pub fn told(
+    campaign: &Campaign,
+    state: &State,
+    children: &[Child],
+    open: &[Open],
+    bot: &UserId,
+    now: Timestamp,
+) -> Vec<Write> {
+    let room_id = campaign.request.admin_room.clone();
+    let command = &campaign.request.command_event;
+    let message = |key: String, text: Text| {
+        Write::Revise(Outgoing {
+            key,
+            room_id: room_id.clone(),
+            post: Post::Message {
+                text,
+                reply_to: campaign.reply_to(),
+            },
+        })
+    };
+    let mut writes = Vec::new();
+    // A question that was answered is not to be clicked any longer.
+    if let Some(plan) = state
+        .plan
+        .as_ref()
+        .filter(|_| state.phase != Phase::Planned)
+        && campaign.request.confirmation != Confirmation::PlanOnly
+        && plan.rooms > 0
+    {
+        let key = question_key(
+            campaign,
+            times_shown(campaign).saturating_sub(1),
+            &plan.hash,
+        );
+        writes.extend(answers(&key).map(|(answer, _)| {
+            Write::Enqueue(Outgoing {
+                key: format!("un{answer}"),
+                room_id: room_id.clone(),
+                post: Post::Redaction {
+                    of: Target::Post(answer),
+                },
+            })
+        }));
+    }
+    if state.confirmed_by.is_some() {
+        let text = progress(campaign, state, children, bot, now);
+        writes.push(message(format!("progress:{command}"), text));
+    } else if state.phase != Phase::Closed {
+        let text = progress(campaign, state, children, bot, now);
+        writes.push(message(format!("planning:{command}"), text));
+    }
+    if let Some(text) = report(campaign, state, children, open, bot, now) {
+        // Another try has a report of its own.
+        let tries = campaign
+            .log
+            .iter()
+            .filter(|(_, entry)| matches!(entry, Entry::Retried { .. }))
+            .count();
+        let key = format!("{}:{command}:{tries}", state.phase.name());
+        writes.push(message(key, text));
+    }
+    if state.phase.is_end() {
+        let going = state.plan.as_ref().is_some_and(|plan| plan.rooms > 0);
+        let emoji = match state.phase {
+            Phase::Done => emoji::YES,
+            Phase::Closed if going => emoji::YES,
+            _ => emoji::NO,
+        };
+        writes.push(Write::Enqueue(Outgoing {
+            key: format!("unack:{command}"),
+            room_id: campaign.asked_in.clone(),
+            post: Post::Redaction {
+                of: Target::Post(format!("ack:{command}")),
+            },
+        }));
+        writes.push(Write::Enqueue(Outgoing {
+            key: format!("end:{command}"),
+            room_id: campaign.asked_in.clone(),
+            post: Post::Reaction {
+                to: Target::Event(command.clone()),
+                emoji: emoji.to_owned(),
+            },
+        }));
+    }
+    writes
+}

@@ -1,0 +1,609 @@
+//! Times as people write them: a moment and its zone, or how long from now.
+//!
+//! In two halves, since what the words mean depends on the time: [`at`] and [`within`] read them,
+//! [`When::resolve`] makes a moment of them. Nothing is guessed: a time without a zone, one that does
+//! not exist and one that exists twice are refused, with what to write instead.
+
+use std::time::Duration;
+
+use jiff::civil::{Date, Time};
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
+
+use super::Problem;
+use crate::model::Start;
+
+/// How far ahead something can be scheduled: beyond, nobody remembers what they said yes to.
+pub const AHEAD_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// The zone of moments that somebody gave without one, by a duration.
+const UTC: &str = "UTC";
+
+/// A time as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// `--at`.
+    At(Written),
+    /// `--in`.
+    In(Duration),
+}
+
+/// What stands behind `--at`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Absent: the next day on which it is that time.
+    date: Option<Date>,
+    time: Time,
+    /// How far from UTC, where that was written.
+    offset: Option<Offset>,
+    /// A name such as `Europe/Berlin`, where one was written.
+    zone: Option<String>,
+}
+
+/// Why a time that was understood cannot be used. The `Display` is the answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimeProblem {
+    /// No zone, and none is configured.
+    #[error(
+        "Which time zone do you mean? Write it behind the time, for example \
+         `--at \"{written} Europe/Berlin\"`. Whoever runs me can also set one for all \
+         (`time_zone` in the configuration)."
+    )]
+    NoZone {
+        /// The time, to be written again.
+        written: String,
+    },
+    /// It is over.
+    #[error("That time is in the past. Please give one that is still to come.")]
+    Past,
+    /// Later than [`AHEAD_MAX`].
+    #[error("That is too far ahead; at most {} days are possible.", AHEAD_MAX.as_secs() / 86_400)]
+    TooFar,
+    /// The clocks are put forward over it.
+    #[error(
+        "There is no {time} in {zone} on that day, since the clocks are put forward. Please give \
+         another time."
+    )]
+    Skipped {
+        /// What does not exist.
+        time: String,
+        /// Where.
+        zone: String,
+    },
+    /// The clocks are put back over it.
+    #[error(
+        "It is {time} twice in {zone} on that day, since the clocks are put back. Write \
+         `--at {first}` for the first time, or `--at {second}` for the second."
+    )]
+    Twice {
+        /// What exists twice.
+        time: String,
+        /// Where.
+        zone: String,
+        /// The first, with its offset.
+        first: String,
+        /// The second, with its offset.
+        second: String,
+    },
+    /// The offset is not that of the zone.
+    #[error("{zone} is not at {offset} at that time. Please leave out one of the two.")]
+    WrongOffset {
+        /// What was written.
+        offset: String,
+        /// Where.
+        zone: String,
+    },
+}
+
+/// The time zone with a name such as `Europe/Berlin`, or an offset such as `+01:00`.
+#[must_use]
+pub fn zone(name: &str) -> Option<TimeZone> {
+    // A rule in the notation of POSIX is one as well; nobody means that.
+    let is_name = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/_+-:".contains(&byte));
+    if !is_name {
+        return None;
+    }
+    DateTimeParser::new().parse_time_zone(name).ok()
+}
+
+/// Reads what stands behind `--at`.
+///
+/// # Errors
+/// [`Problem::BadTime`] and [`Problem::UnknownZone`].
+pub(super) fn at(text: &str) -> Result<When, Problem> {
+    let bad = || Problem::BadTime { word: text.into() };
+    let (rest, named) = match text.trim().strip_suffix(']') {
+        Some(text) => {
+            let (rest, zone) = text.split_once('[').ok_or_else(bad)?;
+            (rest, Some(zone))
+        }
+        None => (text.trim(), None),
+    };
+    let mut words: Vec<&str> = rest.split_whitespace().collect();
+    let is_zone = |word: &&str| word.starts_with(|c: char| c.is_ascii_alphabetic());
+    let named = match (named, words.last().copied().filter(is_zone)) {
+        (Some(_), Some(_)) => return Err(bad()),
+        (None, Some(zone)) => {
+            words.pop();
+            Some(zone)
+        }
+        (named, None) => named,
+    };
+    let (date, time) = match words[..] {
+        [time] => match time.split_once(['T', 't']) {
+            Some((date, time)) => (Some(date), time),
+            None => (None, time),
+        },
+        [date, time] => (Some(date), time),
+        _ => return Err(bad()),
+    };
+    let (time, offset) = match time.find(['+', '-', 'Z', 'z']) {
+        Some(place) => {
+            let (time, offset) = time.split_at(place);
+            (time, Some(self::offset(offset).ok_or_else(bad)?))
+        }
+        None => (time, None),
+    };
+    let named = match named {
+        Some("Z" | "z") => Some(UTC.to_owned()),
+        Some(name) => {
+            let word = name.into();
+            let zone = zone(name).ok_or(Problem::UnknownZone { word })?;
+            // As its own people write it: any case is understood.
+            Some(zone.iana_name().unwrap_or(name).to_owned())
+        }
+        None => None,
+    };
+    Ok(When::At(Written {
+        date: date
+            .map(|date| self::date(date).ok_or_else(bad))
+            .transpose()?,
+        time: self::time(time).ok_or_else(bad)?,
+        offset,
+        zone: named,
+    }))
+}
+
+/// Reads what stands behind `--in`.
+///
+/// # Errors
+/// [`Problem::BadDuration`].
+pub(super) fn within(text: &str) -> Result<When, Problem> {
+    let word = text.into();
+    let wait = humantime::parse_duration(text).map_err(|_| Problem::BadDuration { word })?;
+    Ok(When::In(wait))
+}
+
+/// Puts a time that was written in several words together: behind `--at` come a date, a time and a
+/// zone, and quotation marks are easily forgotten.
+pub(super) fn joined(words: Vec<String>) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::with_capacity(words.len());
+    // What the next word may be: part of the time that the last word in `joined` begins.
+    let mut open = Open::Nothing;
+    for word in words {
+        let is_part = match open {
+            Open::Nothing => false,
+            Open::Value => true,
+            Open::Rest => is_time(&word) || is_zone(&word),
+        };
+        let follows = match open {
+            Open::Nothing if word == "--at" => Open::Value,
+            Open::Nothing if word.starts_with("--at=") => Open::Rest,
+            Open::Value => Open::Rest,
+            Open::Rest if is_part && is_time(&word) => Open::Rest,
+            _ if word == "--at" => Open::Value,
+            _ => Open::Nothing,
+        };
+        match joined.last_mut() {
+            Some(last) if is_part && open == Open::Rest => {
+                last.push(' ');
+                last.push_str(&word);
+            }
+            _ => joined.push(word),
+        }
+        open = follows;
+    }
+    joined
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Nothing,
+    Value,
+    Rest,
+}
+
+fn is_time(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_digit()) && word.contains(':')
+}
+
+fn is_zone(word: &str) -> bool {
+    let is_named =
+        word.starts_with(|c: char| c.is_ascii_alphabetic()) && !word.contains([':', '.']);
+    is_named && (word.contains('/') || zone(word).is_some())
+}
+
+fn date(text: &str) -> Option<Date> {
+    let [year, month, day] = <[&str; 3]>::try_from(text.split('-').collect::<Vec<_>>()).ok()?;
+    if year.len() != 4 {
+        return None;
+    }
+    Date::new(
+        number(year)?,
+        i8::try_from(number(month)?).ok()?,
+        i8::try_from(number(day)?).ok()?,
+    )
+    .ok()
+}
+
+fn time(text: &str) -> Option<Time> {
+    let mut parts = text.split(':');
+    let mut part = || i8::try_from(number(parts.next()?)?).ok();
+    let (hour, minute) = (part()?, part()?);
+    let second = if text.matches(':').count() > 1 {
+        part()?
+    } else {
+        0
+    };
+    if text.matches(':').count() > 2 {
+        return None;
+    }
+    Time::new(hour, minute, second, 0).ok()
+}
+
+fn number(text: &str) -> Option<i16> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
+}
+
+/// `Z`, `+01:00`, `+0100` or `+01`.
+fn offset(text: &str) -> Option<Offset> {
+    if text.eq_ignore_ascii_case("z") {
+        return Some(Offset::UTC);
+    }
+    // Nothing but a zone of that offset is read here.
+    zone(text)?.to_fixed_offset().ok()
+}
+
+impl When {
+    /// The moment that is meant, seen from `now`; `default` is the zone of times without one.
+    ///
+    /// # Errors
+    /// When there is no such moment, more than one, or none that can be waited for.
+    pub fn resolve(&self, now: Timestamp, default: Option<&str>) -> Result<Start, TimeProblem> {
+        let (at, zone) = match self {
+            Self::In(wait) => {
+                let wait = SignedDuration::try_from(*wait).map_err(|_| TimeProblem::TooFar)?;
+                let at = now.checked_add(wait).map_err(|_| TimeProblem::TooFar)?;
+                (at, default.unwrap_or(UTC).to_owned())
+            }
+            Self::At(written) => written.moment(now, default)?,
+        };
+        if at <= now {
+            return Err(TimeProblem::Past);
+        }
+        if at.duration_since(now).unsigned_abs() > AHEAD_MAX {
+            return Err(TimeProblem::TooFar);
+        }
+        Ok(Start { at, zone })
+    }
+}
+
+impl Written {
+    fn moment(
+        &self,
+        now: Timestamp,
+        default: Option<&str>,
+    ) -> Result<(Timestamp, String), TimeProblem> {
+        let name = match (&self.zone, self.offset) {
+            (Some(zone), _) => zone.clone(),
+            (None, Some(offset)) if offset == Offset::UTC => UTC.to_owned(),
+            (None, Some(offset)) => written(offset),
+            (None, None) => default
+                .map(ToOwned::to_owned)
+                .ok_or_else(|| self.without_zone())?,
+        };
+        let place = zone(&name).ok_or_else(|| self.without_zone())?;
+        let at = match self.date {
+            Some(date) => self.on(date, &place, &name)?,
+            None => {
+                let today = now.to_zoned(place.clone()).date();
+                match self.on(today, &place, &name) {
+                    Ok(at) if at <= now => {
+                        let next = today
+                            .checked_add(1.day())
+                            .map_err(|_| TimeProblem::TooFar)?;
+                        self.on(next, &place, &name)?
+                    }
+                    today => today?,
+                }
+            }
+        };
+        Ok((at, name))
+    }
+
+    /// The time on a day, if it is there once.
+    fn on(&self, date: Date, place: &TimeZone, zone: &str) -> Result<Timestamp, TimeProblem> {
+        let civil = date.to_datetime(self.time);
+        let too_far = |_| TimeProblem::TooFar;
+        if let Some(offset) = self.offset {
+            let at = offset.to_timestamp(civil).map_err(too_far)?;
+            let is_right = place.to_offset(at) == offset;
+            let zone = zone.to_owned();
+            return if is_right {
+                Ok(at)
+            } else {
+                Err(TimeProblem::WrongOffset {
+                    offset: written(offset),
+                    zone,
+                })
+            };
+        }
+        let (time, zone) = (short(self.time), zone.to_owned());
+        match place.to_ambiguous_timestamp(civil).offset() {
+            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(civil).map_err(too_far),
+            AmbiguousOffset::Gap { .. } => Err(TimeProblem::Skipped { time, zone }),
+            AmbiguousOffset::Fold { before, after } => {
+                let [first, second] =
+                    [before, after].map(|offset| format!("{date}T{time}{}", written(offset)));
+                Err(TimeProblem::Twice {
+                    time,
+                    zone,
+                    first,
+                    second,
+                })
+            }
+        }
+    }
+
+    fn without_zone(&self) -> TimeProblem {
+        let date = self.date.map(|date| format!("{date} ")).unwrap_or_default();
+        TimeProblem::NoZone {
+            written: format!("{date}{}", short(self.time)),
+        }
+    }
+}
+
+/// A time as it is typed.
+fn short(time: Time) -> String {
+    let seconds = match time.second() {
+        0 => String::new(),
+        second => format!(":{second:02}"),
+    };
+    format!("{:02}:{:02}{seconds}", time.hour(), time.minute())
+}
+
+/// An offset as it is typed.
+fn written(offset: Offset) -> String {
+    let seconds = offset.seconds();
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let minutes = seconds.unsigned_abs() / 60;
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A Tuesday noon in winter.
+    const NOW: &str = "2026-11-24T12:00:00Z";
+
+    fn resolved(text: &str, now: &str, default: Option<&str>) -> Result<String, String> {
+        let when = at(text).map_err(|problem| problem.to_string())?;
+        let start = when.resolve(now.parse().unwrap(), default);
+        start
+            .map(|start| format!("{} {}", start.at, start.zone))
+            .map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn moments() {
+        for (text, expected) in [
+            ("2026-12-01T20:00+01:00", "2026-12-01T19:00:00Z +01:00"),
+            ("2026-12-01T20:00:30+0100", "2026-12-01T19:00:30Z +01:00"),
+            ("2026-12-01T20:00Z", "2026-12-01T20:00:00Z UTC"),
+            ("2026-12-01t20:00:00z", "2026-12-01T20:00:00Z UTC"),
+            (
+                "2026-12-01 20:00 Europe/Berlin",
+                "2026-12-01T19:00:00Z Europe/Berlin",
+            ),
+            (
+                "2026-12-01T20:00 europe/berlin",
+                "2026-12-01T19:00:00Z Europe/Berlin",
+            ),
+            (
+                "2026-12-01T20:00[Europe/Berlin]",
+                "2026-12-01T19:00:00Z Europe/Berlin",
+            ),
+            (
+                "2026-12-01T20:00+01:00[Europe/Berlin]",
+                "2026-12-01T19:00:00Z Europe/Berlin",
+            ),
+            (
+                "2027-7-1 8:05 Asia/Kolkata",
+                "2027-07-01T02:35:00Z Asia/Kolkata",
+            ),
+            ("2026-12-01 20:00 UTC", "2026-12-01T20:00:00Z UTC"),
+            // Later today, and tomorrow.
+            ("20:00 Europe/Berlin", "2026-11-24T19:00:00Z Europe/Berlin"),
+            ("13:00 Europe/Berlin", "2026-11-25T12:00:00Z Europe/Berlin"),
+            ("12:59 Europe/Berlin", "2026-11-25T11:59:00Z Europe/Berlin"),
+            ("20:00-05:00", "2026-11-25T01:00:00Z -05:00"),
+            // It is the next day there already.
+            (
+                "01:30 Pacific/Auckland",
+                "2026-11-24T12:30:00Z Pacific/Auckland",
+            ),
+            ("0:00 UTC", "2026-11-25T00:00:00Z UTC"),
+        ] {
+            assert_eq!(resolved(text, NOW, None).as_deref(), Ok(expected), "{text}");
+        }
+        let berlin = Some("Europe/Berlin");
+        assert_eq!(
+            resolved("20:00", NOW, berlin).unwrap(),
+            "2026-11-24T19:00:00Z Europe/Berlin"
+        );
+        let wait = within("1h 30m").unwrap();
+        let start = wait.resolve(NOW.parse().unwrap(), berlin).unwrap();
+        assert_eq!(start.at.to_string(), "2026-11-24T13:30:00Z");
+        assert_eq!(start.zone, "Europe/Berlin");
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "25:00 UTC",
+            "24:00 UTC",
+            "20:60 UTC",
+            "20 UTC",
+            "20:00:00:00 UTC",
+            "8pm UTC",
+            "2026-12-01",
+            "2026-12-01 UTC",
+            "2026-13-01 20:00 UTC",
+            "2026-02-30 20:00 UTC",
+            "01.12.2026 20:00 UTC",
+            "26-12-01 20:00 UTC",
+            "2026-12-01 20:00 UTC UTC",
+            "2026-12-01T20:00+99:00",
+            "2026-12-01T20:00+",
+            "2026-12-01T20:00Z[UTC",
+            "tomorrow",
+            "-1:00 UTC",
+            "20:00 UTC [UTC]",
+            "12",
+            "２０:00 UTC",
+        ] {
+            assert!(matches!(at(text), Err(Problem::BadTime { .. })), "{text}");
+        }
+        for zone in ["Europe/Berln", "CEST", "Nowhere", "EST5EDT,M3.2.0,M11.1.0"] {
+            let text = format!("20:00 {zone}");
+            let word = zone.into();
+            assert_eq!(at(&text), Err(Problem::UnknownZone { word }), "{zone}");
+        }
+        for text in ["", "2", "-1h", "soon", "99999999999999999999d"] {
+            assert!(
+                matches!(within(text), Err(Problem::BadDuration { .. })),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_refused() {
+        let refused = |text: &str, now: &str| resolved(text, now, None).unwrap_err();
+        for text in [
+            "2026-11-24T12:00Z",
+            "2026-11-24 13:00 Europe/Berlin",
+            "1999-01-01T00:00Z",
+        ] {
+            assert!(refused(text, NOW).contains("in the past"), "{text}");
+        }
+        for text in ["2027-11-26T12:00Z", "9999-12-31T23:59-05:00"] {
+            assert!(refused(text, NOW).contains("too far ahead"), "{text}");
+        }
+        for (text, expected) in [("99999d", TimeProblem::TooFar), ("0s", TimeProblem::Past)] {
+            let wait = within(text).unwrap();
+            assert_eq!(
+                wait.resolve(NOW.parse().unwrap(), None),
+                Err(expected),
+                "{text}"
+            );
+        }
+        insta::assert_snapshot!(refused("20:00", NOW), @r#"Which time zone do you mean? Write it behind the time, for example `--at "20:00 Europe/Berlin"`. Whoever runs me can also set one for all (`time_zone` in the configuration)."#);
+        insta::assert_snapshot!(refused("2026-12-01T20:00", NOW), @r#"Which time zone do you mean? Write it behind the time, for example `--at "2026-12-01 20:00 Europe/Berlin"`. Whoever runs me can also set one for all (`time_zone` in the configuration)."#);
+        insta::assert_snapshot!(refused("2026-12-01T20:00+05:00[Europe/Berlin]", NOW), @"Europe/Berlin is not at +05:00 at that time. Please leave out one of the two.");
+    }
+
+    #[test]
+    fn hours_that_are_not_there_and_hours_that_are_there_twice() {
+        let refused = |text: &str, now: &str| resolved(text, now, None).unwrap_err();
+        insta::assert_snapshot!(refused("2027-03-28 02:30 Europe/Berlin", NOW), @"There is no 02:30 in Europe/Berlin on that day, since the clocks are put forward. Please give another time.");
+        insta::assert_snapshot!(refused("2027-10-31 02:30 Europe/Berlin", NOW), @"It is 02:30 twice in Europe/Berlin on that day, since the clocks are put back. Write `--at 2027-10-31T02:30+02:00` for the first time, or `--at 2027-10-31T02:30+01:00` for the second.");
+        // Both can be written so that they mean one moment.
+        for (text, expected) in [
+            ("2027-10-31T02:30+02:00", "2027-10-31T00:30:00Z +02:00"),
+            (
+                "2027-10-31T02:30+01:00[Europe/Berlin]",
+                "2027-10-31T01:30:00Z Europe/Berlin",
+            ),
+            (
+                "2027-10-31 03:00 Europe/Berlin",
+                "2027-10-31T02:00:00Z Europe/Berlin",
+            ),
+            (
+                "2027-03-28 03:00 Europe/Berlin",
+                "2027-03-28T01:00:00Z Europe/Berlin",
+            ),
+        ] {
+            assert_eq!(resolved(text, NOW, None).as_deref(), Ok(expected), "{text}");
+        }
+        // The next time it is that late falls on such a night.
+        let evening = "2027-03-27T20:00:00Z";
+        assert!(refused("02:30 Europe/Berlin", evening).contains("There is no 02:30"));
+        let evening = "2027-10-30T20:00:00Z";
+        assert!(refused("02:30 Europe/Berlin", evening).contains("twice"));
+        assert_eq!(
+            resolved("01:30 Europe/Berlin", evening, None).unwrap(),
+            "2027-10-30T23:30:00Z Europe/Berlin"
+        );
+    }
+
+    #[test]
+    fn times_in_several_words_are_put_together() {
+        for (words, expected) in [
+            (
+                "#a:b --at 20:00 Europe/Berlin 12",
+                "#a:b|--at|20:00 Europe/Berlin|12",
+            ),
+            (
+                "--at 2026-12-01 20:00 UTC #a:b",
+                "--at|2026-12-01 20:00 UTC|#a:b",
+            ),
+            (
+                "--at=2026-12-01 20:00 Europe/Berlin",
+                "--at=2026-12-01 20:00 Europe/Berlin",
+            ),
+            (
+                "--at 20:00Z https://matrix.to/#/#a:b",
+                "--at|20:00Z|https://matrix.to/#/#a:b",
+            ),
+            ("--at 20:00 matrix:r/a:b", "--at|20:00|matrix:r/a:b"),
+            ("--at 20:00 --yes", "--at|20:00|--yes"),
+            ("--at 20:00 12", "--at|20:00|12"),
+            ("--at 20:00 --at 21:00", "--at|20:00|--at|21:00"),
+            ("plan 20:00 Europe/Berlin", "plan|20:00|Europe/Berlin"),
+            ("--at", "--at"),
+        ] {
+            let given = words.split(' ').map(ToOwned::to_owned).collect();
+            assert_eq!(joined(given).join("|"), expected, "{words}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*", odd in "[0-9T:+Z \\[\\]/A-z-]{0,30}") {
+            for text in [text, odd] {
+                for when in at(&text).into_iter().chain(within(&text)) {
+                    let _ = when.resolve(NOW.parse().unwrap(), Some("Europe/Berlin"));
+                }
+            }
+        }
+
+        #[test]
+        fn whatever_is_resolved_is_still_to_come(hour in 0..24_i8, minute in 0..60_i8, now in 1_500_000_000..2_500_000_000_i64) {
+            let now = Timestamp::from_second(now).unwrap();
+            let when = at(&format!("{hour}:{minute:02} Europe/Berlin")).unwrap();
+            if let Ok(start) = when.resolve(now, None) {
+                prop_assert!(start.at > now);
+                prop_assert!(start.at.duration_since(now) <= SignedDuration::from_hours(25));
+            }
+        }
+    }
+}

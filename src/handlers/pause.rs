@@ -1,0 +1,82 @@
+//! `!upgrade pause [id]`: a job stops after the step at hand, a campaign begins no other room.
+
+use super::{Call, Desk, HandleError, folded, folded_campaign};
+use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
+use crate::job::log::Hold;
+use crate::job::{Entry, Phase};
+use crate::message::{answer, emoji};
+use crate::model::WorkId;
+use crate::store::{Filter, Write};
+
+/// Jobs and campaigns that are held at once by a command without a number.
+const ALL_MAX: usize = 1000;
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    of: Option<WorkId>,
+) -> Result<Vec<Write>, HandleError> {
+    let mut writes = match of {
+        Some(WorkId::Job(id)) => match desk.job_to_change(call, id).await? {
+            Ok((job, state)) if state.phase == Phase::Running && state.hold == Hold::Free => {
+                let by = call.sender().to_owned();
+                desk.advance(&job, Entry::Paused { by })?
+            }
+            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),
+            Err(text) => return Ok(call.refuse(text)),
+        },
+        Some(WorkId::Campaign(id)) => match desk.campaign_to_change(call, id).await? {
+            Ok((campaign, state)) if is_on(&state) => hold(desk, call, &campaign)?,
+            Ok((_, state)) => {
+                return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course)));
+            }
+            Err(text) => return Ok(call.refuse(text)),
+        },
+        None => everything(desk, call)?,
+    };
+    if writes.is_empty() {
+        return Ok(call.refuse(answer::nothing_to_pause()));
+    }
+    writes.push(call.react(emoji::YES));
+    Ok(writes)
+}
+
+fn is_on(state: &State) -> bool {
+    state.phase == CampaignPhase::Running && state.course == Course::On
+}
+
+fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
+    let (store, room) = (&desk.store, &call.office.room_id);
+    let mut writes = Vec::new();
+    for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
+        let (campaign, state) = folded_campaign(campaign)?;
+        if is_on(&state) {
+            writes.extend(hold(desk, call, &campaign)?);
+        }
+    }
+    for job in store.jobs(room, Filter::Active, ALL_MAX)? {
+        let (job, state) = folded(job)?;
+        if state.phase == Phase::Running && state.hold == Hold::Free {
+            let by = call.sender().to_owned();
+            writes.extend(desk.advance(&job, Entry::Paused { by })?);
+        }
+    }
+    Ok(writes)
+}
+
+/// Holds a campaign, and those of its jobs that can still be taken back: a room that leads to its new
+/// one already is better finished than left half moved.
+fn hold(desk: &Desk, call: &Call<'_>, campaign: &Campaign) -> Result<Vec<Write>, HandleError> {
+    let by = call.sender().to_owned();
+    let mut writes = vec![Write::AppendCampaign {
+        campaign: campaign.id,
+        expected: campaign.log.len(),
+        entries: vec![CampaignEntry::Paused { by: by.clone() }],
+    }];
+    for (job, state) in desk.children_in(campaign.id, &[Phase::Running])? {
+        if state.hold == Hold::Free && state.can_turn_back() {
+            writes.extend(desk.advance(&job, Entry::Paused { by: by.clone() })?);
+        }
+    }
+    Ok(writes)
+}

@@ -1,0 +1,78 @@
+//! `!upgrade resume [id]`: what was paused goes on.
+
+use super::{Call, Desk, HandleError, folded, folded_campaign};
+use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase};
+use crate::job::log::Hold;
+use crate::job::{Entry, Phase};
+use crate::message::{answer, emoji};
+use crate::model::WorkId;
+use crate::store::{Filter, Write};
+
+/// Jobs and campaigns that go on at once by a command without a number.
+const ALL_MAX: usize = 1000;
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    of: Option<WorkId>,
+) -> Result<Vec<Write>, HandleError> {
+    let mut writes = match of {
+        Some(WorkId::Job(id)) => match desk.job_to_change(call, id).await? {
+            Ok((job, state)) if state.hold == Hold::Paused => {
+                let by = call.sender().to_owned();
+                desk.advance(&job, Entry::Resumed { by })?
+            }
+            Ok(_) => return Ok(call.refuse(answer::not_paused(WorkId::Job(id)))),
+            Err(text) => return Ok(call.refuse(text)),
+        },
+        Some(WorkId::Campaign(id)) => match desk.campaign_to_change(call, id).await? {
+            Ok((campaign, state))
+                if state.phase == CampaignPhase::Running && state.course == Course::Paused =>
+            {
+                let_go(desk, call, &campaign)?
+            }
+            Ok(_) => return Ok(call.refuse(answer::not_paused(WorkId::Campaign(id)))),
+            Err(text) => return Ok(call.refuse(text)),
+        },
+        None => everything(desk, call)?,
+    };
+    if writes.is_empty() {
+        return Ok(call.refuse(answer::nothing_paused()));
+    }
+    writes.push(call.react(emoji::YES));
+    Ok(writes)
+}
+
+fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
+    let (store, room) = (&desk.store, &call.office.room_id);
+    let mut writes = Vec::new();
+    for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
+        let (campaign, state) = folded_campaign(campaign)?;
+        if state.course == Course::Paused {
+            writes.extend(let_go(desk, call, &campaign)?);
+        }
+    }
+    for job in store.jobs(room, Filter::Active, ALL_MAX)? {
+        let (job, state) = folded(job)?;
+        if state.hold == Hold::Paused {
+            let by = call.sender().to_owned();
+            writes.extend(desk.advance(&job, Entry::Resumed { by })?);
+        }
+    }
+    Ok(writes)
+}
+
+fn let_go(desk: &Desk, call: &Call<'_>, campaign: &Campaign) -> Result<Vec<Write>, HandleError> {
+    let by = call.sender().to_owned();
+    let mut writes = vec![Write::AppendCampaign {
+        campaign: campaign.id,
+        expected: campaign.log.len(),
+        entries: vec![CampaignEntry::Resumed { by: by.clone() }],
+    }];
+    for (job, state) in desk.children_in(campaign.id, &[Phase::Running])? {
+        if state.hold == Hold::Paused {
+            writes.extend(desk.advance(&job, Entry::Resumed { by: by.clone() })?);
+        }
+    }
+    Ok(writes)
+}

@@ -1,0 +1,49 @@
+//! `!upgrade rooms [space]`: the rooms that can be upgraded from here, and what hinders.
+
+use super::{Call, Desk, HandleError};
+use crate::command::Need;
+use crate::message::answer;
+use crate::message::inventory::inventory;
+use crate::model::RoomRef;
+use crate::store::{Outgoing, Post, Write};
+use crate::survey;
+
+/// What the file with all rooms is called.
+const FILE_NAME: &str = "rooms.txt";
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    space: Option<&RoomRef>,
+) -> Result<Vec<Write>, HandleError> {
+    let space = match space {
+        None => None,
+        Some(named) => match survey::find(&*desk.port, named).await? {
+            None => return Ok(call.refuse(answer::no_such_room(&named.name))),
+            some => some,
+        },
+    };
+    if let Some(space) = &space
+        && let Some(denial) = desk.denial(call, Need::Ask, space).await?
+    {
+        return Ok(call.refuse(answer::denied(denial)));
+    }
+    let scope = &call.office.rules.scope;
+    let (port, wanted) = (&*desk.port, &desk.version);
+    let rooms = survey::inventory::inventory(port, scope, space.as_deref(), wanted).await?;
+    let told = inventory(&rooms, wanted);
+    let mut writes = call.answer(told.text);
+    writes.extend(told.file.map(|body| {
+        Write::Enqueue(Outgoing {
+            key: format!("rooms:{}", call.received.event_id),
+            room_id: call.received.room_id.clone(),
+            post: Post::File {
+                name: FILE_NAME.to_owned(),
+                content_type: "text/plain; charset=utf-8".to_owned(),
+                body,
+                reply_to: Some(call.received.event_id.clone()),
+            },
+        })
+    }));
+    Ok(writes)
+}

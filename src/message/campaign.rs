@@ -1,0 +1,197 @@
+//! A campaign as people read it: its plan, the one message that follows it, and how it ended.
+//!
+//! An event may be 64 kB, and an edit carries a text twice: long lists are cut, and what is left out
+//! is counted. Left out: one room's own plan and report, which read like those of any other job.
+
+mod plan;
+mod progress;
+mod report;
+
+pub use plan::{Planned, plan};
+pub use progress::progress;
+pub use report::{Open, report};
+
+use super::doc::{Span, own, room};
+use super::{count, finding, until};
+use crate::campaign::rooms::{LeftOut, Why};
+use crate::campaign::{Campaign, Child, Course, Found, Phase, State};
+use crate::job::{Phase as JobPhase, WaitReason};
+use crate::model::CampaignId;
+use jiff::Timestamp;
+use ruma::{OwnedRoomId, OwnedServerName, UserId};
+
+/// Rooms that are listed in a message that is edited; the rest is counted.
+const ROOMS_SHOWN_MAX: usize = 40;
+
+/// What people call the space of a campaign.
+#[must_use]
+pub fn label(campaign: &Campaign, state: &State) -> String {
+    let found = state
+        .found
+        .as_ref()
+        .map(|found: &Found| found.label.clone());
+    found.unwrap_or_else(|| campaign.request.named.name.to_string())
+}
+
+/// A campaign in a list.
+#[must_use]
+pub fn line(campaign: &Campaign, state: &State, children: &[Child], now: Timestamp) -> Vec<Span> {
+    let done = children.iter().filter(|child| child.is_moved()).count();
+    let mut spans = vec![Span::Bold(format!(
+        "{} {}: ",
+        campaign.id,
+        standing(state.phase, state.course)
+    ))];
+    spans.extend(room(&label(campaign, state), &campaign.request.space, &[]));
+    spans.push(Span::Text(format!(
+        ", {done} of {}, asked for by {} {} ago",
+        count(children.len(), "room", "rooms"),
+        campaign.request.sender,
+        until(now, campaign.created_at)
+    )));
+    spans
+}
+
+/// Where a campaign stands, in a word or two.
+fn standing(phase: Phase, course: Course) -> &'static str {
+    match (phase, course) {
+        (Phase::Finding, _) => "looks for its rooms",
+        (Phase::Planning, _) => "is being planned",
+        (Phase::Planned, _) => "waits for a yes",
+        (Phase::Running, Course::On) => "is at work",
+        (Phase::Running, Course::Paused) => "is paused",
+        (Phase::Running, Course::Stopped) => "is being stopped",
+        (Phase::Done, Course::Stopped) => "was stopped",
+        (Phase::Done, _) => "is done",
+        (Phase::Closed, _) => "was only a plan",
+        (Phase::Cancelled, _) => "was cancelled",
+        (Phase::Expired, _) => "expired",
+    }
+}
+
+/// A room of the campaign, by its label.
+fn of_child(child: &Child, server: &OwnedServerName) -> Vec<Span> {
+    let label = match child.summary.label.as_str() {
+        "" => child.old_room.as_str(),
+        label => label,
+    };
+    match &child.summary.new_room {
+        Some(new) => room(label, new, std::slice::from_ref(server)),
+        None => room(label, &child.old_room, &[]),
+    }
+}
+
+/// Where a room of the campaign stands.
+fn how(child: &Child, bot: &UserId, now: Timestamp) -> Vec<Span> {
+    let id = child.id;
+    let text = |text: &str| vec![Span::Text(text.to_owned())];
+    let problem = || {
+        let problem = child.summary.problem.clone().unwrap_or_default();
+        vec![Span::Text(problem)]
+    };
+    match child.phase {
+        JobPhase::Planning => text("its plan is being made"),
+        JobPhase::Planned if child.asks_itself() => own(&format!(
+            "it changed since, and needs a yes of its own: `!upgrade confirm {id}`"
+        )),
+        JobPhase::Planned => text("waits for its turn"),
+        JobPhase::Running => {
+            let step = child.summary.step.map_or("", super::progress::doing);
+            match &child.summary.waiting {
+                Some((then, reason)) if *then > now => {
+                    text(&format!("{step}; {} {}", waits(reason), until(*then, now)))
+                }
+                _ => text(step),
+            }
+        }
+        JobPhase::InReview => own(&format!("waits for your yes: `!upgrade confirm {id}`")),
+        JobPhase::Unwinding => text("is being taken back"),
+        JobPhase::Stuck => [
+            problem(),
+            own(&format!(" It is stuck: `!upgrade retry {id}` goes on.")),
+        ]
+        .concat(),
+        JobPhase::Done if child.summary.todos > 0 => own(&format!(
+            "done; {} left for you: `!upgrade status {id}`",
+            count(child.summary.todos, "thing", "things")
+        )),
+        JobPhase::Done => text("done"),
+        JobPhase::Closed => match &child.summary.blocker {
+            Some(blocker) => finding::line(blocker, bot),
+            None => text("only planned"),
+        },
+        JobPhase::Cancelled => text("not done: it was cancelled"),
+        JobPhase::Expired => text("not done: another upgrade of it was at work"),
+        JobPhase::Failed => [
+            problem(),
+            own(&format!(" To try again: `!upgrade retry {id}`.")),
+        ]
+        .concat(),
+    }
+}
+
+/// What a wait is for, before a length of time.
+fn waits(reason: &WaitReason) -> String {
+    match reason {
+        WaitReason::RateLimit { bucket } => {
+            format!("the server limits {bucket}, and lets it go on in")
+        }
+        WaitReason::Scheduled => "it begins in".to_owned(),
+        WaitReason::Unreachable => "the server does not answer; next try in".to_owned(),
+        WaitReason::Settling => "the server may still be working; next look in".to_owned(),
+        WaitReason::Problem { problem } => format!("{problem} Next try in"),
+    }
+}
+
+/// Why a room is left out.
+fn why(left: &LeftOut, id: CampaignId) -> String {
+    match &left.why {
+        Why::HasVersion => "has that version already".to_owned(),
+        Why::IsNewer { version } => format!("has the newer version {version}"),
+        Why::Replaced => "was replaced already".to_owned(),
+        Why::NotJoined => "I am not in it".to_owned(),
+        Why::NoTargetPower { needed } => {
+            format!("it takes power level {needed} there, and yours is lower")
+        }
+        Why::AdminRoom => format!(
+            "commands are taken there: `!upgrade {} --yes-this-room` by itself",
+            left.room
+        ),
+        Why::NotMeant => "not asked for".to_owned(),
+        Why::TooMany => format!("too many for one campaign: a new command after {id} is done"),
+    }
+}
+
+/// A room that is left out.
+fn of_left_out(left: &LeftOut) -> Vec<Span> {
+    room(&left.label, &left.room, &[])
+}
+
+/// Rooms with something behind each, cut at a limit.
+fn listed<T>(
+    doc: super::doc::Doc,
+    summary: &str,
+    rooms: &[T],
+    max: usize,
+    line: impl Fn(&T) -> Vec<Span>,
+) -> super::doc::Doc {
+    let mut items: Vec<_> = rooms.iter().take(max).map(line).collect();
+    if rooms.len() > max {
+        items.push(own(&format!("and {} more", rooms.len() - max)));
+    }
+    doc.folded(summary, &items)
+}
+
+/// The server that new rooms are reached by.
+fn server(bot: &UserId) -> OwnedServerName {
+    bot.server_name().to_owned()
+}
+
+/// Ids of the old and the new space: the one that a link should lead to now.
+fn space_now(campaign: &Campaign, children: &[Child]) -> OwnedRoomId {
+    children
+        .iter()
+        .find(|child| child.old_room == campaign.request.space)
+        .and_then(|child| child.summary.new_room.clone())
+        .unwrap_or_else(|| campaign.request.space.clone())
+}

@@ -1,0 +1,268 @@
+//! The plan of a campaign: what goes, what does not and why, in which order, what it costs.
+
+use jiff::Timestamp;
+use ruma::UserId;
+
+use super::{Span, count, finding, listed, of_child, of_left_out, own, room, server, until, why};
+use crate::campaign::rooms::Why;
+use crate::campaign::{Campaign, Child, Found, Plan};
+use crate::job::Plan as JobPlan;
+use crate::message::doc::Doc;
+use crate::message::plan::Occasion;
+use crate::message::{duration, moment};
+use crate::model::{Confirmation, Method, Text};
+use crate::room::finding::Weight;
+
+/// Rooms that are listed in each part of the plan.
+const ROOMS_SHOWN_MAX: usize = 60;
+
+/// Findings of one weight that are listed; the rest is counted.
+const FINDINGS_SHOWN_MAX: usize = 12;
+
+/// Rooms that are named behind a finding that several have.
+const NAMED_MAX: usize = 3;
+
+/// A room with the plan that its job made.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The job.
+    pub child: Child,
+    /// Its plan.
+    pub plan: JobPlan,
+}
+
+/// The plan.
+#[must_use]
+pub fn plan(
+    campaign: &Campaign,
+    found: &Found,
+    plan: &Plan,
+    rooms: &[Planned],
+    occasion: Occasion,
+    bot: &UserId,
+    now: Timestamp,
+) -> Text {
+    let id = campaign.id;
+    let going: Vec<_> = rooms
+        .iter()
+        .filter(|room| room.child.is_waiting_for_its_turn())
+        .collect();
+    let blocked: Vec<_> = rooms.iter().filter(|room| room.plan.is_blocked()).collect();
+    let version = rooms
+        .first()
+        .map(|room| room.plan.intent.version.to_string());
+    let mut title = vec![Span::Bold(format!(
+        "Plan {id}: upgrade {} of ",
+        count(going.len(), "room", "rooms")
+    ))];
+    title.extend(room(&plan.label, &campaign.request.space, &[]));
+    title.extend(version.map(|version| Span::Text(format!(" to version {version}"))));
+    let mut doc = Doc::new();
+    if occasion == Occasion::StartMissed {
+        doc = doc.say("I was away at the agreed time, and nothing was done. Shall I begin now?");
+    }
+    doc = doc.line(&title);
+    if let Some(schedule) = &plan.schedule {
+        let start = moment::start(&schedule.start);
+        doc = doc.say(&format!("It begins on {start}."));
+    }
+    if !going.is_empty() {
+        doc = doc.heading("What will happen:");
+        for line in outline(&going) {
+            doc = doc.item(&own(&line));
+        }
+    }
+    if !blocked.is_empty() {
+        doc = doc.heading(&format!(
+            "Cannot be upgraded now: {}",
+            count(blocked.len(), "room", "rooms")
+        ));
+        for planned in blocked.iter().take(FINDINGS_SHOWN_MAX) {
+            let mut line = of_child(&planned.child, &server(bot));
+            line.push(Span::Text(": ".to_owned()));
+            for blocker in planned.plan.of_weight(Weight::Blocker).take(1) {
+                line.extend(finding::line(blocker, bot));
+            }
+            doc = doc.item(&line);
+        }
+        doc = more(doc, blocked.len());
+    }
+    for (weight, heading) in [
+        (Weight::Loss, "What gets lost or is left for you:"),
+        (Weight::Note, "Good to know:"),
+    ] {
+        let shared = shared(&going, weight, bot);
+        if shared.is_empty() {
+            continue;
+        }
+        doc = doc.heading(heading);
+        for (line, labels) in shared.iter().take(FINDINGS_SHOWN_MAX) {
+            let mut line = line.clone();
+            line.push(Span::Text(format!(" ({})", named(labels, going.len()))));
+            doc = doc.item(&line);
+        }
+        doc = more(doc, shared.len());
+    }
+    doc = left_out(doc, campaign, found);
+    if going.is_empty() {
+        return doc
+            .say("There is nothing to upgrade here now. Nothing was changed.")
+            .finish();
+    }
+    doc = listed(
+        doc,
+        "The rooms, in the order in which they go",
+        &going,
+        ROOMS_SHOWN_MAX,
+        |room| {
+            let mut line = of_child(&room.child, &server(bot));
+            let from = room.plan.from.as_ref();
+            line.push(Span::Text(format!(
+                ", version {}, {}",
+                from.map_or("?", |from| from.as_str()),
+                count(room.plan.counts.members, "member", "members")
+            )));
+            line
+        },
+    );
+    doc = doc.say(&format!(
+        "It will take about {} ({} to the server), longer if the server limits me; I show that.",
+        duration(plan.seconds),
+        count(plan.requests, "request", "requests")
+    ));
+    match campaign.request.confirmation {
+        Confirmation::Given if occasion == Occasion::Asked => doc.say("Confirmed with `--yes`."),
+        Confirmation::PlanOnly => doc.say(
+            "This is the plan only; nothing will happen. To upgrade, send `!upgrade space` with \
+             this space.",
+        ),
+        Confirmation::Ask | Confirmation::Given => doc.say(&format!(
+            "An upgrade cannot be undone. To begin, react with ✅ (yes) or type \
+             `!upgrade confirm {id}`; to drop it, ❌ (no) or `!upgrade cancel {id}`. The plan is \
+             good for {}.",
+            until(plan.expires_at, now)
+        )),
+    }
+    .finish()
+}
+
+fn outline(going: &[&Planned]) -> Vec<String> {
+    let spaces = going.iter().filter(|room| room.child.rank > 0).count();
+    let rooms = going.len() - spaces;
+    let order = match (rooms, spaces) {
+        (_, 0) => count(rooms, "room goes", "rooms go") + ", several at the same time.",
+        (0, _) => count(spaces, "space goes", "spaces go") + ", inner ones first.",
+        _ => format!(
+            "{} first, several at the same time, then {}, inner ones first.",
+            count(rooms, "room goes", "rooms go"),
+            count(spaces, "space", "spaces")
+        ),
+    };
+    let of = |method| {
+        going
+            .iter()
+            .filter(|room| room.plan.intent.method == method)
+            .count()
+    };
+    let (server, staged) = (of(Method::Server), of(Method::Staged));
+    let way = match (server, staged) {
+        (0, _) => "I make each new room myself, complete it, and then point the old one to it.",
+        (_, 0) => {
+            "The server makes each new room and points the old one to it; I add what it left out."
+        }
+        _ => {
+            "Each room gets a new one, made by the server or by me, whichever loses less; what is \
+             missing there I add."
+        }
+    };
+    let members: usize = going.iter().map(|room| room.plan.counts.members).sum();
+    vec![
+        order,
+        way.to_owned(),
+        format!(
+            "{} (people count in each of their rooms) will see a link to follow; nobody is moved \
+             automatically.",
+            count(members, "member", "members")
+        ),
+        "Addresses, listings, spaces and join rules lead to the new rooms, and the old ones are \
+         closed to new messages."
+            .to_owned(),
+        "If one room fails, the others go on.".to_owned(),
+    ]
+}
+
+/// Findings that say the same, with the rooms that have them; those of most rooms first.
+fn shared(going: &[&Planned], weight: Weight, bot: &UserId) -> Vec<(Vec<Span>, Vec<String>)> {
+    let mut lines: Vec<(Vec<Span>, Vec<String>)> = Vec::new();
+    for room in going {
+        for found in room.plan.of_weight(weight) {
+            let line = finding::line(found, bot);
+            let label = room.plan.label.clone();
+            match lines.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, labels)) => labels.push(label),
+                None => lines.push((line, vec![label])),
+            }
+        }
+    }
+    lines.sort_by_key(|(_, labels)| std::cmp::Reverse(labels.len()));
+    lines
+}
+
+fn named(labels: &[String], all: usize) -> String {
+    if labels.len() == all && all > 1 {
+        return "in all of them".to_owned();
+    }
+    let shown: Vec<_> = labels
+        .iter()
+        .take(NAMED_MAX)
+        .map(|label| crate::message::doc::shortened(label))
+        .collect();
+    match labels.len().saturating_sub(NAMED_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn more(doc: Doc, all: usize) -> Doc {
+    match all.saturating_sub(FINDINGS_SHOWN_MAX) {
+        0 => doc,
+        more => doc.item(&own(&format!("and {more} more"))),
+    }
+}
+
+/// Rooms of the space that are not part of it: those that somebody can do something about are
+/// named.
+fn left_out(mut doc: Doc, campaign: &Campaign, found: &Found) -> Doc {
+    let (quiet, told): (Vec<_>, Vec<_>) = found
+        .left_out
+        .iter()
+        .partition(|left| matches!(left.why, Why::HasVersion | Why::Replaced | Why::NotMeant));
+    let number = |why: &Why| quiet.iter().filter(|left| left.why == *why).count();
+    let counted: Vec<_> = [
+        (Why::HasVersion, "on that version already"),
+        (Why::Replaced, "replaced already"),
+        (Why::NotMeant, "not asked for"),
+    ]
+    .into_iter()
+    .map(|(why, words)| (number(&why), words))
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, words)| format!("{number} {words}"))
+    .collect();
+    if !counted.is_empty() {
+        doc = doc.say(&format!(
+            "Nothing to do: {} ({}).",
+            count(quiet.len(), "room", "rooms"),
+            counted.join(", ")
+        ));
+    }
+    if told.is_empty() {
+        return doc;
+    }
+    let summary = format!("Left out: {}", count(told.len(), "room", "rooms"));
+    listed(doc, &summary, &told, FINDINGS_SHOWN_MAX, |left| {
+        let mut line = of_left_out(left);
+        line.push(Span::Text(": ".to_owned()));
+        line.extend(own(&why(left, campaign.id)));
+        line
+    })
+}

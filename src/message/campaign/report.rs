@@ -1,0 +1,151 @@
+//! How a campaign ended: totals, what was not done, what is left to do.
+
+use jiff::Timestamp;
+use ruma::{OwnedRoomId, UserId};
+
+use super::{Span, count, how, label, listed, of_child, of_left_out, own, room, server, space_now};
+use crate::campaign::{Campaign, Child, Course, Phase, State};
+use crate::job::{Phase as JobPhase, Todo};
+use crate::message::doc::{Doc, shortened};
+use crate::message::todo;
+use crate::model::Text;
+
+/// To-dos that are listed; the rest is counted.
+const TODOS_SHOWN_MAX: usize = 25;
+
+/// Rooms that were not done and are listed; the rest is counted.
+const NOT_DONE_SHOWN_MAX: usize = 15;
+
+/// A to-do of one of the rooms.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// What people call the room.
+    pub label: String,
+    /// The new room.
+    pub new_room: OwnedRoomId,
+    /// What is left to do.
+    pub todo: Todo,
+}
+
+/// The end of a campaign; `None` while it has not ended, or where the plan itself says it all.
+#[must_use]
+pub fn report(
+    campaign: &Campaign,
+    state: &State,
+    children: &[Child],
+    open: &[Open],
+    bot: &UserId,
+    now: Timestamp,
+) -> Option<Text> {
+    let id = campaign.id;
+    let titled = |words: &str| {
+        let mut title = vec![Span::Bold(format!("{words} {id}: "))];
+        title.extend(room(
+            &label(campaign, state),
+            &space_now(campaign, children),
+            &[server(bot)],
+        ));
+        Doc::new().line(&title)
+    };
+    match state.phase {
+        Phase::Done => {}
+        Phase::Cancelled => {
+            return Some(
+                titled("Cancelled, campaign")
+                    .say("Nothing was changed.")
+                    .finish(),
+            );
+        }
+        Phase::Expired => {
+            return Some(
+                titled("Expired, plan")
+                    .say(
+                        "Nobody confirmed it in time, or a newer plan took its place. Nothing was \
+                         changed.",
+                    )
+                    .finish(),
+            );
+        }
+        _ => return None,
+    }
+    let moved = children.iter().filter(|child| child.is_moved()).count();
+    let not_done: Vec<_> = children
+        .iter()
+        .filter(|child| {
+            !child.is_moved()
+                && (child.phase != JobPhase::Closed || child.summary.begun_at.is_some())
+                || child.phase == JobPhase::Stuck
+        })
+        .cloned()
+        .collect();
+    let mut doc = titled(match state.course {
+        Course::Stopped => "Stopped, campaign",
+        _ if not_done.is_empty() => "Done, campaign",
+        _ => "Ended, campaign",
+    });
+    doc = doc.say(&format!(
+        "{} of {} now lead to a new one.",
+        moved,
+        count(
+            moved + not_done.iter().filter(|child| !child.is_moved()).count(),
+            "room",
+            "rooms"
+        )
+    ));
+    if !not_done.is_empty() {
+        doc = doc.heading(&format!(
+            "Not done: {}",
+            count(not_done.len(), "room", "rooms")
+        ));
+        for child in not_done.iter().take(NOT_DONE_SHOWN_MAX) {
+            let mut line = of_child(child, &server(bot));
+            line.push(Span::Text(": ".to_owned()));
+            line.extend(how(child, bot, now));
+            doc = doc.item(&line);
+        }
+        if not_done.len() > NOT_DONE_SHOWN_MAX {
+            doc = doc.item(&own(&format!(
+                "and {} more",
+                not_done.len() - NOT_DONE_SHOWN_MAX
+            )));
+        }
+        doc = doc.say(&format!(
+            "To try all of them again, type `!upgrade retry {id}`."
+        ));
+    }
+    if !state.added.is_empty() {
+        doc = listed(
+            doc,
+            &format!(
+                "Came into the space meanwhile and not part of this: {}",
+                count(state.added.len(), "room", "rooms")
+            ),
+            &state.added,
+            NOT_DONE_SHOWN_MAX,
+            of_left_out,
+        );
+    }
+    let left = open.len() + state.todos.len();
+    if left == 0 {
+        return Some(doc.say("Nothing is left to do.").finish());
+    }
+    doc = doc.heading(&format!("Left for you: {}", count(left, "thing", "things")));
+    let space = space_now(campaign, children);
+    for todo in state.todos.iter().take(TODOS_SHOWN_MAX) {
+        doc = doc.item(&todo::line(todo, bot, &space));
+    }
+    for open in open.iter().take(TODOS_SHOWN_MAX) {
+        let mut line = vec![Span::Bold(format!("{}: ", shortened(&open.label)))];
+        line.extend(todo::line(&open.todo, bot, &open.new_room));
+        doc = doc.item(&line);
+    }
+    if open.len() > TODOS_SHOWN_MAX {
+        doc = doc.item(&own(&format!("and {} more", open.len() - TODOS_SHOWN_MAX)));
+    }
+    Some(
+        doc.say(&format!(
+            "I look again by myself and shorten this list. To check now, type `!upgrade verify {id}`."
+        ))
+        .finish(),
+    )
+}

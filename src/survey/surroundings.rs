@@ -1,0 +1,94 @@
+//! What is read once for all rooms: those that the bot is in, how they refer to each other, and what
+//! the server offers.
+//!
+//! The rooms are as sync told them, which costs no request; a plan for five hundred rooms asks the
+//! rest once. Left out: the rooms themselves, whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{OwnedRoomId, RoomId};
+
+use crate::homeserver::{Homeserver, Result, RoomVersions};
+use crate::room::join_rules;
+use crate::room::state::RoomState;
+use crate::room::target::is_link;
+
+/// What surrounds a room.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Rooms that the bot is in, each with its create event, names, power levels, join rules,
+    /// tombstone and links with spaces.
+    pub rooms: BTreeMap<OwnedRoomId, RoomState>,
+    /// Rooms that the bot is in, as the server says.
+    pub joined_rooms: BTreeSet<OwnedRoomId>,
+    /// Room versions that the server offers.
+    pub versions: RoomVersions,
+    /// What the server calls its software.
+    pub software: Option<String>,
+}
+
+impl Surroundings {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the homeserver does not answer.
+    pub async fn read(port: &dyn Homeserver) -> Result<Self> {
+        Ok(Self {
+            rooms: told(port).await?,
+            joined_rooms: port.joined_rooms().await?,
+            versions: port.room_versions().await?,
+            software: port.server_software().await?,
+        })
+    }
+
+    /// Rooms that name another one as a child, as their parent or in their join rules. Each holds
+    /// of such names only those of that room.
+    #[must_use]
+    pub fn referrers(&self, room: &RoomId) -> Vec<RoomState> {
+        self.rooms
+            .values()
+            .filter(|other| other.room_id != *room && names(other, room))
+            .map(|other| {
+                let events = other.events.iter().filter(|((kind, key), _)| {
+                    !matches!(kind.as_str(), "m.space.child" | "m.space.parent")
+                        || key == room.as_str()
+                });
+                RoomState::new(
+                    other.room_id.clone(),
+                    events.map(|(_, event)| event.clone()),
+                )
+            })
+            .collect()
+    }
+
+    /// The room that replaces another: the one its tombstone names. `None` also where the bot is in
+    /// that one and it names another predecessor.
+    #[must_use]
+    pub fn replacement(&self, room: &RoomId) -> Option<OwnedRoomId> {
+        let replacement = self.rooms.get(room)?.tombstone()?.replacement?;
+        match self.rooms.get(&replacement) {
+            Some(new) if new.create().predecessor.as_deref() != Some(room) => None,
+            _ => Some(replacement),
+        }
+    }
+}
+
+/// Rooms that the bot is in, as sync told them.
+///
+/// # Errors
+/// When what sync told cannot be read.
+pub async fn told(port: &dyn Homeserver) -> Result<BTreeMap<OwnedRoomId, RoomState>> {
+    let rooms = port.told_rooms().await?.into_iter();
+    Ok(rooms
+        .map(|told| (told.state.room_id.clone(), told.state))
+        .collect())
+}
+
+/// Whether a room names another in its links or join rules.
+#[must_use]
+pub fn names(room: &RoomState, other: &RoomId) -> bool {
+    ["m.space.child", "m.space.parent"]
+        .into_iter()
+        .any(|kind| room.content(kind, other.as_str()).is_some_and(is_link))
+        || join_rules::rooms(room).iter().any(|named| named == other)
+}

@@ -1,0 +1,112 @@
+//! Compares how the rooms of a campaign refer to each other once more, after all of them were moved.
+//!
+//! Rooms that are moved side by side do not see each other's new rooms while they look around. What
+//! should be is said by the same rule as for a single upgrade (`room::target`), asked with what refers
+//! to the old room now. Only what differs is sent, so that doing it again does nothing.
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedRoomId, RoomId};
+
+use super::{Means, folded};
+use crate::campaign::Child;
+use crate::homeserver::{Homeserver, HomeserverError};
+use crate::job::Refusal;
+use crate::room::diff::Change;
+use crate::room::join_rules::JOIN_RULES;
+use crate::room::state::{RoomState, Snapshot};
+use crate::room::target::{slot, target};
+use crate::store::StoreError;
+use crate::survey::surroundings::names;
+
+/// Why links could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    /// The homeserver does not answer.
+    #[error("cannot compare links between rooms")]
+    Homeserver(#[from] HomeserverError),
+    /// The database failed.
+    #[error("cannot read a job")]
+    Store(#[from] StoreError),
+}
+
+/// Points to the new room of a job what still points to its old one; says how much, and what the server
+/// refused. Closed rooms stay as they are.
+pub(super) async fn close(
+    means: &Means,
+    child: &Child,
+    new_room: &RoomId,
+    rooms: &BTreeMap<OwnedRoomId, RoomState>,
+) -> Result<(usize, Vec<Refusal>), LinkError> {
+    let old_room = &child.old_room;
+    let referring = rooms.values().filter(|room| {
+        room.tombstone().is_none() && room.room_id != *new_room && names(room, old_room)
+    });
+    let mut referrers = Vec::new();
+    for room in referring {
+        referrers.extend(read(&*means.port, room, old_room).await?);
+    }
+    let (mut made, mut refused) = (0, Vec::new());
+    if referrers.is_empty() {
+        return Ok((made, refused));
+    }
+    let (Some(job), Some(snapshot)) = (means.store.job(child.id)?, means.store.snapshot(child.id)?)
+    else {
+        return Ok((made, refused));
+    };
+    let Some(plan) = folded(&job)?.plan else {
+        return Ok((made, refused));
+    };
+    let before = Snapshot {
+        referrers,
+        ..snapshot
+    };
+    for (room, slots) in target(&before, &plan.intent, new_room).others {
+        for (slot, content) in slots {
+            let port = &*means.port;
+            let now = port.state_event(&room, &slot.0, &slot.1).await?;
+            if now.unwrap_or_default() == content {
+                continue;
+            }
+            match port.put_state(&room, &slot.0, &slot.1, &content).await {
+                Ok(_) => made += 1,
+                Err(HomeserverError::Refused { code, message, .. }) => refused.push(Refusal {
+                    change: Change::OtherState {
+                        room: room.clone(),
+                        slot,
+                        content,
+                    },
+                    code,
+                    message,
+                }),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok((made, refused))
+}
+
+/// A room that referred to another when sync last told of it, with those references as they are
+/// now. `None`: the bot cannot read it any more.
+async fn read(
+    port: &dyn Homeserver,
+    room: &RoomState,
+    named: &RoomId,
+) -> Result<Option<RoomState>, HomeserverError> {
+    let mut now = room.clone();
+    for slot in [
+        slot("m.space.child", named.as_str()),
+        slot("m.space.parent", named.as_str()),
+        slot(JOIN_RULES, ""),
+    ] {
+        if room.content(&slot.0, &slot.1).is_none() {
+            continue;
+        }
+        match port.state_event(&room.room_id, &slot.0, &slot.1).await {
+            Ok(content) => now.put(slot, port.account(), content.unwrap_or_default()),
+            Err(HomeserverError::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(now))
+}
