@@ -182,8 +182,9 @@ mod tests {
     #[test]
     fn ten_thousand_are_split_and_those_go_first_who_were_not_mentioned() {
         let all = users(0..10_000, "a");
-        let parts_of =
-            |before: &dyn Fn(&UserId) -> bool| parts(all.iter(), Mention::Stragglers, before);
+        let parts_of = |before: &dyn Fn(&UserId) -> bool| {
+            parts(all.iter(), Mention::Stragglers, before, |_| false)
+        };
         let first = parts_of(&|_| false);
         assert_eq!(first.len(), MESSAGES_MAX);
         assert!(first.iter().all(|part| part.len() == PEOPLE_PER_MESSAGE));
