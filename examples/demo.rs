@@ -27,6 +27,9 @@ const START: Duration = Duration::from_mins(1);
 /// Longest wait for what the bot says next.
 const SPEECH: Duration = Duration::from_secs(45);
 
+/// When those who do not come are pinged.
+const PING_AFTER: &str = "2s";
+
 /// Longest wait for the last edit of the progress message.
 const EDIT: Duration = Duration::from_secs(5);
 
@@ -133,6 +136,8 @@ async fn play(dir: &Path) -> Result<Played> {
         took.as_secs_f64(),
         began.elapsed().as_secs_f64()
     ));
+    say("\n--- Two come over, and the others are pinged ---\n");
+    ping(&community, &new).await;
     Ok(Played {
         bot,
         community,
@@ -140,6 +145,33 @@ async fn play(dir: &Path) -> Result<Played> {
         all_hold,
         synapse,
     })
+}
+
+/// The moderator and a member go to the new room, and the others are pinged in the old one.
+async fn ping(community: &Community, new: &str) {
+    let moderator = &community.moderator;
+    let mut chat = moderator
+        .timeline(&community.admin_room)
+        .await
+        .within(SPEECH);
+    let mut old_room = moderator.timeline(&community.room).await.within(SPEECH);
+    moderator.join(new).await;
+    if let Some(member) = community.members.first() {
+        member.join(new).await;
+    }
+    let mut heard = Vec::new();
+    let command = format!("!upgrade ping 1 {PING_AFTER}");
+    moderator.send_text(&community.admin_room, &command).await;
+    let bot = community.bot.user_id.as_str();
+    let is_speech = |event: &Value| event["sender"] == bot && event["type"] == "m.room.message";
+    chat.until("the answer", |event| {
+        show_event(community, &mut heard, event);
+        is_speech(event)
+    })
+    .await;
+    let ping = old_room.until("the ping", |event| is_speech(event)).await;
+    say("in the old room:");
+    show_event(community, &mut heard, &ping);
 }
 
 /// The moderator asks for the upgrade, reads the plan, confirms it and reads the report; returns

@@ -249,12 +249,14 @@ impl Bot {
             clock: Arc::clone(clock),
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
+            quiet_hours: config.follow_up.quiet_hours.clone(),
             version: config.upgrade.version.clone(),
             time_zone: config.schedule.time_zone.clone(),
             inviters: config.account.accept_invites_from.clone(),
         };
         let setup = Setup {
             upgrade: config.upgrade.clone(),
+            follow_up: config.follow_up.clone(),
             schedule: config.schedule.clone(),
             messages: config.messages.clone(),
             offices,

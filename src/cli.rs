@@ -169,7 +169,7 @@ fn run(path: &Path) -> Result<(), CliError> {
         let stop = CancellationToken::new();
         let stopped = signals(stop.clone()).map_err(CliError::Signals)?;
         tokio::spawn(stopped);
-        Ok::<_, CliError>(app::run(config, stop).await?)
+        Ok::<_, CliError>(Box::pin(app::run(config, stop)).await?)
     });
     // Who collects JSON gets the reason as such, too.
     if let (Err(error), LogFormat::Json) = (&ended, format) {

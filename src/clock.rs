@@ -1,5 +1,7 @@
 //! Time as a parameter: the only place that asks the operating system for it.
 
+pub mod quiet_hours;
+
 use jiff::Timestamp;
 
 /// Tells the time.

@@ -6,6 +6,7 @@
 pub mod announce;
 pub mod app;
 pub mod campaign;
+pub mod census;
 pub mod checkup;
 pub mod cli;
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod message;
 pub mod metrics;
 pub mod model;
 pub mod permissions;
+pub mod picture;
 pub mod room;
 pub mod store;
 pub mod survey;

@@ -4,6 +4,8 @@
 //! lives in `room`, what a job *does* in `job`. Ids of rooms, users and events are ruma's own.
 
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
@@ -223,12 +225,44 @@ pub struct UpgradeOptions {
     /// Whether an admin room is meant.
     #[serde(default)]
     pub own_admin_room: OwnAdminRoom,
+    /// When people who did not come are pinged.
+    #[serde(default)]
+    pub ping: Option<Pings>,
     /// When it is to begin; absent: at once.
     #[serde(default)]
     pub start: Option<Start>,
     /// Whether members are told beforehand.
     #[serde(default)]
     pub announce: Announce,
+}
+
+/// When people who did not come to the new room are pinged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pings {
+    /// Never.
+    Off,
+    /// This long after the switch, shortest first; at least one.
+    After(Vec<Duration>),
+}
+
+/// How long after the switch a ping may come: a year, as `humantime` counts it, is longer than anybody
+/// remembers the old room.
+pub const PING_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(8_766);
+
+/// Most pings of one upgrade; more would only annoy.
+pub const PINGS_MAX: usize = 20;
+
+/// Whom a ping notifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mention {
+    /// Those who did not come.
+    Stragglers,
+    /// Everybody in the old room.
+    Room,
+    /// Nobody: it is only there to be read.
+    Nobody,
 }
 
 /// Whether an upgrade waits for somebody's yes.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 25] = [
     "cli",
     "init",
     "app",
@@ -14,6 +14,7 @@ const ORDER: [&str; 23] = [
     "handlers",
     "worker",
     "survey",
+    "census",
     "announce",
     "homeserver",
     "store",
@@ -25,6 +26,7 @@ const ORDER: [&str; 23] = [
     "command",
     "room",
     "checkup",
+    "picture",
     "model",
     "clock",
     "telemetry",

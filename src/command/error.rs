@@ -7,6 +7,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::{MAX_COMMAND_BYTES, MAX_CREATORS, MAX_REASON_CHARS, Topic};
+use crate::model::{PING_AFTER, PINGS_MAX};
 
 /// Longest piece of a command that an answer repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 60;
@@ -271,6 +272,22 @@ pub enum Problem {
     ReasonTooLong {
         /// How many.
         chars: usize,
+    },
+    /// A length of time out of bounds.
+    #[error(
+        "{word} is too short or too long. It can be from `{}` to `{}`.",
+        humantime::format_duration(*PING_AFTER.start()),
+        humantime::format_duration(*PING_AFTER.end())
+    )]
+    DurationOutOfBounds {
+        /// The word.
+        word: Shown,
+    },
+    /// More than [`PINGS_MAX`].
+    #[error("You gave {given} times. At most {PINGS_MAX} are possible.")]
+    TooManyPings {
+        /// How many.
+        given: usize,
     },
     /// Anything else that clap refuses; the grammar leaves no known way to get here.
     #[error("I do not understand this command.")]

@@ -154,6 +154,23 @@ pub(super) enum Verb {
         #[arg(value_name = "id")]
         id: String,
     },
+    /// List who has not come to the new room yet.
+    #[command(after_help = "!upgrade stragglers 7")]
+    Stragglers {
+        /// The number of the job, or its room.
+        #[arg(value_name = "id|room")]
+        job: String,
+    },
+    /// Show when those who have not come are pinged, ping them now, or change the times.
+    #[command(after_help = "!upgrade ping 7 1d,3d")]
+    Ping {
+        /// The number of the job, or its room.
+        #[arg(value_name = "id|room")]
+        job: String,
+        /// `now`; `off`; or when from now on, such as `1d,3d`. Without it, I say what is planned.
+        #[arg(value_name = "now|off|durations", allow_hyphen_values = true)]
+        when: Vec<String>,
+    },
     /// Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
     #[command(after_help = "!upgrade doctor")]
     Doctor {
@@ -211,6 +228,9 @@ pub(super) struct HowWords {
     /// Why, in quotation marks. Members will read it.
     #[arg(long, value_name = "text")]
     pub(super) reason: Option<String>,
+    /// When those who have not come are pinged after the switch, such as `1d,3d,7d`; or `off`.
+    #[arg(long, value_name = "durations|off", allow_hyphen_values = true)]
+    pub(super) ping: Option<String>,
     /// When to begin, with the time zone: `20:00 Europe/Berlin` or `2026-12-01T20:00+01:00`.
     #[arg(long, value_name = "time")]
     pub(super) at: Option<String>,

@@ -131,6 +131,8 @@ mod tests {
         - `!upgrade verify <id|room>`: Compare the rooms once more, and tick off what has been done since.
         - `!upgrade rooms [space]`: List the rooms that can be upgraded from here: their versions, and what hinders.
         - `!upgrade report <id>`: Send the full record of a job, as files.
+        - `!upgrade stragglers <id|room>`: List who has not come to the new room yet.
+        - `!upgrade ping <id|room> [now|off|durations]`: Show when those who have not come are pinged, ping them now, or change the times.
         - `!upgrade doctor [options]`: Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
         - `!upgrade help [command]`: Explain the commands, or one of them.
         Type `!upgrade help plan` to read more about `plan`, and likewise for the others.
@@ -151,6 +153,7 @@ mod tests {
         - `--join-rule <rule>`: What becomes of a room that is by invitation: its members can join the new one, or it stays. Can be: `restricted`, `keep`.
         - `--creator <@user:server>`: One more creator of the new room. Can be given several times.
         - `--reason <text>`: Why, in quotation marks. Members will read it.
+        - `--ping <durations|off>`: When those who have not come are pinged after the switch, such as `1d,3d,7d`; or `off`.
         - `--at <time>`: When to begin, with the time zone: `20:00 Europe/Berlin` or `2026-12-01T20:00+01:00`.
         - `--in <duration>`: How long to wait before it begins, such as `2h` or `3d`.
         - `--announce`: Tell the members beforehand.

@@ -11,9 +11,12 @@ mod error;
 mod grammar;
 mod help;
 mod pills;
+mod ping;
 mod reference;
 pub mod when;
 mod words;
+
+use std::time::Duration;
 
 use ruma::{OwnedUserId, RoomVersionId};
 
@@ -79,6 +82,10 @@ pub enum Command {
     Report(WorkId),
     /// Look after the bot itself.
     Doctor(Treatment),
+    /// List who has not come to the new room.
+    Stragglers(JobRef),
+    /// Show or change when they are pinged.
+    Ping(JobRef, PingCommand),
     /// Explain the commands, or one of them.
     Help(Option<Topic>),
 }
@@ -92,6 +99,19 @@ pub enum Treatment {
     LiftLimits,
     /// Have the server give the bot power in a room.
     TakePower(RoomRef),
+}
+
+/// What `!upgrade ping` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PingCommand {
+    /// Say what is planned.
+    Show,
+    /// Ping now.
+    Now,
+    /// End the follow-up.
+    Off,
+    /// Ping at these times from now on, shortest first.
+    After(Vec<Duration>),
 }
 
 /// The words of `!upgrade <room>` and `!upgrade plan <room>`.
@@ -160,13 +180,16 @@ impl Command {
             | Self::Rooms(_)
             | Self::Report(_)
             | Self::Doctor(Treatment::Look)
+            | Self::Stragglers(_)
+            | Self::Ping(_, PingCommand::Show)
             | Self::Help(_) => Need::Ask,
             Self::Confirm(_)
             | Self::Cancel(_)
             | Self::Pause(_)
             | Self::Resume(_)
             | Self::Retry(_)
-            | Self::Doctor(_) => Need::Change,
+            | Self::Doctor(_)
+            | Self::Ping(..) => Need::Change,
         }
     }
 }
@@ -320,6 +343,10 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::List { all: false } => Command::List(ListScope::Recent),
         Verb::Retry { id } => Command::Retry(reference::work(&id)?),
         Verb::Verify { job } => Command::Verify(reference::job_or_room(&job)?),
+        Verb::Stragglers { job } => Command::Stragglers(reference::job_or_room(&job)?),
+        Verb::Ping { job, when } => {
+            Command::Ping(reference::job_or_room(&job)?, ping::command(&when)?)
+        }
         Verb::Rooms { space } => Command::Rooms(space.as_deref().map(reference::room).transpose()?),
         Verb::Report { id } => Command::Report(reference::work(&id)?),
         Verb::Doctor {
@@ -390,6 +417,7 @@ fn upgrade_words(
             Review::Skip
         },
         own_admin_room,
+        ping: words.ping.as_deref().map(ping::option).transpose()?,
         start: None,
         announce: if words.announce {
             Announce::Wanted

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
 
 use super::*;
-use crate::model::{CampaignId, InvitePolicy, JobId, JoinRulePolicy, RoomName};
+use crate::model::{CampaignId, InvitePolicy, JobId, JoinRulePolicy, Pings, RoomName};
 
 fn read_body(body: &str) -> Option<Result<Command, CommandError>> {
     parse(&Incoming {
@@ -99,6 +99,7 @@ fn commands() {
         join_rule: Some(JoinRulePolicy::Keep),
         review: Review::Wanted,
         own_admin_room: OwnAdminRoom::Included,
+        ping: Some(Pings::After(vec![Duration::from_hours(24)])),
         ..UpgradeOptions::default()
     };
     let evening = || when::at("20:00 Europe/Berlin").unwrap();
@@ -146,7 +147,7 @@ fn commands() {
         ),
         (
             "!upgrade --reason “it's time” --creator @c:d #a:b.org --method staged \
-             --creator @e:f 11 --creator @c:d --review --yes-this-room --invite all --join-rule keep",
+             --creator @e:f 11 --creator @c:d --review --yes-this-room --invite all --join-rule keep --ping 1d",
             upgrade(all_options, Confirmation::Ask),
         ),
         (
@@ -501,6 +502,26 @@ fn render(command: &Command) -> String {
         Command::Retry(id) => format!("retry {id}"),
         Command::Verify(JobRef::Id(id)) => format!("verify {id}"),
         Command::Report(id) => format!("report {id}"),
+        Command::Stragglers(JobRef::Id(id)) => format!("stragglers {id}"),
+        Command::Stragglers(JobRef::Campaign(id)) => format!("stragglers {id}"),
+        Command::Stragglers(JobRef::Room(room)) => format!("stragglers {}", room.name),
+        Command::Ping(of, what) => {
+            let of = match of {
+                JobRef::Id(id) => id.to_string(),
+                JobRef::Campaign(id) => id.to_string(),
+                JobRef::Room(room) => room.name.to_string(),
+            };
+            let what = match what {
+                PingCommand::Show => String::new(),
+                PingCommand::Now => "now".to_owned(),
+                PingCommand::Off => "off".to_owned(),
+                PingCommand::After(after) => {
+                    let after = after.iter().map(|one| format!("{}s", one.as_secs()));
+                    after.collect::<Vec<_>>().join(",")
+                }
+            };
+            format!("ping {of} {what}")
+        }
         Command::Rooms(None) => "rooms".to_owned(),
         Command::Rooms(Some(space)) => format!("rooms {}", space.name),
         Command::Doctor(Treatment::Look) => "doctor".to_owned(),
@@ -663,4 +684,83 @@ proptest! {
         let html = format!("!upgrade {}", parts.concat());
         let _ = parse(&Incoming { body: "!upgrade x", formatted_body: Some(&html) });
     }
+}
+
+#[test]
+fn pings_are_read() {
+    let hours = |hours: &[u64]| {
+        let hours = hours.iter().map(|hours| Duration::from_hours(*hours));
+        hours.collect::<Vec<_>>()
+    };
+    let job = JobRef::Id(JobId(7));
+    for (body, expected) in [
+        ("!upgrade ping 7", PingCommand::Show),
+        ("!upgrade ping 7 now", PingCommand::Now),
+        ("!upgrade ping #7 OFF", PingCommand::Off),
+        ("!upgrade ping 7 1d", PingCommand::After(hours(&[24]))),
+        (
+            "!upgrade ping 7 3d,1d,1d",
+            PingCommand::After(hours(&[24, 72])),
+        ),
+        (
+            "!upgrade ping 7 1d, 3d 2h",
+            PingCommand::After(hours(&[2, 24, 72])),
+        ),
+    ] {
+        let need = if expected == PingCommand::Show {
+            Need::Ask
+        } else {
+            Need::Change
+        };
+        let command = accepted(body);
+        assert_eq!(command, Command::Ping(job.clone(), expected), "{body}");
+        assert_eq!(command.needs(), need, "{body}");
+    }
+    assert_eq!(accepted("!upgrade stragglers 7"), Command::Stragglers(job));
+    let options = |ping| UpgradeOptions {
+        ping: Some(ping),
+        ..UpgradeOptions::default()
+    };
+    for (word, ping) in [
+        ("off", Pings::Off),
+        ("1d,3d", Pings::After(hours(&[24, 72]))),
+    ] {
+        assert_eq!(
+            accepted(&format!("!upgrade #a:b.org --ping {word}")),
+            upgrade(options(ping), Confirmation::Ask)
+        );
+    }
+}
+
+#[test]
+fn times_that_are_none_are_told_with_what_to_write() {
+    let many: Vec<_> = (1..=21).map(|n| format!("{n}h")).collect();
+    let many = many.join(",");
+    let answers: Vec<_> = ["1x", "-3d", "999999d", "0s", "soon", ",", "1d,now", &many]
+        .iter()
+        .flat_map(|word| {
+            [
+                answer(&format!("!upgrade ping 7 {word}")),
+                answer(&format!("!upgrade #a:b.org --ping {word}")),
+            ]
+        })
+        .collect();
+    insta::assert_snapshot!(answers.join("\n"), @r##"
+    `1x` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `1x` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    `-3d` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `-3d` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    `999999d` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help ping` to see how it is used.
+    `999999d` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help upgrade` to see how it is used.
+    `0s` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help ping` to see how it is used.
+    `0s` is too short or too long. It can be from `1s` to `1year`. Type `!upgrade help upgrade` to see how it is used.
+    `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    `,` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `,` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    `now` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help ping` to see how it is used.
+    `now` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
+    You gave 21 times. At most 20 are possible. Type `!upgrade help ping` to see how it is used.
+    You gave 21 times. At most 20 are possible. Type `!upgrade help upgrade` to see how it is used.
+    "##);
 }

@@ -4,6 +4,7 @@
 //! contains a value that could be a secret. Only files are asked, never the homeserver: whether the
 //! account and the rooms exist is found out on start.
 
+mod follow_up;
 mod secret;
 mod section;
 mod values;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::de::DeTable;
 
+pub use self::follow_up::{FollowUpSettings, OldRoom};
 use self::secret::Origin;
 pub use self::secret::Secret;
 use self::section::Section;
@@ -71,6 +73,8 @@ const ANNOUNCE_BEFORE: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(30 * 24);
 
 const DEFAULT_TOMBSTONE: &str = "This room has been replaced";
+const DEFAULT_PING: &str = "{{ old_name }} goes on in a new room, and you are not there yet. Please \
+    come over: {{ new_link }}";
 const DEFAULT_INVITE: &str = "{{ old_name }} has moved to a new room";
 
 /// Jobs at the same time: more would only wait for the same rate limit.
@@ -99,6 +103,8 @@ pub struct Config {
     pub admin_rooms: Vec<AdminRoom>,
     /// How rooms are upgraded where a command says nothing else.
     pub upgrade: UpgradeSettings,
+    /// How people who did not come are followed up.
+    pub follow_up: FollowUpSettings,
     /// Upgrades that begin later.
     pub schedule: ScheduleSettings,
     /// Texts for members.
@@ -257,6 +263,8 @@ pub struct Messages {
     pub tombstone: String,
     /// The same for the reason that an invitation to the new room gives.
     pub invite: String,
+    /// The same for the pings in the old room.
+    pub ping: String,
 }
 
 /// Something to say about a key.
@@ -379,6 +387,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
     );
     let admin_rooms = read_admin_rooms(&mut root, &mut findings);
     let upgrade = read_upgrade(root.child("upgrade"), &mut findings);
+    let follow_up = follow_up::read(root.child("follow_up"), &mut findings);
     let schedule = read_schedule(root.child("schedule"), &mut findings);
     let messages = read_messages(root.child("messages"), &mut findings, &mut warnings);
     let synapse_admin = read_synapse_admin(&mut root, &mut findings);
@@ -397,6 +406,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
                     account,
                     admin_rooms,
                     upgrade,
+                    follow_up,
                     schedule,
                     messages,
                     synapse_admin,
@@ -688,6 +698,7 @@ fn read_messages(
             .parsed(key, |text| values::template(text, variables))
             .map_or_else(|| default.to_owned(), |(text, _)| text)
     };
+    let ping = other("ping", &TEMPLATE_VARIABLES, DEFAULT_PING);
     let announcement = other(
         "announcement",
         &ANNOUNCEMENT_VARIABLES,
@@ -716,6 +727,7 @@ fn read_messages(
         notice,
         tombstone,
         invite,
+        ping,
     }
 }
 

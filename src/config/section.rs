@@ -125,6 +125,23 @@ impl Section {
         }
     }
 
+    /// A number, with or without a point.
+    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let number = match self.take(key)? {
+            Value::Float(number) => number,
+            Value::Integer(number) => i32::try_from(number).map_or(f64::INFINITY, f64::from),
+            other => {
+                return self.wrong_type(key, &other, "a number without quotation marks");
+            }
+        };
+        if range.contains(&number) {
+            return Some(number);
+        }
+        let (least, most) = range.into_inner();
+        self.report(key, format!("must be from {least} to {most}"));
+        None
+    }
+
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
         match self.take(key)? {
             Value::Boolean(flag) => Some(flag),

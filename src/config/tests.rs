@@ -74,15 +74,18 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
     assert_eq!((plain.listen, full.listen.is_some()), (None, true));
     let [mut room] = <[AdminRoom; 1]>::try_from(full.admin_rooms).unwrap();
     assert!(matches!(room.scope, Scope::Only(_)));
-    // The only key whose default cannot be written.
+    // The only keys whose default cannot be written.
     room.scope = Scope::Everything;
+    let mut follow_up = full.follow_up;
+    assert!(follow_up.quiet_hours.take().is_some());
+    assert_eq!(follow_up, plain.follow_up);
     assert_eq!(plain.admin_rooms, [room]);
 }
 
 #[test]
 fn the_example_names_every_key() {
     let text = MINIMAL.replace("room = ", "x = 1\nroom = ")
-        + "[upgrade]\nx = 1\n[schedule]\nx = 1\n[messages]\nx = 1\n[synapse_admin]\nx = 1\n[x]\n[account.x]\n";
+        + "[upgrade]\nx = 1\n[follow_up]\nx = 1\n[schedule]\nx = 1\n[messages]\nx = 1\n[synapse_admin]\nx = 1\n[x]\n[account.x]\n";
     let text = mistakes(&text);
     let mut keys = 0;
     for line in text.lines() {
@@ -150,6 +153,17 @@ fn defaults() {
             max_command_age: 3600s,
             plan_expires: 3600s,
         },
+        follow_up: FollowUpSettings {
+            after: [
+                86400s,
+                259200s,
+                604800s,
+            ],
+            until_moved: 0.95,
+            mention: Stragglers,
+            quiet_hours: None,
+            old_room: Stay,
+        },
         schedule: ScheduleSettings {
             time_zone: None,
             announce: [
@@ -164,6 +178,7 @@ fn defaults() {
             notice: "This room has been replaced. Please go on in the new one: {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}",
             tombstone: "This room has been replaced",
             invite: "{{ old_name }} has moved to a new room",
+            ping: "{{ old_name }} goes on in a new room, and you are not there yet. Please come over: {{ new_link }}",
         },
         synapse_admin: None,
         warnings: [],
@@ -231,7 +246,7 @@ fn everything_wrong_is_told_at_once() {
     the configuration has mistakes:
     - data_dir: is a number; write text in quotation marks
     - log: `loud=er` is not possible; write `error`, `warn`, `info`, `debug` or `trace`
-    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `log_format`, `listen`, `account`, `admin_room`, `upgrade`, `schedule`, `messages`
+    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `log_format`, `listen`, `account`, `admin_room`, `upgrade`, `follow_up`, `schedule`, `messages`, `synapse_admin`
     - account.homeserver: is not an address; write it like `"https://matrix.example.org"`
     - account.user_id: `bot` is not a user id; write `"@name:example.org"`
     - account.password: is a number; write text in quotation marks

@@ -13,6 +13,7 @@ mod help;
 mod invitation;
 mod list;
 mod pause;
+mod ping;
 mod reaction;
 mod report;
 mod resume;
@@ -20,6 +21,7 @@ mod retry;
 mod rooms;
 mod space;
 mod status;
+mod stragglers;
 mod tombstone;
 mod unreadable;
 mod upgrade;
@@ -34,7 +36,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::announce;
 use crate::campaign::{self, Campaign, State as CampaignState};
+use crate::census::{self, CensusError};
 use crate::clock::Clock;
+use crate::clock::quiet_hours::QuietHours;
 use crate::command::{self, Command, Incoming, Need};
 use crate::config::TargetPower;
 use crate::homeserver::{Homeserver, HomeserverError};
@@ -42,6 +46,7 @@ use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, emoji};
 use crate::model::{CampaignId, Device, JobId, JobRef, Text};
 use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
+use crate::room::moves::Moves;
 use crate::room::power::{Allowance, PowerLevels};
 use crate::room::state::RoomState;
 use crate::store::{Outgoing, Post, Received, ReceivedKind, Store, StoreError, Target, Write};
@@ -69,6 +74,15 @@ pub enum HandleError {
     /// The database failed.
     #[error("cannot store what a command asks for")]
     Store(#[from] StoreError),
+}
+
+impl From<CensusError> for HandleError {
+    fn from(error: CensusError) -> Self {
+        match error {
+            CensusError::Homeserver(error) => Self::Homeserver(error),
+            CensusError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Why the loop ended.
@@ -101,6 +115,8 @@ pub struct Desk {
     pub offices: Vec<Office>,
     /// How old a command may be when the bot gets to read it.
     pub max_command_age: Duration,
+    /// When nobody is pinged.
+    pub quiet_hours: Option<QuietHours>,
     /// The version that rooms are to have.
     pub version: RoomVersionId,
     /// The time zone of times without one.
@@ -372,6 +388,8 @@ impl Desk {
             Ok(Command::Rooms(space)) => rooms::run(self, &call, space.as_ref()).await,
             Ok(Command::Report(id)) => report::run(self, &call, id),
             Ok(Command::Doctor(treatment)) => doctor::run(self, &call, treatment).await,
+            Ok(Command::Stragglers(of)) => stragglers::run(self, &call, &of).await,
+            Ok(Command::Ping(of, what)) => ping::run(self, &call, &of, what).await,
             Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
         }
     }
@@ -557,6 +575,28 @@ impl Desk {
             }
         }
         Ok(None)
+    }
+
+    /// The finished jobs of a campaign whose members are followed.
+    fn followed_in(&self, id: CampaignId) -> Result<Vec<(Job, State)>, StoreError> {
+        let mut followed = Vec::new();
+        for (job, state) in self.children_in(id, &[Phase::Done])? {
+            if self.store.is_followed(job.id)? {
+                followed.push((job, state));
+            }
+        }
+        Ok(followed)
+    }
+
+    /// Who of a finished upgrade's old room has come to the new one; `Err` is what to answer where it
+    /// is not finished.
+    async fn moves(&self, job: &Job, state: &State) -> Result<Result<Moves, Text>, HandleError> {
+        let not_yet = || answer::wrong_moment(job.id, state.phase);
+        if state.phase != Phase::Done {
+            return Ok(Err(not_yet()));
+        }
+        let moves = census::take(&self.store, &*self.port, &*self.clock, job, state);
+        Ok(moves.await?.ok_or_else(not_yet))
     }
 
     /// The writes that move a job on.

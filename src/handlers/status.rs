@@ -1,10 +1,18 @@
-//! `!upgrade status [id|room]`: where one upgrade stands, or all that are going on.
+//! `!upgrade status [id|room]`: where one upgrade stands, or all that are going on; of a finished one
+//! with a picture of who moved.
+
+use jiff::Timestamp;
+use ruma::serde::Base64;
+use tracing::error;
 
 use super::{Call, Desk, HandleError, folded};
-use crate::message::answer;
+use crate::job::{Job, State};
 use crate::message::campaign::progress;
+use crate::message::{answer, follow_up};
 use crate::model::JobRef;
-use crate::store::{Filter, Write};
+use crate::picture::{HEIGHT, Line, WIDTH, png};
+use crate::room::moves::{Moves, Tally};
+use crate::store::{Filter, Outgoing, Post, Write};
 
 /// Active jobs that are shown.
 const ACTIVE_MAX: usize = 50;
@@ -35,12 +43,82 @@ pub(super) async fn run(
             let children = desk.store.children(id)?;
             let bot = desk.port.account();
             let text = progress(&campaign, &state, &children, bot, now);
-            return Ok(call.answer(text));
+            let mut writes = call.answer(text);
+            let label = state.found.as_ref().map_or("", |found| &found.label);
+            let mut rooms = Vec::new();
+            for (job, state) in desk.followed_in(id)? {
+                if let Ok(moves) = desk.moves(&job, &state).await? {
+                    rooms.push((job, state, moves));
+                }
+            }
+            writes.extend(picture(call, &id.to_string(), label, &rooms, now));
+            return Ok(writes);
         }
         Some(of) => match desk.named_job(call, &of).await? {
             Ok(found) => found,
             Err(text) => return Ok(call.refuse(text)),
         },
     };
-    Ok(call.answer(answer::status(&job, &state, now)))
+    let Ok(moves) = desk.moves(&job, &state).await? else {
+        return Ok(call.answer(answer::status(&job, &state, now)));
+    };
+    let tally = moves.tally();
+    let text = follow_up::status(&job, &state, &tally, desk.quiet_hours.as_ref(), now);
+    let label = state
+        .plan
+        .as_ref()
+        .map_or("", |plan| &plan.label)
+        .to_owned();
+    let mut writes = call.answer(text);
+    let name = job.id.to_string();
+    writes.extend(picture(call, &name, &label, &[(job, state, moves)], now));
+    Ok(writes)
+}
+
+/// The picture of a move, with its numbers below; nothing where there is no room to be shown.
+fn picture(
+    call: &Call<'_>,
+    name: &str,
+    label: &str,
+    rooms: &[(Job, State, Moves)],
+    now: Timestamp,
+) -> Option<Write> {
+    let from = rooms
+        .iter()
+        .map(|(job, ..)| job.switched_at().unwrap_or(job.created_at))
+        .min()?;
+    let tally = rooms.iter().map(|(.., moves)| moves.tally());
+    let tally = tally.fold(Tally::default(), std::ops::Add::add);
+    let lines: Vec<_> = rooms
+        .iter()
+        .map(|(_, state, moves)| Line {
+            name: state
+                .plan
+                .as_ref()
+                .map_or_else(String::new, |plan| plan.label.clone()),
+            arrivals: moves.arrivals(),
+            expected: moves.tally().expected(),
+        })
+        .collect();
+    let bytes = match png(&lines, from, now) {
+        Ok(bytes) => bytes,
+        // The numbers are in the answer as well.
+        Err(error) => {
+            error!(error = &error as &dyn std::error::Error, "no picture");
+            return None;
+        }
+    };
+    let event = &call.received.event_id;
+    Some(Write::Enqueue(Outgoing {
+        key: format!("picture:{event}"),
+        room_id: call.received.room_id.clone(),
+        post: Post::Image {
+            name: format!("upgrade-{name}.png"),
+            png: Base64::new(bytes),
+            width: WIDTH,
+            height: HEIGHT,
+            caption: follow_up::caption(label, &tally),
+            reply_to: Some(event.clone()),
+        },
+    }))
 }

@@ -20,6 +20,7 @@ use self::admin::ServerAdmin;
 use crate::checkup::{EncryptionFacts, ServerFacts};
 pub use crate::model::Bucket;
 use crate::model::RoomRef;
+use crate::room::moves::MemberEvent;
 use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 
 /// Longest wait for an ordinary answer.
@@ -129,6 +130,9 @@ pub trait Homeserver: Send + Sync {
 
     /// Content of one state event; `None` where there is none.
     async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>>;
+
+    /// Everybody who is or was in a room, or was invited to it. One request, however many there are.
+    async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>>;
 
     /// Sends a state event. Sending what is there already is harmless.
     async fn put_state(

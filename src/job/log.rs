@@ -3,13 +3,13 @@
 //! Every entry is an intent or an outcome, written before or after the effect; `started` stands in
 //! the log before the first effect of a step. An entry that cannot follow is an error, not a guess.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{Asks, Output, Plan, Step};
+use super::{Asks, FollowUp, FollowUpEvent, Output, Plan, Refusal, Step};
 use crate::model::{Bucket, Text};
 
 /// One thing that happened to a job.
@@ -75,6 +75,11 @@ pub enum Entry {
         step: Step,
         /// What.
         event: StepEvent,
+    },
+    /// Something happened to the follow-up of a finished upgrade.
+    FollowUp {
+        /// What.
+        event: FollowUpEvent,
     },
 }
 
@@ -276,6 +281,8 @@ pub struct State {
     pub problem: Option<String>,
     /// Whether the same once more may help.
     pub again: Again,
+    /// What follows a finished upgrade, if anything does.
+    pub follow_up: Option<FollowUp>,
     /// Whether somebody holds it.
     pub hold: Hold,
     /// Members were told of it: what they are told if nothing comes of it.
@@ -311,6 +318,8 @@ pub enum Action {
     Wait(Step, Timestamp),
     /// Somebody has to confirm by that time.
     AwaitConfirmation(Timestamp),
+    /// Look after the follow-up at that time.
+    FollowUp(Timestamp),
     /// The campaign that it is part of decides when it begins.
     AwaitCampaign,
     /// Somebody has to let it go on.
@@ -348,6 +357,7 @@ impl Default for State {
             recheck: None,
             problem: None,
             again: Again::MayHelp,
+            follow_up: None,
             hold: Hold::Free,
             announced: None,
         }
@@ -367,6 +377,10 @@ impl State {
     ///
     /// # Errors
     /// When the entry cannot follow.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "an arm for each entry that can follow"
+    )]
     pub fn after(mut self, entry: &Entry) -> Result<Self, IllegalEntry> {
         let illegal = Err(IllegalEntry {
             phase: self.phase,
@@ -454,13 +468,35 @@ impl State {
             ) => match event {
                 StepEvent::Started => self.waiting = None,
                 StepEvent::Waiting { until, .. } => self.recheck = Some(*until),
-                StepEvent::Succeeded { output } => self.verified(output),
-                StepEvent::Failed { .. } => self.recheck = None,
+                StepEvent::Succeeded { output } => {
+                    self.verified(output);
+                    self.checked();
+                }
+                StepEvent::Failed { .. } => {
+                    self.recheck = None;
+                    self.checked();
+                }
                 StepEvent::Called { .. } | StepEvent::Undone => return illegal,
             },
+            (Phase::Done, Entry::FollowUp { event }) => {
+                let Some(follow_up) = FollowUp::after(self.follow_up.take(), event) else {
+                    return illegal;
+                };
+                if let FollowUpEvent::Ending { at, .. } = event {
+                    self.recheck = Some(*at);
+                }
+                self.follow_up = Some(follow_up);
+            }
             _ => return illegal,
         }
         Ok(self)
+    }
+
+    /// The to-dos of a finished upgrade were looked at, which its follow-up may have waited for.
+    fn checked(&mut self) {
+        if let Some(follow_up) = &mut self.follow_up {
+            follow_up.checked();
+        }
     }
 
     fn planned(&mut self, plan: &Plan) {
@@ -671,6 +707,22 @@ impl State {
         }
     }
 
+    /// Servers that were found not to know the version of the new room, when somebody of them was
+    /// invited.
+    #[must_use]
+    pub fn incompatible_servers(&self) -> BTreeSet<OwnedServerName> {
+        let at_first = match self.outputs.get(&Step::Invite) {
+            Some(Output::Closed { refused, .. }) => refused.as_slice(),
+            _ => &[],
+        };
+        let later = self.follow_up.iter().flat_map(|one| &one.incompatible);
+        at_first
+            .iter()
+            .filter_map(Refusal::incompatible_server)
+            .chain(later.cloned())
+            .collect()
+    }
+
     /// What is to be done next. Total: there is an answer to every state.
     #[must_use]
     pub fn next_action(&self) -> Action {
@@ -685,10 +737,16 @@ impl State {
                 _ => Action::AwaitConfirmation(Timestamp::MIN),
             },
             (Phase::Stuck, ..) => Action::AwaitRetry,
-            (Phase::Done, ..) => match self.recheck {
-                Some(at) => Action::Wait(Step::Verify, at),
-                None => Action::Finished,
-            },
+            (Phase::Done, ..) => {
+                let due = self.follow_up.as_ref().and_then(FollowUp::due);
+                match (self.recheck, due) {
+                    (Some(at), due) if due.is_none_or(|due| at <= due) => {
+                        Action::Wait(Step::Verify, at)
+                    }
+                    (_, Some(due)) => Action::FollowUp(due),
+                    (_, None) => Action::Finished,
+                }
+            }
             (_, Some(step), Some((until, _)), _) => Action::Wait(step, *until),
             (Phase::Unwinding, Some(step), None, _) => Action::Undo(step),
             (_, Some(step), None, _) => Action::Run(step),

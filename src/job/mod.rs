@@ -5,11 +5,13 @@
 //! thing that decides, on the first run and after a crash alike. Pure: no clock, no database. Left
 //! out: doing the steps (`worker`) and telling about them (`message`).
 
+pub mod follow_up;
 pub mod log;
 pub mod plan;
 pub mod schedule;
 pub mod summary;
 
+pub use follow_up::{FollowUp, FollowUpEvent};
 pub use log::{Action, Entry, IllegalEntry, Phase, State, StepEvent, WaitReason};
 pub use plan::{Asks, Counts, Plan};
 pub use schedule::Schedule;
@@ -18,7 +20,7 @@ pub use summary::Summary;
 use std::fmt;
 
 use jiff::Timestamp;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{CampaignId, Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions};
@@ -113,6 +115,18 @@ impl Job {
     #[must_use]
     pub fn reply_to(&self) -> Option<OwnedEventId> {
         (self.asked_in == self.request.admin_room).then(|| self.request.command_event.clone())
+    }
+
+    /// When the old room began to lead to the new one.
+    #[must_use]
+    pub fn switched_at(&self) -> Option<Timestamp> {
+        self.log.iter().find_map(|(at, entry)| match entry {
+            Entry::Step {
+                step: Step::Switch,
+                event: StepEvent::Succeeded { .. },
+            } => Some(*at),
+            _ => None,
+        })
     }
 
     /// The state that the log amounts to.
@@ -315,6 +329,29 @@ pub struct Refusal {
     pub code: String,
     /// The server's message.
     pub message: String,
+}
+
+/// Whether an error code of an invitation says that the invited server does not know the version of
+/// the room. Source: Matrix specification, federation, `/invite`; Synapse passes it on as the second.
+#[must_use]
+pub fn is_incompatible(code: &str) -> bool {
+    matches!(
+        code,
+        "M_INCOMPATIBLE_ROOM_VERSION" | "M_UNSUPPORTED_ROOM_VERSION"
+    )
+}
+
+impl Refusal {
+    /// The server of somebody who could not be invited because it does not know the room's version.
+    #[must_use]
+    pub fn incompatible_server(&self) -> Option<OwnedServerName> {
+        match &self.change {
+            Change::Invite { user, .. } if is_incompatible(&self.code) => {
+                Some(user.server_name().to_owned())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Something that is left to do by people (P7).

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::follow_up::{EndReason, Pause, PingOutcome, Stage, Timetable};
 use super::log::{Again, Called, Direction};
 use super::*;
 use crate::model::{Bucket, Method, Review};
@@ -138,8 +139,44 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         1 => Just(Entry::Paused { by: user() }),
         1 => Just(Entry::Resumed { by: user() }),
         1 => Just(Entry::Rechecked { by: user(), at: at(2) }),
+        2 => any_follow_up().prop_map(|event| Entry::FollowUp { event }),
         1 => prop::sample::select(vec![Entry::Expired, Entry::Superseded, Entry::Closed]),
     ]
+}
+
+fn any_follow_up() -> impl Strategy<Value = FollowUpEvent> {
+    let timetable = Timetable {
+        from: at(1),
+        after: vec![std::time::Duration::from_mins(1)],
+    };
+    prop::sample::select(vec![
+        FollowUpEvent::Scheduled {
+            timetable,
+            by: None,
+        },
+        FollowUpEvent::Asked {
+            by: user(),
+            at: at(2),
+        },
+        FollowUpEvent::Pinging {
+            parts: vec![vec![user()]],
+            also: std::collections::BTreeMap::new(),
+            incompatible: std::collections::BTreeSet::new(),
+        },
+        FollowUpEvent::Pinged {
+            at: at(3),
+            outcome: PingOutcome::Sent,
+        },
+        FollowUpEvent::Waiting {
+            until: at(4),
+            pause: Pause::Homeserver,
+        },
+        FollowUpEvent::Ending {
+            at: at(5),
+            why: EndReason::Moved,
+        },
+        FollowUpEvent::Ended,
+    ])
 }
 
 /// Goes on from a state as the worker and willing people do, until the end.
@@ -163,6 +200,21 @@ fn to_the_end(mut state: State) -> State {
                 }]
             }
             Action::AwaitRetry => vec![Entry::Retried { by: user() }],
+            Action::FollowUp(_) => {
+                let follow_up = state.follow_up.as_ref().expect("a follow-up");
+                let event = match (&follow_up.stage, &follow_up.pinging) {
+                    (Stage::Open, Some(_)) => FollowUpEvent::Pinged {
+                        at: Timestamp::MAX,
+                        outcome: PingOutcome::Sent,
+                    },
+                    (Stage::Open, None) => FollowUpEvent::Ending {
+                        at: at(3),
+                        why: EndReason::Time,
+                    },
+                    _ => FollowUpEvent::Ended,
+                };
+                vec![Entry::FollowUp { event }]
+            }
             Action::AwaitResume => vec![Entry::Resumed { by: user() }],
             Action::AwaitCampaign => vec![Entry::Closed],
         };

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::wire::{failed, joined, once, refuse_encrypted, sdk_failed};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+use crate::model::Text;
 use crate::room::state::{Content, content};
 
-/// A text file to be sent.
+/// A file to be sent.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     /// What it is called.
@@ -23,7 +24,25 @@ pub(super) struct File {
     /// Its media type.
     pub(super) content_type: String,
     /// What is in it.
-    pub(super) body: String,
+    pub(super) bytes: Vec<u8>,
+    /// As what it is shown.
+    pub(super) shown: Shown,
+}
+
+/// As what a file is shown.
+#[derive(Debug, Clone)]
+pub(super) enum Shown {
+    /// By its name.
+    File,
+    /// As a picture, with words below it.
+    Image {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// The words.
+        caption: Text,
+    },
 }
 
 /// Uploads a file as it is.
@@ -53,13 +72,30 @@ pub(super) async fn message(
 ) -> Result<Content, HomeserverError> {
     let what = format!("upload {} for {room}", file.name);
     let (key, source) = source(client, room, file, what, now).await?;
-    let mut message = content(json!({
-        "msgtype": "m.file",
-        "body": file.name,
-        "filename": file.name,
-        "info": { "mimetype": file.content_type, "size": file.body.len() },
-        "m.mentions": {},
-    }));
+    let size = file.bytes.len();
+    let mut message = content(match &file.shown {
+        Shown::File => json!({
+            "msgtype": "m.file",
+            "body": file.name,
+            "filename": file.name,
+            "info": { "mimetype": file.content_type, "size": size },
+            "m.mentions": {},
+        }),
+        // Source: Matrix specification, "Media captions" (MSC2530).
+        Shown::Image {
+            width,
+            height,
+            caption,
+        } => json!({
+            "msgtype": "m.image",
+            "body": caption.plain,
+            "format": "org.matrix.custom.html",
+            "formatted_body": caption.html,
+            "filename": file.name,
+            "info": { "mimetype": file.content_type, "size": size, "w": width, "h": height },
+            "m.mentions": {},
+        }),
+    });
     message.insert(key.to_owned(), source);
     if let Some(event) = reply_to {
         let relation = json!({ "m.in_reply_to": { "event_id": event } });
@@ -86,7 +122,7 @@ async fn source(
         false
     };
     if encrypted {
-        let mut bytes = Cursor::new(file.body.as_bytes());
+        let mut bytes = Cursor::new(file.bytes.as_slice());
         let uploaded = client
             .upload_encrypted_file(&mut bytes)
             .with_request_config(once(REQUEST_TIMEOUT))
@@ -99,8 +135,7 @@ async fn source(
             })?;
         return Ok(("file", source));
     }
-    let bytes = file.body.clone().into_bytes();
-    let uploaded = upload(client, &file.name, &file.content_type, bytes).await;
+    let uploaded = upload(client, &file.name, &file.content_type, file.bytes.clone()).await;
     let uploaded = uploaded.map_err(|error| failed(what, Bucket::Everything, now, error))?;
     Ok(("url", json!(uploaded)))
 }

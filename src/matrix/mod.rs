@@ -9,6 +9,7 @@ mod event;
 mod file;
 mod first;
 mod invitations;
+mod members;
 mod port;
 mod receive;
 mod send;

@@ -2,8 +2,8 @@
 //!
 //! The SDK keeps its own place in the sync before we see an answer, so that place is not trusted:
 //! each admin room has a marker in our store, and on start, after a gap and after every failure the
-//! room is read back to it. Of all other rooms only their closing by others is told, and invitations.
-//! Left out: what the events mean.
+//! room is read back to it. Of all other rooms only their closing by others is told, the members of those
+//! that are followed up, and invitations. Left out: what the events mean.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -32,6 +32,7 @@ use super::MatrixError;
 use super::encryption;
 use super::event::{once_more, received, tombstone};
 use super::invitations::Invitations;
+use super::members;
 use super::session::{Session, is_unknown_token};
 use super::unread::{LOOK_AGAIN, Unread, device};
 use super::wire::{count, sdk_failed};
@@ -190,6 +191,10 @@ impl Receiver {
         let mut unread = Unread::default();
         let mut invitations = Invitations::default();
         let mut encryption_tries = 0..ENCRYPTION_TRIES_MAX;
+        // Of members, sync may have told before the process ended.
+        self.store
+            .members_may_be_missing()
+            .map_err(MatrixError::Inbox)?;
         loop {
             let answer = self.session.client().sync_once(settings(poll)).await;
             let answer = answer.map_err(|error| self.fault("sync", error));
@@ -213,6 +218,9 @@ impl Receiver {
                     self.still_signed_in(&error)?;
                     // The SDK may have taken the answer in before it failed.
                     behind.extend(self.admin_rooms.iter().cloned());
+                    self.store
+                        .members_may_be_missing()
+                        .map_err(MatrixError::Inbox)?;
                     tokio::time::sleep(trouble.with(&error)).await;
                 }
             }
@@ -286,6 +294,11 @@ impl Receiver {
         {
             self.accept(room).await;
         }
+        let followed = self.store.followed_rooms().map_err(MatrixError::Inbox)?;
+        let (members, gaps) = members::told(&answer, &followed);
+        self.store
+            .note_members(self.clock.now(), &members, &gaps)
+            .map_err(MatrixError::Inbox)?;
         let mut events = self.tombstones(&answer);
         if *first {
             // Of rooms closed while nobody listened, sync may have told before a crash.

@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
-use super::file::{self, File};
+use super::file::{self, File, Shown};
 use super::session::{Session, is_unknown_token};
 use super::wire::{after, count, failed, once, send_event};
 use crate::clock::Clock;
@@ -345,7 +345,32 @@ impl Sender {
                 file: File {
                     name: name.clone(),
                     content_type: content_type.clone(),
-                    body: body.clone(),
+                    bytes: body.clone().into_bytes(),
+                    shown: Shown::File,
+                },
+                reply_to: reply_to.clone(),
+            }),
+            (
+                Post::Image {
+                    name,
+                    png,
+                    width,
+                    height,
+                    caption,
+                    reply_to,
+                },
+                None,
+            ) => Task::Ask(Request::File {
+                transaction,
+                file: File {
+                    name: name.clone(),
+                    content_type: "image/png".to_owned(),
+                    bytes: png.as_bytes().to_vec(),
+                    shown: Shown::Image {
+                        width: *width,
+                        height: *height,
+                        caption: caption.clone(),
+                    },
                 },
                 reply_to: reply_to.clone(),
             }),

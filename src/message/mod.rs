@@ -1,8 +1,8 @@
 //! Every text a person reads. Pure: data in, both forms of a text out.
 //!
-//! `plan`, `review`, `progress`, `report`, `answer`, `inventory`, `invitation` and `tombstone` each hold
-//! the texts of one moment; `finding` and `todo` are sentences they share. Texts that people may change are
-//! templates (`member`); `pin` repeats what others said, `record` is a job's whole story as files.
+//! `plan`, `review`, `progress`, `report`, `follow_up`, `answer`, `inventory`, `invitation` and `tombstone`
+//! each hold the texts of one moment; `finding` and `todo` are sentences they share. Texts that people may
+//! change are templates (`member`, `ping`); `pin` repeats what others said, `record` is a job's whole story as files.
 //! Left out: when a text is sent, and where.
 
 pub mod answer;
@@ -10,11 +10,13 @@ pub mod campaign;
 pub mod doc;
 pub mod doctor;
 mod finding;
+pub mod follow_up;
 pub mod inventory;
 pub mod invitation;
 pub mod member;
 pub mod moment;
 pub mod pin;
+pub mod ping;
 pub mod plan;
 pub mod progress;
 pub mod record;

@@ -13,8 +13,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::campaign::record_of_campaign;
-use super::count;
 use super::progress::doing;
+use super::{count, duration};
+use crate::job::follow_up::{EndReason, FollowUpEvent, Pause, PingOutcome};
 use crate::job::{Entry, Job, Output, Refusal, State, Step, StepEvent, WaitReason};
 use crate::room::state::{Listing, Membership, Snapshot};
 
@@ -299,6 +300,7 @@ fn words(entry: &Entry) -> (&'static str, String) {
         Entry::Resumed { by } => format!("{by} let it go on"),
         Entry::Retried { by } => format!("{by} asked for another try"),
         Entry::Rechecked { by, .. } => format!("{by} asked for another check"),
+        Entry::FollowUp { event } => return ("follow-up", followed(event)),
         Entry::Announced { next, .. } => {
             format!(
                 "told the old room when it begins; waits until {}",
@@ -307,6 +309,47 @@ fn words(entry: &Entry) -> (&'static str, String) {
         }
     };
     ("-", what)
+}
+
+fn followed(event: &FollowUpEvent) -> String {
+    match event {
+        FollowUpEvent::Scheduled { timetable, by } => {
+            let times: Vec<_> = timetable
+                .after
+                .iter()
+                .map(|after| duration(after.as_secs()))
+                .collect();
+            let from = utc(timetable.from);
+            let by = by
+                .as_ref()
+                .map_or_else(String::new, |by| format!(", set by {by}"));
+            format!("pings {} after {from}{by}", times.join(", "))
+        }
+        FollowUpEvent::Asked { by, .. } => format!("{by} asked for a ping"),
+        FollowUpEvent::Pinging { parts, .. } => format!(
+            "is about to ping {} in {}",
+            count(parts.iter().map(Vec::len).sum(), "person", "people"),
+            count(parts.len(), "message", "messages")
+        ),
+        FollowUpEvent::Pinged { outcome, .. } => match outcome {
+            PingOutcome::Sent => "pinged".to_owned(),
+            PingOutcome::Refused { message } => format!("the ping was refused: {message}"),
+        },
+        FollowUpEvent::Waiting { until, pause } => {
+            let why = match pause {
+                Pause::Planned => "nothing is due before",
+                Pause::Homeserver => "the server asked for it, or does not answer",
+            };
+            format!("waits until {}: {why}", utc(*until))
+        }
+        FollowUpEvent::Ending { why, .. } => match why {
+            EndReason::Moved => "ends: enough people moved".to_owned(),
+            EndReason::Time => "ends: the last ping was a while ago".to_owned(),
+            EndReason::Off { by } => format!("ends: {by} said so"),
+            EndReason::Replaced => "ends: the new room was upgraded itself".to_owned(),
+        },
+        FollowUpEvent::Ended => "over".to_owned(),
+    }
 }
 
 fn done(output: &Output) -> String {

@@ -5,11 +5,11 @@
 
 use std::cmp::Reverse;
 
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use wildmatch::WildMatch;
 
+use super::join_rules::lets_in;
 use super::state::{Content, Membership, RoomState};
 use super::target::Intent;
 use crate::model::InvitePolicy;
@@ -75,20 +75,6 @@ pub fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
     }
     guests.sort_by_key(|guest| guest.role);
     guests
-}
-
-/// Whether members of the old room can enter by themselves.
-fn lets_in(rules: &Content, old_room: &RoomId) -> bool {
-    match rules.get("join_rule").and_then(Value::as_str) {
-        Some("public") => true,
-        Some("restricted" | "knock_restricted") => rules
-            .get("allow")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .any(|entry| entry.get("room_id").and_then(Value::as_str) == Some(old_room.as_str())),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Who may enter the new room, and how other rooms' rules follow a room that moved.
 //!
-//! Left out: taking the old room out of the rule again, which nothing does yet; and on purpose,
-//! whether the server accepts the rule.
+//! Left out on purpose: whether the server accepts the rule.
 //!
 //! Sources: Matrix specification, `m.room.join_rules`; MSC2403 (`knock`), MSC3083 (`restricted`),
 //! MSC3787 (`knock_restricted`); MSC3325 (members of an upgraded room enter the new one by
@@ -128,6 +127,51 @@ pub fn repointed(content: &Content, from: &RoomId, to: &RoomId) -> Option<Conten
     let mut content = content.clone();
     let allow = replace(allow.clone(), |room| (room == from).then_some(to));
     content.insert("allow".to_owned(), allow.into());
+    Some(content)
+}
+
+/// Whether members of a room can enter by themselves.
+#[must_use]
+pub fn lets_in(rules: &Content, members_of: &RoomId) -> bool {
+    match rules.get("join_rule").and_then(Value::as_str) {
+        Some("public") => true,
+        Some("restricted" | "knock_restricted") => rules
+            .get("allow")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .any(|entry| room_of(entry).as_deref() == Some(members_of)),
+        _ => false,
+    }
+}
+
+/// Join rules that no longer let in members of a room, or `None` if they do not. Where that was the
+/// last room, nobody can enter by a room any more, and the rule says so in plain words: it is what
+/// [`carried`] made these of.
+/// Source: MSC3325: who is sent away could come back for as long as the old room lets them in.
+#[must_use]
+pub fn without(content: &Content, room: &RoomId) -> Option<Content> {
+    let closed = match content.get("join_rule")?.as_str()? {
+        "restricted" => "invite",
+        "knock_restricted" => "knock",
+        _ => return None,
+    };
+    let allow = content.get("allow")?.as_array()?;
+    let left: Vec<_> = allow
+        .iter()
+        .filter(|entry| room_of(entry).as_deref() != Some(room))
+        .cloned()
+        .collect();
+    if left.len() == allow.len() {
+        return None;
+    }
+    let mut content = content.clone();
+    if left.is_empty() {
+        content.remove("allow");
+        content.insert("join_rule".to_owned(), closed.into());
+    } else {
+        content.insert("allow".to_owned(), left.into());
+    }
     Some(content)
 }
 
@@ -340,6 +384,28 @@ mod tests {
     }
 
     #[test]
+    fn the_old_room_is_taken_out_again() {
+        for (before, after) in [
+            (
+                allow("restricted", &["!old:x", "!a:x", "!old:x"]),
+                Some(allow("restricted", &["!a:x"])),
+            ),
+            (allow("restricted", &["!old:x"]), Some(rule("invite"))),
+            (allow("knock_restricted", &["!old:x"]), Some(rule("knock"))),
+            (allow("restricted", &["!a:x"]), None),
+            (allow("restricted", &[]), None),
+            // Somebody opened the room meanwhile: that is theirs.
+            (allow("public", &["!old:x"]), None),
+            (rule("restricted"), None),
+            (json!({"join_rule": 7, "allow": 7}), None),
+        ] {
+            let old = <&RoomId>::try_from("!old:x").unwrap();
+            let changed = without(&content(before.clone()), old).map(Value::from);
+            assert_eq!(changed, after, "{before}");
+        }
+    }
+
+    #[test]
     fn unknown_entries_and_keys_are_kept() {
         let odd = json!({"type": "org.example", "room_id": "!was:x"});
         let before = json!({
@@ -388,6 +454,9 @@ mod tests {
             let to_room = <&RoomId>::try_from("!b:x").unwrap();
             if let Some(after) = repointed(&rule, from, to_room) {
                 prop_assert_eq!(repointed(&after, from, to_room), None);
+            }
+            if let Some(after) = without(&rule, from) {
+                prop_assert_eq!(without(&after, from), None);
             }
             for setting in [JoinRulePolicy::Restricted, JoinRulePolicy::Keep] {
                 let (content, _) = carry(Some(rule.clone().into()), &to.to_string(), setting);

@@ -15,6 +15,7 @@ pub mod inventory;
 pub mod invitation;
 pub mod join_rules;
 pub mod method;
+pub mod moves;
 pub mod power;
 pub mod predict;
 pub mod state;

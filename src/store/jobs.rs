@@ -68,7 +68,7 @@ pub(super) fn append(
     }
     let due = match state.next_action() {
         Action::Run(_) | Action::Undo(_) => Some(now),
-        Action::Wait(_, at) | Action::AwaitConfirmation(at) => Some(at),
+        Action::Wait(_, at) | Action::AwaitConfirmation(at) | Action::FollowUp(at) => Some(at),
         Action::AwaitCampaign | Action::AwaitResume | Action::AwaitRetry | Action::Finished => None,
     };
     // A campaign looks at its jobs when one of them begins, ends, or has to wait.

@@ -9,6 +9,7 @@ mod campaigns;
 mod count;
 mod inbox;
 mod jobs;
+mod members;
 mod outbox;
 
 pub use backup::{backup, restore};
@@ -16,6 +17,7 @@ pub use campaigns::Woken;
 pub use count::Counts;
 pub use inbox::{Received, ReceivedKind};
 pub use jobs::Filter;
+pub use members::Unread;
 pub use outbox::{Due, Outgoing, Post, Sent, Target};
 
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedEventId, OwnedRoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 use serde::Serialize;
@@ -44,6 +46,7 @@ const MIGRATION_STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/002_staged.sql")),
     M::up(include_str!("../../migrations/003_admin_room_moved.sql")),
     M::up(include_str!("../../migrations/004_campaigns.sql")),
+    M::up(include_str!("../../migrations/005_follow_up.sql")),
 ];
 
 /// The form of the database that this program writes; each migration makes the next one.
@@ -198,6 +201,19 @@ pub enum Write {
         /// Where they are.
         to: OwnedRoomId,
     },
+    /// The members of a job's rooms are of interest from now on.
+    Follow {
+        /// The job.
+        job: JobId,
+        /// The old room.
+        old_room: OwnedRoomId,
+        /// The new one.
+        new_room: OwnedRoomId,
+        /// Who was in the old room when the upgrade began.
+        members: Vec<OwnedUserId>,
+    },
+    /// They are of no interest any more.
+    Unfollow(JobId),
     /// This is posted, once.
     Enqueue(Outgoing),
     /// This is posted, or what was posted under its key reads like this now.
@@ -295,6 +311,13 @@ impl Store {
                     } => campaigns::append(tx, now, *campaign, *expected, entries)?,
                     Write::Snapshot { job, snapshot } => jobs::put_snapshot(tx, *job, snapshot)?,
                     Write::MoveAdminRoom { from, to } => jobs::move_admin_room(tx, from, to)?,
+                    Write::Follow {
+                        job,
+                        old_room,
+                        new_room,
+                        members,
+                    } => members::follow(tx, now, *job, [old_room, new_room], members)?,
+                    Write::Unfollow(job) => members::unfollow(tx, *job)?,
                     Write::Enqueue(out) => outbox::enqueue(tx, now, out)?,
                     Write::Revise(out) => outbox::revise(tx, now, out, now)?,
                 }

@@ -5,6 +5,8 @@
 //! Transaction ids are stored with the row, before the first try. Left out: sending.
 
 use jiff::Timestamp;
+use ruma::serde::Base64;
+use ruma::serde::base64::Standard;
 use ruma::{EventId, OwnedEventId, OwnedRoomId};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,21 @@ pub enum Post {
         content_type: String,
         /// What is in it.
         body: String,
+        /// The event it answers.
+        reply_to: Option<OwnedEventId>,
+    },
+    /// A picture, with words below it.
+    Image {
+        /// What its file is called.
+        name: String,
+        /// The file: a PNG.
+        png: Base64<Standard, Vec<u8>>,
+        /// Its width, in pixels.
+        width: u32,
+        /// Its height, in pixels.
+        height: u32,
+        /// What stands below it.
+        caption: Text,
         /// The event it answers.
         reply_to: Option<OwnedEventId>,
     },

@@ -69,15 +69,21 @@ impl Surroundings {
             .collect()
     }
 
-    /// The room that replaces another: the one its tombstone names. `None` also where the bot is in
-    /// that one and it names another predecessor.
+    /// The room that replaces another; see [`replacement`].
     #[must_use]
     pub fn replacement(&self, room: &RoomId) -> Option<OwnedRoomId> {
-        let replacement = self.rooms.get(room)?.tombstone()?.replacement?;
-        match self.rooms.get(&replacement) {
-            Some(new) if new.create().predecessor.as_deref() != Some(room) => None,
-            _ => Some(replacement),
-        }
+        replacement(&self.rooms, room)
+    }
+}
+
+/// The room that replaces another: the one its tombstone names. `None` also where the bot is in that
+/// one and it names another predecessor.
+#[must_use]
+pub fn replacement(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> Option<OwnedRoomId> {
+    let replacement = rooms.get(room)?.tombstone()?.replacement?;
+    match rooms.get(&replacement) {
+        Some(new) if new.create().predecessor.as_deref() != Some(room) => None,
+        _ => Some(replacement),
     }
 }
 

@@ -5,6 +5,7 @@
 //! one job's wait holds up no other. Left out: what a step does (`steps`).
 
 mod campaign;
+mod follow_up;
 mod link;
 mod steps;
 
@@ -22,7 +23,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 use self::steps::{Drive, StepError};
 use crate::announce;
 use crate::clock::Clock;
-use crate::config::{Messages, ScheduleSettings, UpgradeSettings};
+use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::Homeserver;
 use crate::job::log::{Again, Direction};
 use crate::job::schedule::{self, Sleep, Wake};
@@ -56,6 +57,8 @@ const POLL: Duration = Duration::from_secs(30);
 pub struct Setup {
     /// How rooms are upgraded.
     pub upgrade: UpgradeSettings,
+    /// How people who did not come are followed up.
+    pub follow_up: FollowUpSettings,
     /// When they are.
     pub schedule: ScheduleSettings,
     /// Texts for members.
@@ -105,6 +108,8 @@ pub struct Worker {
     /// that lets one invitation through every few seconds is not asked for the whole room in
     /// between. Lost without harm.
     parked: Mutex<HashMap<JobId, (Drive, Timestamp)>>,
+    /// Held while a job of a campaign looks after its follow-up.
+    pinging: tokio::sync::Mutex<()>,
 }
 
 impl Worker {
@@ -115,6 +120,7 @@ impl Worker {
             means: Arc::new(means),
             busy: Mutex::default(),
             parked: Mutex::default(),
+            pinging: tokio::sync::Mutex::default(),
         }
     }
 
@@ -136,7 +142,8 @@ impl Worker {
                 return Err(error);
             }
             let now = self.means.clock.now();
-            let jobs = self.means.store.due_jobs(now)?.into_iter();
+            let restless = self.means.store.restless_jobs()?;
+            let jobs = self.means.store.due_jobs(now)?.into_iter().chain(restless);
             let campaigns = self.means.store.due_campaigns(now)?.into_iter();
             for id in campaigns.map(WorkId::Campaign).chain(jobs.map(WorkId::Job)) {
                 if !self
@@ -217,6 +224,12 @@ impl Worker {
             // time is another matter: it comes when it comes.
             let looks = turned_back && schedule::sleeping(&state).is_none();
             let result = match state.next_action() {
+                Action::FollowUp(at) if at <= now => self.follow_up(&job, &state).await,
+                Action::FollowUp(_) | Action::Wait(Step::Verify, _) | Action::Finished
+                    if self.means.store.restless_jobs()?.contains(&id) =>
+                {
+                    self.follow_up(&job, &state).await
+                }
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
                 Action::Wait(step, at) if at <= now || looks => match woken(&state, now) {
                     Some((sleep, Wake::Tell { next })) => self.tell(&job, sleep, next),
@@ -230,6 +243,7 @@ impl Worker {
                     return Ok(());
                 }
                 Action::AwaitConfirmation(_)
+                | Action::FollowUp(_)
                 | Action::AwaitCampaign
                 | Action::AwaitResume
                 | Action::AwaitRetry
@@ -247,6 +261,36 @@ impl Worker {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Looks after the follow-up of a finished job.
+    async fn follow_up(&self, job: &Job, state: &State) -> Result<(), StoreError> {
+        // Jobs of a campaign look at one another, so that nobody is mentioned by two of them.
+        let _one_by_one = match &job.request.campaign {
+            Some(_) => Some(self.pinging.lock().await),
+            None => None,
+        };
+        self.means.store.look_at_members(job.id)?;
+        let doing = match follow_up::run(&self.means, job, state).await {
+            Ok(doing) => doing,
+            Err(StepError::Store(error)) => return Err(error),
+            Err(error) => {
+                warn!(?error, "the follow-up goes on later");
+                let now = self.means.clock.now();
+                let event = state
+                    .follow_up
+                    .as_ref()
+                    .map(|it| follow_up::wait(it, &error, now));
+                follow_up::Doing {
+                    events: event.into_iter().collect(),
+                    writes: vec![],
+                }
+            }
+        };
+        if doing.events.is_empty() {
+            return Ok(());
+        }
+        self.record(job, follow_up::entries(doing.events), doing.writes)
     }
 
     /// Keeps what a step has seen over a short wait.
@@ -301,13 +345,18 @@ impl Worker {
             return Ok(());
         }
         match outcome {
-            Ok(steps::Done::Output { output, writes }) => {
+            Ok(steps::Done::Output { output, mut writes }) => {
                 info!(step = step.name(), "step done");
-                let entry = Entry::Step {
+                let mut entries = vec![Entry::Step {
                     step,
                     event: StepEvent::Succeeded { output },
-                };
-                self.record(&job, vec![entry], writes)
+                }];
+                if step == Step::Verify && state.phase == Phase::Running {
+                    let begun = follow_up::begin(&self.means, &job, &state)?;
+                    entries.extend(follow_up::entries(begun.events));
+                    writes.extend(begun.writes);
+                }
+                self.record(&job, entries, writes)
             }
             Ok(steps::Done::Undone) => {
                 info!(step = step.name(), "taken back");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::scene::{Scene, said};
 
 /// A room that a space lists, in which the bot may do everything.
-async fn child(community: &Community, space: &str, name: &str, more: Value) -> String {
+pub(crate) async fn child(community: &Community, space: &str, name: &str, more: Value) -> String {
     let room = room(community, name, more).await;
     link(&community.moderator, space, &room, json!({})).await;
     room
@@ -36,7 +36,7 @@ async fn room(community: &Community, name: &str, more: Value) -> String {
 }
 
 /// A space.
-async fn space(community: &Community, name: &str) -> String {
+pub(crate) async fn space(community: &Community, name: &str) -> String {
     room(
         community,
         name,
@@ -75,11 +75,11 @@ async fn listed(user: &User, space: &str) -> Vec<String> {
 }
 
 /// A community to which a test adds spaces before the bot starts, so that sync tells of them at once.
-async fn community() -> Community {
+pub(crate) async fn community() -> Community {
     Community::make(Synapse::shared().await, &Wanted::default()).await
 }
 
-async fn scene(community: Community, config: &str) -> Scene {
+pub(crate) async fn scene(community: Community, config: &str) -> Scene {
     Scene::around(community, Synapse::shared().await, config).await
 }
 

@@ -18,6 +18,7 @@ mod crowded;
 mod doctor;
 mod encrypted;
 mod federated;
+mod follow_up;
 mod health;
 mod init;
 mod invitations;

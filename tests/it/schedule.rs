@@ -220,7 +220,7 @@ async fn a_room_that_changes_meanwhile_keeps_its_time() {
     // The time has come and gone: the yes to the new plan begins at once.
     scene.say("!upgrade confirm 1").await;
     scene.hear("Upgrade #1 is done").await;
-    tokio::time::timeout(Duration::from_secs(60), scene.community.assert_moved("12"))
+    tokio::time::timeout(Duration::from_mins(1), scene.community.assert_moved("12"))
         .await
         .expect("the room moved");
 }

@@ -16,7 +16,8 @@ use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
 use ruma::api::client::directory::{get_room_visibility, set_room_visibility};
 use ruma::api::client::discovery::get_capabilities;
 use ruma::api::client::membership::{
-    ban_user, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
+    ban_user, get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
+    leave_room,
 };
 use ruma::api::client::profile::get_profile;
 use ruma::api::client::room::{Visibility, aliases, get_room_event, upgrade_room};
@@ -31,6 +32,7 @@ use ruma::{
 use serde_json::Value;
 
 use super::file::upload;
+use super::members::member;
 use super::session::Session;
 use super::wire::{
     CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, after, count, failed,
@@ -45,6 +47,7 @@ use crate::homeserver::{
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT,
 };
 use crate::model::{RoomName, RoomRef};
+use crate::room::moves::MemberEvent;
 use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 
 /// Entries of another server's directory that are looked through for a room.
@@ -223,6 +226,17 @@ impl Homeserver for Port {
             .ask(Bucket::Everything, what, request!(self, request))
             .await;
         Ok(found(answer)?.map(|content| content.0))
+    }
+
+    async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
+        let request = get_member_events::v3::Request::new(room.to_owned());
+        let what = format!("read the members of {room}");
+        let answer = self
+            .ask(Bucket::Everything, what, request!(self, request))
+            .await?;
+        let events = answer.chunk.iter();
+        let events = events.filter_map(|raw| serde_json::from_str(raw.json().get()).ok());
+        Ok(events.filter_map(|event: Value| member(&event)).collect())
     }
 
     async fn put_state(

@@ -1,0 +1,158 @@
+//! `!upgrade ping <id|room> [now | off | <durations>]`: when those who have not come are pinged. What is
+//! said of a campaign holds for all its rooms.
+
+use jiff::Timestamp;
+use ruma::OwnedUserId;
+
+use super::{Call, Desk, HandleError};
+use crate::command::{Need, PingCommand};
+use crate::job::follow_up::{EndReason, FollowUpEvent, Stage, Timetable};
+use crate::job::{Entry, Job, Phase, State};
+use crate::message::{answer, follow_up};
+use crate::model::{JobRef, Text, WorkId};
+use crate::room::moves::Tally;
+use crate::room::state::Membership;
+use crate::store::Write;
+
+/// An upgraded room, and how many came.
+struct Room {
+    job: Job,
+    state: State,
+    tally: Tally,
+}
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    of: &JobRef,
+    what: PingCommand,
+) -> Result<Vec<Write>, HandleError> {
+    let (id, jobs) = match of {
+        JobRef::Campaign(id) => {
+            if desk.campaign(call, *id)?.is_none() {
+                return Ok(call.refuse(answer::no_such_campaign(*id)));
+            }
+            (
+                WorkId::Campaign(*id),
+                desk.children_in(*id, &[Phase::Done])?,
+            )
+        }
+        of => match desk.named_job(call, of).await? {
+            Ok((job, state)) => (WorkId::Job(job.id), vec![(job, state)]),
+            Err(text) => return Ok(call.refuse(text)),
+        },
+    };
+    let mut rooms = Vec::new();
+    for (job, state) in jobs {
+        if what != PingCommand::Show
+            && let Some(denial) = desk
+                .denial(call, Need::Change, &job.request.old_room)
+                .await?
+        {
+            return Ok(call.refuse(answer::denied(denial)));
+        }
+        let tally = match desk.moves(&job, &state).await? {
+            Ok(moves) => moves.tally(),
+            Err(text) => return Ok(call.refuse(text)),
+        };
+        rooms.push(Room { job, state, tally });
+    }
+    let (now, by) = (desk.clock.now(), call.sender().to_owned());
+    let mut writes = Vec::new();
+    let text = match what {
+        PingCommand::Show => shown(desk, id, &rooms),
+        PingCommand::Now => {
+            rooms.retain(|room| room.tally.stragglers() > 0);
+            for room in &rooms {
+                let by = by.clone();
+                writes.extend(changed(desk, room, FollowUpEvent::Asked { by, at: now })?);
+            }
+            if rooms.is_empty() {
+                follow_up::nobody(id)
+            } else {
+                follow_up::asked(id, &all(&rooms))
+            }
+        }
+        PingCommand::After(after) => {
+            for room in &rooms {
+                let event = FollowUpEvent::Scheduled {
+                    timetable: Timetable {
+                        from: now,
+                        after: after.clone(),
+                    },
+                    by: Some(by.clone()),
+                };
+                writes.extend(changed(desk, room, event)?);
+            }
+            follow_up::scheduled(id, &after)
+        }
+        PingCommand::Off => {
+            for room in rooms.iter().filter(|room| can_end(&room.state)) {
+                writes.extend(changed(desk, room, ending(now, by.clone()))?);
+            }
+            if writes.is_empty() {
+                shown(desk, id, &rooms)
+            } else {
+                follow_up::off(id)
+            }
+        }
+    };
+    writes.extend(call.answer(text));
+    Ok(writes)
+}
+
+fn ending(at: Timestamp, by: OwnedUserId) -> FollowUpEvent {
+    FollowUpEvent::Ending {
+        at,
+        why: EndReason::Off { by },
+    }
+}
+
+/// Whether there is something to be ended. A ping that is being sent is sent to its end.
+fn can_end(state: &State) -> bool {
+    state
+        .follow_up
+        .as_ref()
+        .is_some_and(|open| open.stage == Stage::Open && open.pinging.is_none())
+}
+
+fn all(rooms: &[Room]) -> Tally {
+    let tallies = rooms.iter().map(|room| room.tally);
+    tallies.fold(Tally::default(), std::ops::Add::add)
+}
+
+/// Who came, and when the next ping is.
+fn shown(desk: &Desk, id: WorkId, rooms: &[Room]) -> Text {
+    let follow_ups = rooms
+        .iter()
+        .filter_map(|room| room.state.follow_up.as_ref());
+    let quiet_hours = desk.quiet_hours.as_ref();
+    let first = follow_ups.min_by_key(|it| {
+        let next = it.next_ping(quiet_hours);
+        (it.stage == Stage::Over, next.is_none(), next)
+    });
+    let Some(first) = first else {
+        return follow_up::no_follow_up(id);
+    };
+    let next = follow_up::next(Some(first), quiet_hours, desk.clock.now());
+    answer::lines(&format!("{}\n{next}", follow_up::tally(&all(rooms))))
+}
+
+/// The event, and the members followed if they were not.
+fn changed(desk: &Desk, room: &Room, event: FollowUpEvent) -> Result<Vec<Write>, HandleError> {
+    let Room { job, state, .. } = room;
+    let mut writes = desk.advance(job, Entry::FollowUp { event })?;
+    if let Some(new_room) = state.new_room()
+        && !desk.store.is_followed(job.id)?
+    {
+        let before = desk.store.snapshot(job.id)?;
+        let members = before.map(|before| before.room.members(Membership::Join).collect());
+        writes.push(Write::Follow {
+            job: job.id,
+            old_room: job.request.old_room.clone(),
+            new_room: new_room.clone(),
+            members: members.unwrap_or_default(),
+        });
+    }
+    Ok(writes)
+}

@@ -1,0 +1,42 @@
+//! `!upgrade stragglers <id|room>`: who has not come to the new room.
+
+use super::{Call, Desk, HandleError};
+use crate::message::{answer, follow_up};
+use crate::model::{CampaignId, JobRef};
+use crate::store::Write;
+
+pub(super) async fn run(
+    desk: &Desk,
+    call: &Call<'_>,
+    of: &JobRef,
+) -> Result<Vec<Write>, HandleError> {
+    if let JobRef::Campaign(id) = of {
+        return campaign(desk, call, *id).await;
+    }
+    let (job, state) = match desk.named_job(call, of).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
+    };
+    let moves = match desk.moves(&job, &state).await? {
+        Ok(moves) => moves,
+        Err(text) => return Ok(call.refuse(text)),
+    };
+    let label = state.plan.as_ref().map_or("", |plan| &plan.label);
+    Ok(call.answer(follow_up::stragglers(job.id, label, &moves)))
+}
+
+/// Everybody who has not come to some room of a campaign.
+async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
+    let Some((_, state)) = desk.campaign(call, id)? else {
+        return Ok(call.refuse(answer::no_such_campaign(id)));
+    };
+    let mut rooms = Vec::new();
+    for (job, state) in desk.followed_in(id)? {
+        if let Ok(moves) = desk.moves(&job, &state).await? {
+            let label = state.plan.map(|plan| plan.label).unwrap_or_default();
+            rooms.push((label, moves));
+        }
+    }
+    let label = state.found.map(|found| found.label).unwrap_or_default();
+    Ok(call.answer(follow_up::stragglers_of_campaign(id, &label, &rooms)))
+}
