@@ -47,12 +47,12 @@ async fn while_it_listens() {
 #[tokio::test]
 async fn while_the_server_upgrades() {
     let mut scene = Scene::new().await;
-    let (release, held) = mpsc::channel::<()>();
-    let held = Arc::new(Mutex::new(held));
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
     // Ends with the test, whichever way.
     let hold = move || {
-        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = held.recv();
+        let released = released.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = released.recv();
     };
     scene.proxy.add(Rule::on(Kind::Upgrade, Fault::after(hold)));
     scene.upgrade("12").await;
