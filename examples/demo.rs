@@ -1,4 +1,4 @@
-//! One upgrade, from nothing: a throwaway Synapse, a small community, the bot as a process of its
+//! One upgrade and one campaign, from nothing: a throwaway Synapse, a small community, the bot as a process of its
 //! own and a moderator who types into the management room.
 //!
 //! `cargo run --example demo` prints the conversation as it happens and then what became of the
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use roomlift_testbed::{Bot, Check, Community, Outcome, Synapse, SynapseOptions, Wanted, user};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The argument that makes this program the bot.
 const AS_BOT: &str = "as-bot";
@@ -114,6 +114,7 @@ async fn play(dir: &Path) -> Result<Played> {
     let synapse = Synapse::start(SynapseOptions::default()).await;
     say("Making a community: a space, a room of version 10, members, bans, two addresses.");
     let community = Community::make(&synapse, &Wanted::default()).await;
+    let neighbours = neighbours(&community).await;
     say("Starting the bot.");
     let config = community.config(&synapse.base_url());
     std::fs::write(dir.join("config.toml"), config)?;
@@ -138,6 +139,9 @@ async fn play(dir: &Path) -> Result<Played> {
     ));
     say("\n--- Two come over, and the others are pinged ---\n");
     ping(&community, &new).await;
+    say("\n--- And now the rest of the space ---\n");
+    campaign(&community).await;
+    let all_hold = show_moved(&community, &neighbours).await && all_hold;
     Ok(Played {
         bot,
         community,
@@ -172,6 +176,86 @@ async fn ping(community: &Community, new: &str) {
     let ping = old_room.until("the ping", |event| is_speech(event)).await;
     say("in the old room:");
     show_event(community, &mut heard, &ping);
+}
+
+/// Two more rooms in the space.
+async fn neighbours(community: &Community) -> Vec<(&'static str, String)> {
+    let (moderator, bot) = (&community.moderator, &community.bot);
+    let server = bot.user_id.split_once(':').map_or("", |(_, server)| server);
+    let mut rooms = Vec::new();
+    for name in ["Kitchen", "Garden"] {
+        let room = moderator
+            .create_room(json!({
+                "preset": "public_chat",
+                "name": name,
+                "room_version": "10",
+                "power_level_content_override": {"users": {
+                    (moderator.user_id.clone()): 100,
+                    (bot.user_id.clone()): 100,
+                }},
+            }))
+            .await;
+        bot.join(&room).await;
+        let link = json!({"via": [server]});
+        moderator
+            .put_state(&community.space, "m.space.child", &room, link)
+            .await;
+        rooms.push((name, room));
+    }
+    rooms
+}
+
+/// The moderator upgrades all rooms of the space that are left, and the space.
+async fn campaign(community: &Community) {
+    let (moderator, room) = (&community.moderator, community.admin_room.as_str());
+    let mut chat = moderator.timeline(room).await.within(SPEECH);
+    let mut heard = Vec::new();
+    let bot = community.bot.user_id.as_str();
+    let command = format!("!upgrade space {} {VERSION}", community.space);
+    moderator.send_text(room, &command).await;
+    let plan = chat
+        .until("the plan", |event| {
+            show_event(community, &mut heard, event);
+            event["sender"] == bot && user::text(event).contains("Plan C1")
+        })
+        .await;
+    let plan = plan["event_id"].as_str().unwrap_or_default();
+    chat.until("✅ and ❌ to choose from", |event| {
+        show_event(community, &mut heard, event);
+        let relation = &event["content"]["m.relates_to"];
+        event["sender"] == bot && relation["key"] == "❌" && relation["event_id"] == plan
+    })
+    .await;
+    moderator.react(room, plan, "✅").await;
+    chat.until("the report", |event| {
+        show_event(community, &mut heard, event);
+        event["sender"] == bot && user::text(event).contains("Done, campaign C1")
+    })
+    .await;
+}
+
+/// Looks where the rooms of the space lead, and what the new space lists.
+async fn show_moved(community: &Community, neighbours: &[(&str, String)]) -> bool {
+    let bot = &community.bot;
+    let leads_to = async |room: &str| {
+        let tombstone = bot.state_event(room, "m.room.tombstone", "").await;
+        tombstone.unwrap_or_default()["replacement_room"]
+            .as_str()
+            .map(ToOwned::to_owned)
+    };
+    let mut all_hold = true;
+    let new_space = leads_to(&community.space).await.unwrap_or_default();
+    for (name, room) in neighbours {
+        let new = leads_to(room).await.unwrap_or_default();
+        let link = bot.state_event(&new_space, "m.space.child", &new).await;
+        let holds = link.is_some_and(|link| link["via"].is_array());
+        all_hold &= holds;
+        let shown = if holds { "ok" } else { "NO" };
+        say(&format!(
+            "{shown}  {name} leads to a new room, which the new space lists"
+        ));
+    }
+    all_hold
 }
 
 /// The moderator asks for the upgrade, reads the plan, confirms it and reads the report; returns

@@ -105,7 +105,7 @@ fn the_example_names_every_key() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 44);
+    assert_eq!(keys, 51);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn everything_wrong_is_told_at_once() {
     - account.homeserver: is not an address; write it like `"https://matrix.example.org"`
     - account.user_id: `bot` is not a user id; write `"@name:example.org"`
     - account.password: is a number; write text in quotation marks
-    - account.passwrd: is not a key; did you mean `password`? Keys in `account`: `homeserver`, `user_id`, `password`, `password_file`, `access_token`, `access_token_file`
+    - account.passwrd: is not a key; did you mean `password`? Keys in `account`: `homeserver`, `user_id`, `password`, `password_file`, `access_token`, `access_token_file`, `recovery_key_file`, `accept_invites_from`
     - admin_room[0].command_level: is text; write a whole number without quotation marks
     - admin_room[0].scope: is missing; write its rooms and spaces, since there are several admin rooms
     - admin_room[1].room: `#mods:b.org` is an admin room already; remove one of them

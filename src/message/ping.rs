@@ -26,7 +26,7 @@ pub const MESSAGES_MAX: usize = 10;
 pub const OTHER_ROOMS_MAX: usize = 5;
 
 /// People in one message where other rooms are named for them: as many of the longest ids and names fit.
-pub const PEOPLE_WITH_ROOMS: usize = 8;
+pub const PEOPLE_WITH_ROOMS: usize = 6;
 
 /// Another room that somebody has not come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
