@@ -21,7 +21,7 @@ use super::file::{self, File, Shown};
 use super::session::{Session, is_unknown_token};
 use super::wire::{after, count, failed, once, send_event};
 use crate::clock::Clock;
-use crate::homeserver::gate::Gate;
+use crate::homeserver::gate::{Gate, Supply};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 use crate::model::Text;
 use crate::room::state::Content;
@@ -32,6 +32,10 @@ const MESSAGE: &str = "m.room.message";
 
 /// At most one edit of a post in this time, unless something new is said after it.
 const EDIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The same while the server limits messages, which it counts together with settings of rooms: work
+/// goes before talk.
+const EDIT_INTERVAL_TIGHT: Duration = Duration::from_mins(1);
 
 /// First wait after an uncertain answer; doubles.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -207,7 +211,11 @@ impl Sender {
         now: Timestamp,
     ) -> Vec<(OwnedRoomId, Vec<Due>)> {
         let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
-        edited.retain(|_, at| after(*at, EDIT_INTERVAL) > now);
+        let interval = match self.gate.supply(Bucket::Everything, now) {
+            Supply::Ample => EDIT_INTERVAL,
+            Supply::Tight => EDIT_INTERVAL_TIGHT,
+        };
+        edited.retain(|_, at| after(*at, interval) > now);
         // The last new post of each room that goes out now.
         let news: HashMap<OwnedRoomId, i64> = waiting
             .iter()

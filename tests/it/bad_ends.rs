@@ -179,7 +179,9 @@ async fn a_session_that_was_ended_on_the_server() {
     scene.hear("Upgrade #1 is done").await;
     done_once(&scene).await;
     let after = session();
-    assert_eq!(after["device_id"], before["device_id"]);
+    // The server forgot the device with its keys: under the old name nobody would trust new ones.
+    assert_ne!(after["device_id"], before["device_id"]);
+    assert!(data(&scene, "matrix.gone").exists(), "the old keys stay");
     assert_ne!(after["access_token"], before["access_token"]);
 }
 
