@@ -150,14 +150,17 @@ pub fn plan(
 fn outline(going: &[&Planned]) -> Vec<String> {
     let spaces = going.iter().filter(|room| room.child.rank > 0).count();
     let rooms = going.len() - spaces;
+    let first = match rooms {
+        1 => "1 room goes first".to_owned(),
+        _ => format!("{rooms} rooms go first, several at the same time"),
+    };
     let order = match (rooms, spaces) {
-        (_, 0) => count(rooms, "room goes", "rooms go") + ", several at the same time.",
-        (0, _) => count(spaces, "space goes", "spaces go") + ", inner ones first.",
-        _ => format!(
-            "{} first, several at the same time, then {}, inner ones first.",
-            count(rooms, "room goes", "rooms go"),
-            count(spaces, "space", "spaces")
-        ),
+        (1, 0) => "1 room goes.".to_owned(),
+        (_, 0) => format!("{rooms} rooms go, several at the same time."),
+        (0, 1) => "1 space goes.".to_owned(),
+        (0, _) => format!("{spaces} spaces go, inner ones first."),
+        (_, 1) => format!("{first}, then the space."),
+        _ => format!("{first}, then {spaces} spaces, inner ones first."),
     };
     let of = |method| {
         going

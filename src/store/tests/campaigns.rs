@@ -48,12 +48,12 @@ fn campaign() -> Write {
     }))
 }
 
-fn turn(rank: u32) -> Option<Turn> {
-    Some(Turn {
+fn turn(rank: u32) -> Turn {
+    Turn {
         campaign: CampaignId(1),
         rank,
         consent: Consent::Campaign,
-    })
+    }
 }
 
 fn waits(job: i64, expected: usize) -> Write {
@@ -77,24 +77,26 @@ fn one_command_makes_a_job_for_each_room_and_another_try_takes_its_place() {
     let store = Store::open(&folder.path().join("db")).unwrap();
     let made = [
         campaign(),
-        request("!space:x", "$space", turn(1)),
-        request("!a:x", "$space", turn(0)),
-        request("!b:x", "$space", turn(0)),
+        request("!space:x", "$space", Some(turn(1))),
+        request("!a:x", "$space", Some(turn(0))),
+        request("!b:x", "$space", Some(turn(0))),
     ];
     store.commit(at(1000), &made).unwrap();
     // Asked for twice, made once.
     store.commit(at(1000), &made).unwrap();
-    let ids = || -> Vec<_> {
+    let rooms = || -> Vec<_> {
         let children = store.children(CampaignId(1)).unwrap();
         children
             .iter()
-            .map(|child| (child.id.0, child.rank))
+            .map(|child| (child.old_room.to_string(), child.rank))
             .collect()
     };
-    assert_eq!(ids(), [(2, 0), (3, 0), (1, 1)]);
-    let again = request("!a:x", "$again", turn(0));
+    let of = |rooms: [(&str, u32); 3]| rooms.map(|(room, rank)| (room.to_owned(), rank));
+    assert_eq!(rooms(), of([("!a:x", 0), ("!b:x", 0), ("!space:x", 1)]));
+    let again = request("!a:x", "$again", Some(turn(0)));
     store.commit(at(1001), &[again]).unwrap();
-    assert_eq!(ids(), [(3, 0), (4, 0), (1, 1)]);
+    // The newest, and so behind the other one.
+    assert_eq!(rooms(), of([("!b:x", 0), ("!a:x", 0), ("!space:x", 1)]));
     // They are listed with their campaign only, and no other plan takes their place.
     let room: OwnedRoomId = "!admin:x".try_into().unwrap();
     assert!(store.jobs(&room, Filter::All, 10).unwrap().is_empty());
@@ -106,7 +108,7 @@ fn one_command_makes_a_job_for_each_room_and_another_try_takes_its_place() {
 fn a_reason_to_look_that_comes_during_a_look_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("db")).unwrap();
-    let made = [campaign(), request("!a:x", "$space", turn(0))];
+    let made = [campaign(), request("!a:x", "$space", Some(turn(0)))];
     store.commit(at(1000), &made).unwrap();
     let (id, due) = (CampaignId(1), || store.due_campaigns(at(2000)).unwrap());
     let seen = store.campaign_woken(id).unwrap();
