@@ -137,7 +137,7 @@ async fn a_server_admin_lifts_limits_takes_power_and_cleans_up() {
     scene.say(&format!("!upgrade {room} --review")).await;
     scene.hear("Plan #2").await;
     scene.say("!upgrade confirm 2").await;
-    scene.hear("review").await;
+    scene.hear("please look at the new room").await;
     eventually("the new room", SPEECH, async || {
         (made().await == 1).then_some(())
     })
