@@ -178,7 +178,7 @@ async fn the_servers_own_upgrade_keeps_everybodys_settings() {
         .await;
     let plan = scene.hear("Plan #1").await;
     let text = user::text(&plan);
-    let why = "(`server`), as this keeps favourites and notification settings of 4 people";
+    let why = "Method `server`, as this keeps favourites and notification settings of 4 people";
     assert!(text.contains(why), "{text}");
     assert!(!text.contains("do not come along"), "{text}");
     scene.say("!upgrade confirm 1").await;
