@@ -50,7 +50,12 @@ async fn the_record_of_an_upgrade_comes_as_files() {
     assert_eq!(record["snapshot"]["version"], record["plan"]["from"]);
     let log = record["log"].as_array().expect("a log");
     assert_eq!(log[0]["entry"]["step"], "plan");
-    let last = &log[log.len() - 1]["entry"];
+    // The follow-up begins with the end of the job.
+    let [.., last, followed] = log.as_slice() else {
+        panic!("{log:?}");
+    };
+    assert_eq!(followed["entry"]["entry"], "follow_up");
+    let last = &last["entry"];
     assert_eq!(
         (&last["step"], &last["event"]["event"]),
         (&"verify".into(), &"succeeded".into())

@@ -90,10 +90,10 @@ async fn members_are_told_when_it_is_called_off() {
     scene.restart().await;
     // It holds its room meanwhile.
     scene.say(&format!("!upgrade {alias} 12")).await;
-    scene.hear("#1").await;
+    scene.hear("Upgrade #1 is at work on this room").await;
     let cancel = scene.say("!upgrade cancel 1").await;
-    scene.reacted(&cancel, "✅").await;
     scene.hear("Cancelled, upgrade #1").await;
+    scene.reacted(&cancel, "✅").await;
     let said = hear_in_room(&scene, "will not be upgraded").await;
     assert_eq!(said.len(), 2, "{said:?}");
     assert_eq!(scene.community.replacement().await, None);
