@@ -7,7 +7,7 @@
 
 pub mod campaign;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ruma::{OwnedEventId, RoomId};
 
 use crate::config::Messages;
@@ -17,6 +17,12 @@ use crate::message::member::{self, TemplateError};
 use crate::message::{emoji, moment, progress, report};
 use crate::model::Text;
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
+
+/// A job that is done in this time needs nobody to follow it: its report says it all.
+const PROGRESS_AFTER: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long after the answer the clicked question is tidied up: work goes before talk.
+const TIDY_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// What a plan is called in the key of its message. One that was shown before, and is asked about
 /// again, is another message.
@@ -76,6 +82,36 @@ fn answers(question: &str) -> [(String, &'static str); 2] {
         (format!("yes:{question}"), emoji::YES),
         (format!("no:{question}"), emoji::NO),
     ]
+}
+
+/// Takes back both answers below a question that got one at that time.
+fn tidied(question: &str, room_id: &RoomId, answered: Timestamp) -> Vec<Write> {
+    answers(question)
+        .into_iter()
+        .flat_map(|(answer, _)| {
+            let key = format!("un{answer}");
+            let post = Write::Enqueue(Outgoing {
+                key: key.clone(),
+                room_id: room_id.to_owned(),
+                post: Post::Redaction {
+                    of: Target::Post(answer),
+                },
+            });
+            let until = later(answered, TIDY_AFTER);
+            [post, Write::Hold { key, until }]
+        })
+        .collect()
+}
+
+/// When somebody said yes to a job last.
+fn begun(job: &Job) -> Option<Timestamp> {
+    let mut confirmed = job.log.iter().rev();
+    let confirmed = confirmed.find(|(_, entry)| matches!(entry, Entry::Confirmed { .. }));
+    confirmed.map(|(at, _)| *at)
+}
+
+fn later(moment: Timestamp, by: SignedDuration) -> Timestamp {
+    moment.checked_add(by).unwrap_or(moment)
 }
 
 /// Tells the old room when an upgrade begins; the job sleeps until `next` afterwards.
@@ -172,15 +208,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         && plan.asks == Asks::Itself
     {
         let question = question_key(job, &what, &plan.hash);
-        writes.extend(answers(&question).map(|(answer, _)| {
-            Write::Enqueue(Outgoing {
-                key: format!("un{answer}"),
-                room_id: room_id.clone(),
-                post: Post::Redaction {
-                    of: Target::Post(answer),
-                },
-            })
-        }));
+        writes.extend(tidied(&question, &room_id, now));
     }
     // Whoever was told that it comes is told that it does not.
     if before.phase != after.phase
@@ -203,10 +231,16 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         return writes;
     }
     if !in_campaign && (at_work(after) || at_work(before)) {
-        writes.push(Write::Revise(message(
-            progress_key,
-            progress::progress(job, after, now),
-        )));
+        let text = progress::progress(job, after, now);
+        writes.push(Write::Revise(message(progress_key.clone(), text)));
+        writes.push(if after.phase == Phase::Done {
+            Write::Withdraw(progress_key)
+        } else {
+            Write::Hold {
+                key: progress_key,
+                until: later(begun(job).unwrap_or(now), PROGRESS_AFTER),
+            }
+        });
     }
     let ended =
         before.phase != after.phase && (after.phase.is_end() || after.phase == Phase::Stuck);

@@ -267,6 +267,7 @@ impl Bot {
             clock: Arc::clone(clock),
             setup,
             surroundings: Shared::default(),
+            server: Shared::default(),
         }));
 
         // Whichever loop ends first takes the others with it, in order.

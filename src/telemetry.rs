@@ -13,8 +13,10 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
 /// What the SDK says below a warning is of no use to an operator.
-const QUIET: [&str; 5] = [
+const QUIET: [&str; 6] = [
     "matrix_sdk=warn",
+    // Without a backup of its keys, which is the operator's choice, one line for every sync.
+    "matrix_sdk_crypto::backups=error",
     "matrix_sdk::http_client=off",
     "matrix_sdk_base=warn",
     "matrix_sdk_crypto=warn",

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use ruma::UserId;
 
-use super::{answers, question};
+use super::{question, tidied};
 use crate::campaign::log::Entry;
 use crate::campaign::{Campaign, Child, Phase, State};
 use crate::job::{Entry as JobEntry, Job};
@@ -34,6 +34,14 @@ fn times_shown(campaign: &Campaign) -> usize {
         .iter()
         .filter(|(_, entry)| matches!(entry, Entry::Planned { .. }))
         .count()
+}
+
+/// When the plan that was shown last got its answer.
+fn answered(campaign: &Campaign) -> Option<Timestamp> {
+    let mut entries = campaign.log.iter().rev();
+    let is_plan = |entry: &Entry| matches!(entry, Entry::Planned { .. });
+    let since = entries.by_ref().take_while(|(_, entry)| !is_plan(entry));
+    since.last().map(|(at, _)| *at)
 }
 
 /// The plan of a campaign, with both answers below it to be clicked.
@@ -121,15 +129,7 @@ pub fn told(
             times_shown(campaign).saturating_sub(1),
             &plan.hash,
         );
-        writes.extend(answers(&key).map(|(answer, _)| {
-            Write::Enqueue(Outgoing {
-                key: format!("un{answer}"),
-                room_id: room_id.clone(),
-                post: Post::Redaction {
-                    of: Target::Post(answer),
-                },
-            })
-        }));
+        writes.extend(tidied(&key, &room_id, answered(campaign).unwrap_or(now)));
     }
     let text = planning(campaign, state, children, now);
     writes.push(message(format!("planning:{command}"), text));

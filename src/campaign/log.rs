@@ -1,8 +1,9 @@
 //! The log of a campaign, its fold to a state, and what that state calls for.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,10 @@ use super::{Child, Found, Plan};
 use crate::job::schedule::Wake;
 use crate::job::{Phase as JobPhase, Todo, WaitReason};
 use crate::model::{Bucket, JobId};
+
+/// Longest wait of a campaign for anything but its time. One that is longer was written by a clock
+/// that was wrong, and is over.
+pub const WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// One thing that happened to a campaign.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -344,8 +349,12 @@ impl State {
     /// state.
     #[must_use]
     pub fn next_action(&self, children: &[Child], concurrency: u8, now: Timestamp) -> Action {
-        if let Some((until, _)) = self.waiting.as_ref().filter(|(until, _)| *until > now) {
-            return Action::Wait(*until);
+        let longest = SignedDuration::try_from(WAIT_MAX).unwrap_or(SignedDuration::MAX);
+        if let Some((until, reason)) = &self.waiting {
+            let left = until.duration_since(now);
+            if left.is_positive() && (*reason == WaitReason::Scheduled || left <= longest) {
+                return Action::Wait(*until);
+            }
         }
         if let (Phase::Running, Some((due, WaitReason::Scheduled)), Some(plan)) =
             (self.phase, &self.waiting, &self.plan)

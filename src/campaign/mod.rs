@@ -12,7 +12,6 @@ pub mod rooms;
 pub use log::{Action, Course, Entry, Phase, State};
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
@@ -21,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use self::log::IllegalEntry;
 use self::rooms::LeftOut;
+use crate::job::plan::fingerprint;
 use crate::job::{Phase as JobPhase, Schedule, Summary};
 use crate::model::{CampaignId, Confirmation, JobId, RoomRef, UpgradeOptions};
 
@@ -163,16 +163,11 @@ pub fn plan(label: String, children: &[Child], concurrency: u8, expires_at: Time
         digest.update(child.old_room.as_bytes());
         digest.update(child.summary.hash.as_deref().unwrap_or_default().as_bytes());
     }
-    let mut hash = String::with_capacity(16);
-    for byte in digest.finalize().iter().take(8) {
-        // Writing to a String cannot fail.
-        let _ = write!(hash, "{byte:02x}");
-    }
     let seconds: u64 = going.iter().map(|child| child.summary.seconds).sum();
     let longest = going.iter().map(|child| child.summary.seconds).max();
     Plan {
         label,
-        hash,
+        hash: fingerprint(digest),
         rooms: going.len(),
         requests: going.iter().map(|child| child.summary.requests).sum(),
         seconds: (seconds / u64::from(concurrency.max(1))).max(longest.unwrap_or(0)),

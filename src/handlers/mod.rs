@@ -6,6 +6,7 @@
 //! the event was handled, so that an event is handled once, whatever happens in between (P1). Left
 //! out: doing upgrades (`worker`).
 
+mod asked;
 mod cancel;
 mod confirm;
 mod doctor;
@@ -189,6 +190,13 @@ impl Call<'_> {
         }
     }
 
+    /// No to what was acknowledged because it takes its time.
+    fn refuse_work(&self, text: Text) -> Vec<Write> {
+        let mut writes = self.refuse(text);
+        writes.push(self.unack());
+        writes
+    }
+
     /// An answer that is all there is to it.
     fn answer(&self, text: Text) -> Vec<Write> {
         vec![self.reply(text), self.react(emoji::YES)]
@@ -369,9 +377,7 @@ impl Desk {
         }
         if let Decision::Deny(denial) = decision {
             info!(sender = %received.sender, ?denial, "command denied");
-            let mut writes = call.refuse(answer::denied(denial));
-            writes.push(call.unack());
-            return Ok(writes);
+            return Ok(call.refuse_work(answer::denied(denial)));
         }
         match parsed {
             Err(error) => Ok(call.refuse(answer::lines(&error.to_string()))),

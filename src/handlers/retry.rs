@@ -2,7 +2,7 @@
 
 use super::{Call, Desk, HandleError};
 use crate::campaign::{Entry as CampaignEntry, Phase as CampaignPhase};
-use crate::job::{Consent, Entry, Phase, Request, Turn};
+use crate::job::{Consent, Entry, Job, Phase, Request, Turn};
 use crate::message::{answer, emoji};
 use crate::model::{CampaignId, JobId, WorkId};
 use crate::store::Write;
@@ -42,8 +42,7 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
             writes.extend(desk.advance(&job, Entry::Retried { by: by.clone() })?);
             continue;
         }
-        let confirmed = state.plan.filter(|plan| !plan.is_blocked());
-        let consent = confirmed.map_or(Consent::Own, |plan| Consent::Given(plan.hash));
+        let consent = given(&job).map_or(Consent::Own, Consent::Given);
         writes.push(again(call, job.request, consent));
     }
     if writes.is_empty() {
@@ -56,6 +55,20 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
     });
     writes.push(call.react(emoji::YES));
     Ok(writes)
+}
+
+/// The plan of a job that somebody said yes to last, by its hash: in this job, or in one that it
+/// repeats. What came in between, and is over, does not take the yes back.
+fn given(job: &Job) -> Option<String> {
+    let mut entries = job.log.iter().rev();
+    let confirmed = entries.find_map(|(_, entry)| match entry {
+        Entry::Confirmed { hash, .. } => Some(hash.clone()),
+        _ => None,
+    });
+    confirmed.or_else(|| match &job.request.campaign.as_ref()?.consent {
+        Consent::Given(hash) => Some(hash.clone()),
+        Consent::Campaign | Consent::Own => None,
+    })
 }
 
 /// A job for the same room, as part of the same campaign if there is one.

@@ -3,9 +3,9 @@
 
 use ruma::OwnedRoomId;
 
-use super::{Call, Desk, HandleError};
+use super::{Call, Desk, HandleError, asked};
 use crate::campaign::{Entry, Narrow, Request};
-use crate::command::{Need, SpaceCommand};
+use crate::command::SpaceCommand;
 use crate::job::Entry as JobEntry;
 use crate::message::answer;
 use crate::model::{Confirmation, RoomRef, Text};
@@ -18,25 +18,15 @@ pub(super) async fn run(
     call: &Call<'_>,
     wanted: SpaceCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let refuse = |text| {
-        let mut writes = call.refuse(text);
-        writes.push(call.unack());
-        writes
+    let refuse = |text| call.refuse_work(text);
+    let options = match asked::options(desk, wanted.options, wanted.when.as_ref()) {
+        Ok(options) => options,
+        Err(text) => return Ok(refuse(text)),
     };
-    let mut options = wanted.options;
-    if let Some(when) = &wanted.when {
-        match when.resolve(desk.clock.now(), desk.time_zone.as_deref()) {
-            Ok(start) => options.start = Some(start),
-            Err(problem) => return Ok(refuse(answer::lines(&problem.to_string()))),
-        }
-    }
     let Some(space) = survey::find(&*desk.port, &wanted.space).await? else {
         return Ok(refuse(answer::no_such_room(&wanted.space.name)));
     };
-    let need = match wanted.confirmation {
-        Confirmation::PlanOnly => Need::Ask,
-        Confirmation::Ask | Confirmation::Given => Need::Change,
-    };
+    let need = asked::need(wanted.confirmation);
     // Power in each room itself is asked for when the rooms are known.
     if let Some(denial) = desk.denial_in_scope(call, need, &space).await? {
         return Ok(refuse(answer::denied(denial)));

@@ -1,8 +1,8 @@
 //! `!upgrade <room>`, `!upgrade plan <room>` and `!upgrade adopt <old room>`: makes a job, whose
 //! first step is the plan.
 
-use super::{Call, Desk, HandleError, space};
-use crate::command::{Need, SpaceCommand, UpgradeCommand};
+use super::{Call, Desk, HandleError, asked, space};
+use crate::command::{SpaceCommand, UpgradeCommand};
 use crate::job::Request;
 use crate::message::answer;
 use crate::model::Confirmation;
@@ -16,25 +16,15 @@ pub(super) async fn run(
     call: &Call<'_>,
     wanted: UpgradeCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let refuse = |text| {
-        let mut writes = call.refuse(text);
-        writes.push(call.unack());
-        writes
+    let refuse = |text| call.refuse_work(text);
+    let options = match asked::options(desk, wanted.options, wanted.when.as_ref()) {
+        Ok(options) => options,
+        Err(text) => return Ok(refuse(text)),
     };
-    let mut options = wanted.options;
-    if let Some(when) = &wanted.when {
-        match when.resolve(desk.clock.now(), desk.time_zone.as_deref()) {
-            Ok(start) => options.start = Some(start),
-            Err(problem) => return Ok(refuse(answer::lines(&problem.to_string()))),
-        }
-    }
     let Some(old_room) = survey::find(&*desk.port, &wanted.room).await? else {
         return Ok(refuse(answer::no_such_room(&wanted.room.name)));
     };
-    let need = match wanted.confirmation {
-        Confirmation::PlanOnly => Need::Ask,
-        Confirmation::Ask | Confirmation::Given => Need::Change,
-    };
+    let need = asked::need(wanted.confirmation);
     if let Some(denial) = desk.denial(call, need, &old_room).await? {
         return Ok(refuse(answer::denied(denial)));
     }

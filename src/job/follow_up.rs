@@ -125,7 +125,54 @@ pub enum FollowUpEvent {
         why: EndReason,
     },
     /// It is over.
-    Ended,
+    Ended {
+        /// How it ended; nothing known of those that were written down before this was.
+        #[serde(default)]
+        end: End,
+    },
+}
+
+/// How a follow-up ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Who moved.
+    pub tally: Tally,
+    /// What became of the new room's join rule.
+    pub door: Door,
+    /// What became of the old room.
+    pub farewell: Farewell,
+}
+
+/// What became of the new room's join rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// It did not let in members of the old room.
+    #[default]
+    WasShut,
+    /// It does no more.
+    Shut,
+    /// The server did not let the bot change it.
+    Refused {
+        /// Its words.
+        message: String,
+    },
+}
+
+/// What became of the bot in the old room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Farewell {
+    /// It is to stay there.
+    #[default]
+    Stays,
+    /// It left.
+    Left,
+    /// It was to leave, and something needs it there.
+    Needed {
+        /// What.
+        why: String,
+    },
 }
 
 /// What became of a ping.
@@ -195,6 +242,8 @@ pub struct FollowUp {
     pub stage: Stage,
     /// How often it ended.
     pub ends: u32,
+    /// How it ended last.
+    pub end: Option<End>,
 }
 
 /// Where a follow-up stands.
@@ -251,6 +300,7 @@ impl FollowUp {
             tries: 0,
             stage: Stage::Open,
             ends: 0,
+            end: None,
         }
     }
 
@@ -312,7 +362,7 @@ impl FollowUp {
                 this.asked = None;
                 this.waiting = None;
             }
-            FollowUpEvent::Ended => {
+            FollowUpEvent::Ended { end } => {
                 let Stage::Closing(_) = this.stage else {
                     return None;
                 };
@@ -320,6 +370,7 @@ impl FollowUp {
                 this.waiting = None;
                 this.tries = 0;
                 this.ends += 1;
+                this.end = Some(end.clone());
             }
             FollowUpEvent::Pinging { .. }
             | FollowUpEvent::Waiting { .. }

@@ -3,13 +3,30 @@
 //! Pure data. It is made from a snapshot by `survey` and the rules in `room`; how it reads is for
 //! `message`.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::Schedule;
 use crate::room::finding::{Finding, Weight};
 use crate::room::target::Intent;
+
+/// Bytes of a digest that make a fingerprint.
+const FINGERPRINT_BYTES: usize = 8;
+
+/// A fingerprint of what went into a digest: what a yes is bound to, short enough for a key.
+#[must_use]
+pub fn fingerprint(of: Sha256) -> String {
+    let mut hash = String::with_capacity(2 * FINGERPRINT_BYTES);
+    for byte in of.finalize().iter().take(FINGERPRINT_BYTES) {
+        // Writing to a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    hash
+}
 
 /// What would happen to one room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::follow_up::{EndReason, Pause, PingOutcome, Stage, Timetable};
+use super::follow_up::{End, EndReason, Pause, PingOutcome, Stage, Timetable};
 use super::log::{Again, Called, Direction};
 use super::*;
 use crate::model::{Bucket, Method, Review};
@@ -175,7 +175,9 @@ fn any_follow_up() -> impl Strategy<Value = FollowUpEvent> {
             at: at(5),
             why: EndReason::Moved,
         },
-        FollowUpEvent::Ended,
+        FollowUpEvent::Ended {
+            end: End::default(),
+        },
     ])
 }
 
@@ -211,7 +213,9 @@ fn to_the_end(mut state: State) -> State {
                         at: at(3),
                         why: EndReason::Time,
                     },
-                    _ => FollowUpEvent::Ended,
+                    _ => FollowUpEvent::Ended {
+                        end: End::default(),
+                    },
                 };
                 vec![Entry::FollowUp { event }]
             }

@@ -25,7 +25,7 @@ use crate::homeserver::gate::{Gate, Supply};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 use crate::model::Text;
 use crate::room::state::Content;
-use crate::store::{Due, Post, Sent, Store, StoreError, Target};
+use crate::store::{Due, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target};
 
 /// Type of messages and files.
 const MESSAGE: &str = "m.room.message";
@@ -215,7 +215,8 @@ impl Sender {
             Supply::Ample => EDIT_INTERVAL,
             Supply::Tight => EDIT_INTERVAL_TIGHT,
         };
-        edited.retain(|_, at| after(*at, interval) > now);
+        // One that was edited in the future was so before the clock was set back.
+        edited.retain(|_, at| *at <= now && after(*at, interval) > now);
         // The last new post of each room that goes out now.
         let news: HashMap<OwnedRoomId, i64> = waiting
             .iter()
@@ -229,8 +230,9 @@ impl Sender {
                 continue;
             }
             if !due.contains(&post.id) {
-                // A new post keeps its place before others; an edit has none.
-                if post.event_id.is_none() {
+                // A new post that failed keeps its place before others; an edit has none, nor has
+                // what is held back.
+                if post.event_id.is_none() && post.attempts > 0 {
                     held_up.insert(post.room_id);
                 }
                 continue;
@@ -429,10 +431,10 @@ impl Sender {
                 retry_after,
                 ..
             } => {
-                let until = after(now, *retry_after);
-                self.gate.close(*bucket, until);
+                // The gate keeps what the server said; the post only has to come back to it.
+                self.gate.close(*bucket, now, after(now, *retry_after));
                 tracing::info!(%room, seconds = retry_after.as_secs(), "sending is rate limited");
-                Sent::Later(until)
+                Sent::Later(after(now, (*retry_after).min(POST_WAIT_MAX)))
             }
             // The bot's own reaction is there, from a try whose answer got lost.
             HomeserverError::Refused { code, .. } if code == "M_DUPLICATE_ANNOTATION" => {

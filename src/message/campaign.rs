@@ -187,8 +187,9 @@ fn server(bot: &UserId) -> OwnedServerName {
     bot.server_name().to_owned()
 }
 
-/// Ids of the old and the new space: the one that a link should lead to now.
-fn space_now(campaign: &Campaign, children: &[Child]) -> OwnedRoomId {
+/// The old space or the new one: the one that a link should lead to now.
+#[must_use]
+pub fn space_now(campaign: &Campaign, children: &[Child]) -> OwnedRoomId {
     children
         .iter()
         .find(|child| child.old_room == campaign.request.space)

@@ -6,18 +6,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::OwnedUserId;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 
 use super::doc::{Doc, Span, own, person, room, shortened};
 use super::{count, duration, report, todo, until};
 use crate::clock::quiet_hours::QuietHours;
-use crate::job::follow_up::{EndReason, FollowUp, Stage};
+use crate::job::follow_up::{Door, End, EndReason, Farewell, FollowUp, Stage};
 use crate::job::{Job, State};
 use crate::model::{CampaignId, JobId, Text, WorkId};
 use crate::room::moves::{Moves, Tally, Whereabouts};
 
 /// People that are listed; the rest is counted. As many of the longest ids fit into an event.
 const PEOPLE_SHOWN_MAX: usize = 75;
+
+/// Rooms that the closing report of a campaign lists; the rest is counted.
+const ENDED_ROOMS_SHOWN_MAX: usize = 40;
+
+/// Rooms with which something is wrong, in the same report.
+const PROBLEMS_SHOWN_MAX: usize = 15;
 
 /// To-dos that a closing report lists; the rest is counted.
 const TODOS_SHOWN_MAX: usize = 20;
@@ -261,45 +267,16 @@ pub fn refused(job: &Job, label: &str, message: &str) -> Text {
         .finish()
 }
 
-/// What became of the old room when the follow-up ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Farewell<'a> {
-    /// The bot is to stay there.
-    Stays,
-    /// It left.
-    Left,
-    /// It was to leave, and something needs it there.
-    Needed(&'a str),
-}
-
-/// What became of the new room's join rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door<'a> {
-    /// It did not let in members of the old room.
-    WasShut,
-    /// It does no more.
-    Shut,
-    /// The server did not let the bot change it.
-    Refused(&'a str),
-}
-
 /// The closing report.
 #[must_use]
-pub fn ended(
-    job: &Job,
-    state: &State,
-    of: &Tally,
-    why: &EndReason,
-    door: Door<'_>,
-    farewell: Farewell<'_>,
-) -> Text {
+pub fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Text {
     let id = job.id;
     let label = state.plan.as_ref().map_or("", |plan| &plan.label);
     let mut title = vec![Span::Bold(format!("The follow-up of #{id} is over: "))];
     title.extend(room(label, &job.request.old_room, &[]));
     let mut doc = Doc::new().line(&title);
     doc = doc.line(&match why {
-        EndReason::Moved if of.stragglers() == 0 => own("Nobody is left behind."),
+        EndReason::Moved if end.tally.stragglers() == 0 => own("Nobody is left behind."),
         EndReason::Moved => own("Enough people have come."),
         EndReason::Time => own("The last ping was a while ago."),
         EndReason::Replaced => own("The new room was upgraded itself."),
@@ -309,24 +286,24 @@ pub fn ended(
             Span::Text(".".to_owned()),
         ],
     });
-    doc = doc.say(&tally(of));
-    doc = match door {
+    doc = doc.say(&tally(&end.tally));
+    doc = match &end.door {
         Door::WasShut => doc,
         Door::Shut => doc.say(
             "Members of the old room can no longer join the new one by that; who comes late needs an \
              invitation.",
         ),
-        Door::Refused(message) => doc.line(&[Span::Text(format!(
+        Door::Refused { message } => doc.line(&[Span::Text(format!(
             "The new room still lets in members of the old one, since the server did not let me change \
              its join rule: {}. Somebody with enough power can do it: room settings, Security & \
              Privacy, Access.",
             shortened(message)
         ))]),
     };
-    doc = match farewell {
+    doc = match &end.farewell {
         Farewell::Stays => doc,
         Farewell::Left => doc.say("I left the old room."),
-        Farewell::Needed(why) => doc.say(&format!("I stay in the old room: {why}.")),
+        Farewell::Needed { why } => doc.say(&format!("I stay in the old room: {why}.")),
     };
     let todos = report::todos(state);
     let (Some(plan), Some(new_room), false) = (&state.plan, state.new_room(), todos.is_empty())
@@ -342,6 +319,96 @@ pub fn ended(
     }
     if todos.len() > TODOS_SHOWN_MAX {
         doc = doc.item(&own(&format!("and {} more", todos.len() - TODOS_SHOWN_MAX)));
+    }
+    doc.finish()
+}
+
+/// A room of a campaign whose follow-up is over.
+#[derive(Debug, Clone)]
+pub struct EndedRoom {
+    /// What people call it.
+    pub label: String,
+    /// The new room.
+    pub new_room: OwnedRoomId,
+    /// How its follow-up ended.
+    pub end: End,
+    /// What is left to do there.
+    pub todos: usize,
+}
+
+/// The closing report of a campaign: one for all its rooms.
+#[must_use]
+pub fn ended_campaign(id: CampaignId, label: &str, space: &RoomId, rooms: &[EndedRoom]) -> Text {
+    let mut title = vec![Span::Bold(format!(
+        "The follow-up of campaign {id} is over: "
+    ))];
+    title.extend(room(label, space, &[]));
+    let all = rooms.iter().map(|room| room.end.tally);
+    let all = all.fold(Tally::default(), std::ops::Add::add);
+    let mut doc = Doc::new().line(&title).say(&format!(
+        "{} Whoever is in several rooms is counted in each.",
+        tally(&all)
+    ));
+    let of_room = |ended: &EndedRoom, words: String| {
+        let mut line = room(&ended.label, &ended.new_room, &[]);
+        line.push(Span::Text(words));
+        line
+    };
+    let mut lines: Vec<_> = rooms
+        .iter()
+        .take(ENDED_ROOMS_SHOWN_MAX)
+        .map(|ended| {
+            let tally = &ended.end.tally;
+            of_room(ended, format!(": {} of {}", tally.moved, tally.expected()))
+        })
+        .collect();
+    if rooms.len() > lines.len() {
+        lines.push(own(&format!("and {} more", rooms.len() - lines.len())));
+    }
+    doc = doc.folded(&count(rooms.len(), "room", "rooms"), &lines);
+    let doors = |is_it: fn(&Door) -> bool| rooms.iter().filter(move |room| is_it(&room.end.door));
+    if doors(|door| *door == Door::Shut).count() > 0 {
+        doc = doc.say(
+            "Members of the old rooms can no longer join the new ones by that; who comes late needs \
+             an invitation.",
+        );
+    }
+    let mut problems = Vec::new();
+    for ended in rooms {
+        if let Door::Refused { message } = &ended.end.door {
+            let words = format!(
+                ": still lets in members of the old room, since the server did not let me change its \
+                 join rule: {}",
+                shortened(message)
+            );
+            problems.push(of_room(ended, words));
+        }
+        if let Farewell::Needed { why } = &ended.end.farewell {
+            problems.push(of_room(ended, format!(": I stay in the old room: {why}")));
+        }
+    }
+    let left = rooms
+        .iter()
+        .filter(|room| room.end.farewell == Farewell::Left);
+    let left = left.count();
+    if left > 0 {
+        doc = doc.say(&format!("I left {}.", count(left, "old room", "old rooms")));
+    }
+    for line in problems.iter().take(PROBLEMS_SHOWN_MAX) {
+        doc = doc.item(line);
+    }
+    if problems.len() > PROBLEMS_SHOWN_MAX {
+        doc = doc.item(&own(&format!(
+            "and {} more",
+            problems.len() - PROBLEMS_SHOWN_MAX
+        )));
+    }
+    let todos: usize = rooms.iter().map(|room| room.todos).sum();
+    if todos > 0 {
+        doc = doc.say(&format!(
+            "Left for you: {}. `!upgrade status {id}` shows in which rooms.",
+            count(todos, "thing", "things")
+        ));
     }
     doc.finish()
 }

@@ -103,7 +103,37 @@ struct Room {
     left_out: LeftOut,
 }
 
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            bytes: RECORD_BYTES_MAX,
+            left_out: LeftOut::default(),
+        }
+    }
+}
+
 impl Room {
+    /// As much of a log as fits, oldest entry first; of a long one the newest entries.
+    fn take_log(&mut self, log: &[(Timestamp, impl Serialize)]) -> serde_json::Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        for (at, entry) in log.iter().rev() {
+            let entry = self.take(entry)?;
+            lines.extend(entry.map(|entry| Line { at: *at, entry }));
+        }
+        lines.reverse();
+        Ok(lines)
+    }
+
+    /// What did not fit, in numbers and in words.
+    fn left_out(self) -> LeftOut {
+        let mut left_out = self.left_out;
+        if left_out.parts > 0 {
+            let parts = count(left_out.parts, "part is", "parts are");
+            left_out.note = Some(format!("{parts} left out, since this file has a limit"));
+        }
+        left_out
+    }
+
     /// A part as JSON, if it fits.
     fn take(&mut self, part: &impl Serialize) -> serde_json::Result<Option<Value>> {
         let json = serde_json::to_value(part)?;
@@ -124,27 +154,13 @@ fn json(
     snapshot: Option<&Snapshot>,
     now: Timestamp,
 ) -> serde_json::Result<String> {
-    let mut room = Room {
-        bytes: RECORD_BYTES_MAX,
-        left_out: LeftOut::default(),
-    };
+    let mut room = Room::default();
     let plan = state
         .plan
         .as_ref()
         .map(|plan| room.take(plan))
         .transpose()?;
-    let mut log = Vec::new();
-    for (at, entry) in job.log.iter().rev() {
-        if let Some(entry) = room.take(entry)? {
-            log.push(Line { at: *at, entry });
-        }
-    }
-    log.reverse();
-    let mut left_out = room.left_out;
-    if left_out.parts > 0 {
-        let parts = count(left_out.parts, "part is", "parts are");
-        left_out.note = Some(format!("{parts} left out, since this file has a limit"));
-    }
+    let log = room.take_log(&job.log)?;
     let file = File {
         written_at: now,
         roomlift: env!("CARGO_PKG_VERSION"),
@@ -156,7 +172,7 @@ fn json(
         problem: state.problem.as_deref(),
         request: &job.request,
         snapshot: snapshot.map(summary),
-        left_out,
+        left_out: room.left_out(),
         plan: plan.flatten(),
         log,
     };
@@ -348,7 +364,7 @@ fn followed(event: &FollowUpEvent) -> String {
             EndReason::Off { by } => format!("ends: {by} said so"),
             EndReason::Replaced => "ends: the new room was upgraded itself".to_owned(),
         },
-        FollowUpEvent::Ended => "over".to_owned(),
+        FollowUpEvent::Ended { .. } => "over".to_owned(),
     }
 }
 

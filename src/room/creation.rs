@@ -7,13 +7,15 @@
 //! Sources: Matrix specification, `POST /createRoom`; Synapse 1.163.2, measured: the time grows
 //! with the square of the number of events; `power_level_content_override` replaces whole keys.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
 
 use super::join_rules::JOIN_RULES;
 use super::power::{self, POWER_LEVELS};
-use super::state::{Content, RoomState, Slot, Snapshot, content};
-use super::target::{Intent, Target, slot};
+use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
+use super::target::{Canonical, Intent, Target, slot};
 use super::versions::has_creators;
 
 /// Key of the create event that names the command a room was made for: a room whose making was
@@ -52,10 +54,20 @@ pub fn forgotten_by_server(old: &RoomState) -> Vec<String> {
 }
 
 /// What the new room should be until the old one points to it: as it will be, but closed, and with
-/// enough power for the bot to complete it.
+/// enough power for the bot to complete it. Of anything else it says nothing: until then the bot
+/// touches nothing else (P6).
 #[must_use]
 pub fn staged(target: &Target, intent: &Intent) -> Target {
-    let mut staged = target.clone();
+    let mut staged = Target {
+        aliases: BTreeSet::new(),
+        remote_aliases: BTreeSet::new(),
+        canonical: Canonical::default(),
+        listing: Listing::Private,
+        others: BTreeMap::new(),
+        lock: None,
+        guests: Vec::new(),
+        ..target.clone()
+    };
     let closed = content(json!({"join_rule": "invite"}));
     staged.new_state.insert(slot(JOIN_RULES, ""), closed);
     if !has_creators(&intent.version)
@@ -150,9 +162,6 @@ fn initial_state(staged: &Target) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::state::Listing;
     use super::super::state::tests::room;
     use super::super::target::tests::intent;
     use super::super::target::{room_to_be, target};

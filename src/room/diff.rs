@@ -385,6 +385,15 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             .get(alias)
             .is_some_and(|room| room.as_ref() == Some(&now.new.room_id))
     };
+    // First: Synapse would send an event for each address that is taken away while it is shown.
+    if let Some(rest) = shown_by_old(now, |alias| {
+        target.aliases.contains(alias) || leads_to_new(alias)
+    }) {
+        changes.push(Change::ShowAliases {
+            side: Side::Old,
+            content: rest,
+        });
+    }
     for alias in target.aliases.iter().filter(|alias| !leads_to_new(alias)) {
         let leads_to = now.aliases.get(alias).cloned().flatten();
         changes.push(Change::MoveAlias {
@@ -419,14 +428,6 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         changes.push(Change::ShowAliases {
             side: Side::New,
             content: shown,
-        });
-    }
-    if let Some(rest) = shown_by_old(now, |alias| {
-        target.aliases.contains(alias) || leads_to_new(alias)
-    }) {
-        changes.push(Change::ShowAliases {
-            side: Side::Old,
-            content: rest,
         });
     }
 

@@ -138,7 +138,7 @@ pub struct Moves {
 }
 
 /// How many there are of each kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// In the new room.
     pub moved: usize,

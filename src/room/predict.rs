@@ -1,7 +1,8 @@
 //! What the rooms will look like right after the switch, before the bot mends the rest.
 //!
-//! Only for estimates and for saying beforehand what the bot may not do: what really happened is
-//! read from the server. Source: Synapse 1.163, `clone_existing_room` and what follows it; other
+//! For estimates, for saying beforehand what the bot may not do, and for going on after a switch of
+//! its own without reading again what it read just before. Whether it came true is read from the
+//! server in the end (`verify`). Source: Synapse 1.163, `clone_existing_room` and what follows it; other
 //! servers do less, so that the estimate is a little low there.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -168,6 +168,20 @@ impl Store {
         })
     }
 
+    /// Has every campaign that waits looked at now: nobody knows how long it has waited.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn wake_campaigns(&self, now: Timestamp) -> Result<()> {
+        self.write("wake the campaigns", |tx| {
+            tx.execute(
+                "UPDATE campaign SET due_at = ?1, woken = woken + 1 WHERE due_at IS NOT NULL",
+                [now.as_millisecond()],
+            )?;
+            Ok(())
+        })
+    }
+
     /// How often a campaign was woken so far. To be read before everything else of a look.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub use count::Counts;
 pub use inbox::{Received, ReceivedKind};
 pub use jobs::Filter;
 pub use members::Unread;
-pub use outbox::{Due, Outgoing, Post, Sent, Target};
+pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -218,6 +218,16 @@ pub enum Write {
     Enqueue(Outgoing),
     /// This is posted, or what was posted under its key reads like this now.
     Revise(Outgoing),
+    /// What is to be posted under this key is not posted before that time, and holds up nothing until
+    /// then. What was tried already goes on.
+    Hold {
+        /// The key.
+        key: String,
+        /// The time.
+        until: Timestamp,
+    },
+    /// What is to be posted under this key is not posted any more, unless it was tried already.
+    Withdraw(String),
 }
 
 /// Signals that there is something new for a loop; each loop also polls.
@@ -320,6 +330,8 @@ impl Store {
                     Write::Unfollow(job) => members::unfollow(tx, *job)?,
                     Write::Enqueue(out) => outbox::enqueue(tx, now, out)?,
                     Write::Revise(out) => outbox::revise(tx, now, out, now)?,
+                    Write::Hold { key, until } => outbox::hold(tx, key, *until)?,
+                    Write::Withdraw(key) => outbox::withdraw(tx, key)?,
                 }
             }
             Ok(())

@@ -4,6 +4,8 @@
 //! for it twice posts it once (P3). A message can be revised: the difference goes out as an edit.
 //! Transaction ids are stored with the row, before the first try. Left out: sending.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use ruma::serde::Base64;
 use ruma::serde::base64::Standard;
@@ -13,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, StoreError, column, parsed};
 use crate::model::Text;
+
+/// Longest wait of a post. One that is longer was written by a clock that was wrong, and is over.
+pub const POST_WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// Something to be posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +154,25 @@ pub(super) fn revise(
     Ok(())
 }
 
+/// Puts off a post that was not tried yet.
+pub(super) fn hold(tx: &Transaction<'_>, key: &str, until: Timestamp) -> Result<()> {
+    tx.execute(
+        "UPDATE outbox SET due_at = max(due_at, ?2)
+         WHERE key = ?1 AND event_id IS NULL AND attempts = 0",
+        params![key, until.as_millisecond()],
+    )?;
+    Ok(())
+}
+
+/// Takes back a post that was not tried yet.
+pub(super) fn withdraw(tx: &Transaction<'_>, key: &str) -> Result<()> {
+    tx.execute(
+        "DELETE FROM outbox WHERE key = ?1 AND event_id IS NULL AND attempts = 0",
+        [key],
+    )?;
+    Ok(())
+}
+
 impl Store {
     /// Posts to be sent now, in the order they were stored; at most `limit`.
     ///
@@ -158,9 +182,12 @@ impl Store {
         self.read("read the outbox", |db| {
             let mut query = db.prepare_cached(
                 "SELECT id, room_id, post, txn, revision, event_id, attempts FROM outbox
-                 WHERE due_at <= ?1 ORDER BY id LIMIT ?2",
+                 WHERE due_at <= ?1 OR due_at > ?3 ORDER BY id LIMIT ?2",
             )?;
-            let rows = query.query_map(params![now.as_millisecond(), limit], |row| Ok(due(row)))?;
+            let now = now.as_millisecond();
+            let longest = i64::try_from(POST_WAIT_MAX.as_millis()).unwrap_or(i64::MAX);
+            let values = params![now, limit, now.saturating_add(longest)];
+            let rows = query.query_map(values, |row| Ok(due(row)))?;
             rows.map(|row| row?).collect()
         })
     }

@@ -12,9 +12,9 @@ pub mod surroundings;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::future::{try_join, try_join_all, try_join5};
-use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
 
-pub use self::surroundings::Surroundings;
+pub use self::surroundings::{ServerTraits, Surroundings};
 use crate::config::Scope;
 use crate::homeserver::{Homeserver, HomeserverError, Result};
 use crate::model::{RoomName, RoomRef};
@@ -67,13 +67,23 @@ async fn follow(port: &dyn Homeserver, alias: &RoomAliasId) -> Result<Option<Own
     }
 }
 
-/// Power levels of a room. The whole state is read: who created a room, and so stands above all
-/// levels in newer versions, is told by the sender of an event, which no smaller read gives.
+/// Power levels of a room, as they are now. Who created it, and so stands above all levels in newer
+/// versions, never changes and is known from sync; where sync has not told, the whole state is read,
+/// as the sender of an event is in no smaller answer.
 ///
 /// # Errors
 /// When the room cannot be read.
 pub async fn power_in(port: &dyn Homeserver, room: &RoomId) -> Result<PowerLevels> {
-    Ok(port.state(room).await?.power())
+    let known = port.known_state(room).await?;
+    let Some(mut known) = known.filter(|known| known.event("m.room.create", "").is_some()) else {
+        return Ok(port.state(room).await?.power());
+    };
+    let levels = target::slot(POWER_LEVELS, "");
+    match port.state_event(room, POWER_LEVELS, "").await? {
+        Some(content) => known.put(levels, port.account(), content),
+        None => drop(known.events.remove(&levels)),
+    }
+    Ok(known.power())
 }
 
 /// Whether a room is in a scope: named itself, or in one of its spaces, nested ones too. An address
@@ -154,7 +164,7 @@ pub async fn snapshot(
         aliases,
         listing,
         referrers: around.referrers(room),
-        joined_rooms: around.joined_rooms.clone(),
+        joined_rooms: around.rooms.keys().cloned().collect(),
     }))
 }
 
@@ -283,6 +293,30 @@ pub async fn listed_on(port: &dyn Homeserver, before: &Snapshot) -> Vec<OwnedSer
     listed
 }
 
+/// Where the addresses of a target lead. The new room's own list answers for those that lead there
+/// already, however many; only the others are looked up one by one.
+async fn where_lead(
+    port: &dyn Homeserver,
+    target: &Target,
+    new_room: &RoomId,
+) -> Result<BTreeMap<OwnedRoomAliasId, Option<OwnedRoomId>>> {
+    let moved = if target.aliases.is_empty() {
+        BTreeSet::new()
+    } else {
+        port.local_aliases(new_room).await?
+    };
+    let addresses = target.aliases.iter().chain(&target.remote_aliases);
+    let lead = addresses.map(async |alias| {
+        let room = if moved.contains(alias) {
+            Some(new_room.to_owned())
+        } else {
+            follow(port, alias).await?
+        };
+        Ok((alias.clone(), room))
+    });
+    Ok(try_join_all(lead).await?.into_iter().collect())
+}
+
 /// Reads what the target speaks of, as it is now.
 ///
 /// # Errors
@@ -296,18 +330,15 @@ pub async fn observe(
     // All at once: none depends on another, and one after the other they are most of the time that
     // an upgrade takes.
     let old_room = &before.room.room_id;
-    let of_old = ["m.room.power_levels", "m.room.canonical_alias"];
+    let mut addresses = target.aliases.iter().chain(&target.remote_aliases);
+    let shown = addresses.next().map(|_| "m.room.canonical_alias");
+    let levels = target.lock.as_ref().map(|_| POWER_LEVELS);
+    let of_old = shown.into_iter().chain(levels);
     let of_old = try_join_all(of_old.map(async |kind| {
         let content = port.state_event(old_room, kind, "").await?;
         Ok((kind, content.unwrap_or_default()))
     }));
-    let aliases = try_join_all(
-        target
-            .aliases
-            .iter()
-            .chain(&target.remote_aliases)
-            .map(async |alias| Ok((alias.clone(), follow(port, alias).await?))),
-    );
+    let aliases = where_lead(port, target, new_room);
     let slots = target
         .others
         .iter()
@@ -333,7 +364,6 @@ pub async fn observe(
     for (kind, content) in of_old {
         old.put(target::slot(kind, ""), port.account(), content);
     }
-    let aliases = aliases.into_iter().collect();
     let mut others_now: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> = BTreeMap::new();
     for (room, slot, content) in others {
         let room = others_now.entry(room.clone()).or_default();

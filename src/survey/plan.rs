@@ -5,7 +5,6 @@
 //! it (`message`).
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +16,7 @@ use super::{Surroundings, observe};
 use crate::config::UpgradeSettings;
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
-use crate::job::{Asks, Counts, Plan, Request, Schedule};
+use crate::job::{self, Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
 use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{Finding, Weight};
@@ -127,7 +126,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         findings.push(Finding::ActiveJob { job });
     }
     if intent.method != Method::Adopt {
-        findings.extend(version_findings(&at.around.versions, &intent));
+        findings.extend(version_findings(&at.around.server.versions, &intent));
         findings.extend(creator_findings(port, &intent.creators).await?);
     }
     let successor = match read {
@@ -251,7 +250,7 @@ fn intent(
     };
     let software = match (choice, options.review) {
         (MethodChoice::Adopt, _) | (MethodChoice::Server, Review::Skip) => None,
-        _ => at.around.software.clone(),
+        _ => at.around.server.software.clone(),
     };
     let (method, reason) =
         method::choose(choice, options.review, old, &intent, software.as_deref());
@@ -451,11 +450,6 @@ fn fingerprint(
         .iter()
         .filter(|finding| finding.weight() == Weight::Blocker || finding.is_lasting())
         .collect();
-    let digest = Sha256::digest(json!([intent, successor, wanted, lasting]).to_string());
-    let mut hash = String::with_capacity(16);
-    for byte in digest.iter().take(8) {
-        // Writing to a String cannot fail.
-        let _ = write!(hash, "{byte:02x}");
-    }
-    hash
+    let given = json!([intent, successor, wanted, lasting]).to_string();
+    job::plan::fingerprint(Sha256::new_with_prefix(given))
 }

@@ -4,9 +4,10 @@
 //! The rooms are as sync told them, which costs no request; a plan for five hundred rooms asks the
 //! rest once. Left out: the rooms themselves, whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use futures_util::future::try_join4;
+use futures_util::future::try_join;
 use ruma::{OwnedRoomId, RoomId};
 
 use crate::homeserver::{Homeserver, Result, RoomVersions};
@@ -20,33 +21,38 @@ pub struct Surroundings {
     /// Rooms that the bot is in, each with its create event, names, power levels, join rules,
     /// tombstone and links with spaces.
     pub rooms: BTreeMap<OwnedRoomId, RoomState>,
-    /// Rooms that the bot is in, as the server says.
-    pub joined_rooms: BTreeSet<OwnedRoomId>,
-    /// Room versions that the server offers.
+    /// What the server is.
+    pub server: Arc<ServerTraits>,
+}
+
+/// What a server is, which changes when somebody updates it.
+#[derive(Debug, Clone)]
+pub struct ServerTraits {
+    /// Room versions that it offers.
     pub versions: RoomVersions,
-    /// What the server calls its software.
+    /// What it calls its software.
     pub software: Option<String>,
+}
+
+impl ServerTraits {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn read(port: &dyn Homeserver) -> Result<Self> {
+        let (versions, software) = try_join(port.room_versions(), port.server_software()).await?;
+        Ok(Self { versions, software })
+    }
 }
 
 impl Surroundings {
     /// Reads them.
     ///
     /// # Errors
-    /// When the homeserver does not answer.
-    pub async fn read(port: &dyn Homeserver) -> Result<Self> {
-        let (rooms, joined_rooms, versions, software) = try_join4(
-            told(port),
-            port.joined_rooms(),
-            port.room_versions(),
-            port.server_software(),
-        )
-        .await?;
-        Ok(Self {
-            rooms,
-            joined_rooms,
-            versions,
-            software,
-        })
+    /// When what sync told cannot be read.
+    pub async fn read(port: &dyn Homeserver, server: Arc<ServerTraits>) -> Result<Self> {
+        let rooms = told(port).await?;
+        Ok(Self { rooms, server })
     }
 
     /// Rooms that name another one as a child, as their parent or in their join rules. Each holds

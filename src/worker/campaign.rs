@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::Worker;
 use super::link::{self, LinkError};
 use crate::announce;
-use crate::campaign::log::{Action, Joining};
+use crate::campaign::log::{Action, Joining, WAIT_MAX};
 use crate::campaign::rooms::{self, LeftOut, Outside, Walk, Wanted, Why};
 use crate::campaign::{self, Campaign, Child, Entry, Found, Phase, State};
 use crate::config::{MissedStart, TargetPower};
@@ -509,7 +509,7 @@ impl Worker {
     }
 
     fn wait(&self, look: &Look, pause: Duration, reason: WaitReason) -> Result<(), StoreError> {
-        let until = SignedDuration::try_from(pause)
+        let until = SignedDuration::try_from(pause.min(WAIT_MAX))
             .ok()
             .and_then(|pause| look.now.checked_add(pause).ok())
             .unwrap_or(look.now);
@@ -552,7 +552,7 @@ enum Linking {
     Awaits,
 }
 
-fn folded(campaign: &Campaign) -> Result<State, StoreError> {
+pub(super) fn folded(campaign: &Campaign) -> Result<State, StoreError> {
     campaign
         .state()
         .map_err(|source| StoreError::IllegalCampaign {

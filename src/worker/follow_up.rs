@@ -17,10 +17,11 @@ use crate::census::{self, CensusError};
 use crate::config::OldRoom;
 use crate::homeserver::HomeserverError;
 use crate::job::follow_up::{
-    Circumstances, Decision, EndReason, Pause, PingOutcome, Stage, Timetable,
+    Circumstances, Decision, Door, End, EndReason, Farewell, Pause, PingOutcome, Stage, Timetable,
 };
 use crate::job::{Entry, FollowUp, FollowUpEvent, Job, Phase, Plan, State, is_incompatible};
-use crate::message::follow_up::{Door, Farewell, ended, refused};
+use crate::message::campaign::{label, space_now};
+use crate::message::follow_up::{EndedRoom, ended, ended_campaign, refused};
 use crate::message::member::{Variables, render};
 use crate::message::ping::{OtherRoom, parts, ping};
 use crate::message::report::todos;
@@ -366,40 +367,99 @@ impl One<'_> {
             Err(HomeserverError::Refused { .. }) => Content::new(),
             Err(error) => return Err(error.into()),
         };
-        let mut problem = None;
         let mut door = Door::WasShut;
         if let Some(shut) = join_rules::without(&rules, old_room) {
             match port.put_state(self.new_room, JOIN_RULES, "", &shut).await {
                 Ok(_) => door = Door::Shut,
-                Err(HomeserverError::Refused { message, .. }) => problem = Some(message),
+                Err(HomeserverError::Refused { message, .. }) => door = Door::Refused { message },
                 Err(error) => return Err(error.into()),
             }
-        }
-        if let Some(message) = &problem {
-            door = Door::Refused(message);
         }
         let farewell = match self.means.setup.follow_up.old_room {
             OldRoom::Stay => Farewell::Stays,
             OldRoom::Leave => {
-                if let Some(why) = self.needs_the_old_room(door).await? {
-                    Farewell::Needed(why)
+                if let Some(why) = self.needs_the_old_room(&door).await? {
+                    let why = why.to_owned();
+                    Farewell::Needed { why }
                 } else {
                     port.leave(old_room).await?;
                     Farewell::Left
                 }
             }
         };
-        let text = ended(self.job, self.state, &tally, why, door, farewell);
-        let report = self.say(&format!("followed:{}", self.follow_up.ends), text);
+        let end = End {
+            tally,
+            door,
+            farewell,
+        };
+        let mut writes = vec![Write::Unfollow(self.job.id)];
+        writes.extend(self.report(why, &end)?);
         info!(?why, "follow-up ended");
         Ok(Doing {
-            events: vec![FollowUpEvent::Ended],
-            writes: vec![Write::Unfollow(self.job.id), report],
+            events: vec![FollowUpEvent::Ended { end }],
+            writes,
         })
     }
 
+    /// The closing report. Rooms of a campaign have one together, which comes with the last of them.
+    fn report(&self, why: &EndReason, end: &End) -> Result<Option<Write>, StepError> {
+        let Some(turn) = &self.job.request.campaign else {
+            let text = ended(self.job, self.state, why, end);
+            let report = self.say(&format!("followed:{}", self.follow_up.ends), text);
+            return Ok(Some(report));
+        };
+        let store = &self.means.store;
+        let Some(campaign) = store.campaign(turn.campaign)? else {
+            return Ok(None);
+        };
+        let children = store.children(campaign.id)?;
+        if children.iter().any(|child| !child.is_settled()) {
+            return Ok(None);
+        }
+        let (mut rooms, mut ends) = (Vec::new(), self.follow_up.ends);
+        for child in &children {
+            let end = if child.id == self.job.id {
+                Some(end.clone())
+            } else {
+                let Some(job) = store.job(child.id)? else {
+                    continue;
+                };
+                match super::folded(&job)?.follow_up {
+                    None => continue,
+                    Some(other) if other.stage == Stage::Over => {
+                        ends += other.ends;
+                        other.end
+                    }
+                    Some(_) => return Ok(None),
+                }
+            };
+            let new_room = child.summary.new_room.clone();
+            rooms.extend(new_room.zip(end).map(|(new_room, end)| EndedRoom {
+                label: child.summary.label.clone(),
+                new_room,
+                end,
+                todos: child.summary.todos,
+            }));
+        }
+        let state = super::campaign::folded(&campaign)?;
+        let text = ended_campaign(
+            campaign.id,
+            &label(&campaign, &state),
+            &space_now(&campaign, &children),
+            &rooms,
+        );
+        Ok(Some(Write::Enqueue(Outgoing {
+            key: format!("followed:{}:{ends}", campaign.id),
+            room_id: campaign.request.admin_room.clone(),
+            post: Post::Message {
+                text,
+                reply_to: campaign.reply_to(),
+            },
+        })))
+    }
+
     /// Why the bot has to stay in the old room.
-    async fn needs_the_old_room(&self, door: Door<'_>) -> Result<Option<&'static str>, StepError> {
+    async fn needs_the_old_room(&self, door: &Door) -> Result<Option<&'static str>, StepError> {
         let old_room = &self.job.request.old_room;
         if self
             .means
@@ -410,7 +470,7 @@ impl One<'_> {
         {
             return Ok(Some("I take commands there"));
         }
-        if matches!(door, Door::Refused(_)) {
+        if matches!(door, Door::Refused { .. }) {
             return Ok(Some("members of it are let in to the new room through me"));
         }
         if !todos(self.state).is_empty() {

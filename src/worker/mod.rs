@@ -34,7 +34,7 @@ use crate::metrics;
 use crate::model::{Confirmation, JobId, WorkId};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError, Write};
-use crate::survey::Surroundings;
+use crate::survey::{ServerTraits, Surroundings};
 use crate::telemetry::chain;
 
 /// Tries of one step that may fail in a way that may pass, before people are asked.
@@ -47,7 +47,10 @@ const BACKOFF_MAX: Duration = Duration::from_mins(2);
 const PARKED_MAX: Duration = Duration::from_mins(1);
 
 /// How long the jobs of a campaign share what one of them read of their surroundings.
-const SHARED_MAX: Duration = Duration::from_secs(10);
+const SURROUNDINGS_MAX: Duration = Duration::from_secs(10);
+
+/// How long it is believed what the server offers and what it is.
+const TRAITS_MAX: Duration = Duration::from_mins(10);
 
 /// How often the worker looks for work when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
@@ -78,25 +81,33 @@ pub struct Means {
     /// The configuration.
     pub setup: Setup,
     /// What the jobs of campaigns share.
-    pub surroundings: Shared,
+    pub surroundings: Shared<Surroundings>,
+    /// What all jobs share.
+    pub server: Shared<ServerTraits>,
 }
 
-/// What surrounds all rooms, read by one job of a campaign and used by those beside it.
-#[derive(Debug, Default)]
-pub struct Shared(Mutex<Option<(Timestamp, Arc<Surroundings>)>>);
+/// What was read for one job and serves others a while.
+#[derive(Debug)]
+pub struct Shared<T>(Mutex<Option<(Timestamp, Arc<T>)>>);
 
-impl Shared {
-    /// What was read a short while ago.
-    fn fresh(&self, now: Timestamp) -> Option<Arc<Surroundings>> {
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Shared<T> {
+    /// What was read at most so long ago.
+    fn fresh(&self, now: Timestamp, longest: Duration) -> Option<Arc<T>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let age = |read: Timestamp| Duration::try_from(now.duration_since(read)).ok();
-        kept.take_if(|(read, _)| age(*read).is_none_or(|age| age > SHARED_MAX));
-        kept.as_ref().map(|(_, around)| Arc::clone(around))
+        kept.take_if(|(read, _)| age(*read).is_none_or(|age| age > longest));
+        kept.as_ref().map(|(_, read)| Arc::clone(read))
     }
 
-    fn keep(&self, now: Timestamp, around: &Arc<Surroundings>) {
+    fn keep(&self, now: Timestamp, read: &Arc<T>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = Some((now, Arc::clone(around)));
+        *kept = Some((now, Arc::clone(read)));
     }
 }
 
@@ -135,6 +146,7 @@ impl Worker {
         )));
         let tasks = TaskTracker::new();
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
+        let mut looked: Option<Timestamp> = None;
         loop {
             // Register before looking, so that a signal in between is not missed.
             let woken = self.means.store.wakes.work.notified();
@@ -142,6 +154,11 @@ impl Worker {
                 return Err(error);
             }
             let now = self.means.clock.now();
+            // At the start, and when the clock was set back.
+            if looked.is_none_or(|looked| looked > now) {
+                self.means.store.wake_campaigns(now)?;
+            }
+            looked = Some(now);
             let restless = self.means.store.restless_jobs()?;
             let jobs = self.means.store.due_jobs(now)?.into_iter().chain(restless);
             let campaigns = self.means.store.due_campaigns(now)?.into_iter();
@@ -316,13 +333,12 @@ impl Worker {
     }
 
     async fn step(&self, drive: &mut Drive, job: &Job, step: Step) -> Result<(), StoreError> {
-        let started = Entry::Step {
-            step,
-            event: StepEvent::Started,
-        };
-        self.record(job, vec![started.clone()], vec![])?;
         let mut job = job.clone();
-        job.log.push((self.means.clock.now(), started));
+        if drive.started.take() != Some(step) {
+            let started = started(step);
+            self.record(&job, vec![started.clone()], vec![])?;
+            job.log.push((self.means.clock.now(), started));
+        }
         let state = folded(&job)?;
 
         let direction = state.direction();
@@ -356,7 +372,16 @@ impl Worker {
                     entries.extend(follow_up::entries(begun.events));
                     writes.extend(begun.writes);
                 }
-                self.record(&job, entries, writes)
+                // With the step that follows at once, which saves every other transaction.
+                let next = entries.iter().try_fold(state, State::after);
+                let next = match next.map(|state| state.next_action()) {
+                    Ok(Action::Run(next)) => Some(next),
+                    Ok(_) | Err(_) => None,
+                };
+                entries.extend(next.map(started));
+                self.record(&job, entries, writes)?;
+                drive.started = next;
+                Ok(())
             }
             Ok(steps::Done::Undone) => {
                 info!(step = step.name(), "taken back");
@@ -538,6 +563,11 @@ impl Worker {
         writes.extend(announce::advance(job, entries, now)?);
         self.means.store.commit(now, &writes)
     }
+}
+
+fn started(step: Step) -> Entry {
+    let event = StepEvent::Started;
+    Entry::Step { step, event }
 }
 
 /// What a job does that slept until its time, or until an announcement.

@@ -15,7 +15,7 @@ pub(crate) async fn child(community: &Community, space: &str, name: &str, more: 
 }
 
 /// A room of version 10 with the bot in it, as powerful as it needs to be.
-async fn room(community: &Community, name: &str, more: Value) -> String {
+pub(crate) async fn room(community: &Community, name: &str, more: Value) -> String {
     let (moderator, bot) = (&community.moderator, &community.bot);
     let mut body = json!({
         "preset": "public_chat",
@@ -46,7 +46,7 @@ pub(crate) async fn space(community: &Community, name: &str) -> String {
 }
 
 /// Lists a room in a space.
-async fn link(user: &User, space: &str, room: &str, more: Value) {
+pub(crate) async fn link(user: &User, space: &str, room: &str, more: Value) {
     let server = user.user_id.split_once(':').expect("a server").1;
     let mut content = json!({"via": [server]});
     for (key, value) in more.as_object().expect("an object") {
@@ -56,13 +56,13 @@ async fn link(user: &User, space: &str, room: &str, more: Value) {
 }
 
 /// Where a room leads.
-async fn replacement(user: &User, room: &str) -> Option<String> {
+pub(crate) async fn replacement(user: &User, room: &str) -> Option<String> {
     let tombstone = user.state_event(room, "m.room.tombstone", "").await?;
     Some(tombstone["replacement_room"].as_str()?.to_owned())
 }
 
 /// Rooms that a space lists.
-async fn listed(user: &User, space: &str) -> Vec<String> {
+pub(crate) async fn listed(user: &User, space: &str) -> Vec<String> {
     let mut rooms: Vec<String> = user
         .state(space)
         .await
@@ -84,7 +84,7 @@ pub(crate) async fn scene(community: Community, config: &str) -> Scene {
 }
 
 /// The number of a campaign in its plan.
-fn campaign_of(plan: &Value) -> String {
+pub(crate) fn campaign_of(plan: &Value) -> String {
     let rest = user::text(plan).split_once("Plan ").expect("a plan").1;
     rest.split_once(':').expect("a number").0.to_owned()
 }
@@ -177,7 +177,7 @@ async fn a_space_moves_with_all_that_is_in_it() {
 }
 
 /// A space with three rooms, as ids: the space first.
-async fn three_rooms(community: &Community) -> Vec<String> {
+pub(crate) async fn three_rooms(community: &Community) -> Vec<String> {
     let space = space(community, "Village").await;
     let mut rooms = vec![space.clone()];
     for name in ["Mill", "Inn", "Forge"] {
@@ -187,7 +187,7 @@ async fn three_rooms(community: &Community) -> Vec<String> {
 }
 
 /// Rooms in which somebody is the creator and that replace one of these.
-async fn replacing(user: &User, rooms: &[String]) -> usize {
+pub(crate) async fn replacing(user: &User, rooms: &[String]) -> usize {
     let mut count = 0;
     for room in user.joined_rooms().await {
         let create = user.state_event(&room, "m.room.create", "").await;

@@ -429,4 +429,17 @@ async fn nobody_is_mentioned_in_two_rooms_of_a_campaign() {
     );
     scene.say(&format!("!upgrade stragglers C{number}")).await;
     scene.hear(&format!("`{}`", lagging.user_id)).await;
+
+    // One report in the end, for all of them.
+    scene.say(&format!("!upgrade ping C{number} off")).await;
+    let end = scene
+        .hear(&format!("The follow-up of campaign C{number} is over"))
+        .await;
+    let end = user::text(&end);
+    for name in ["Roses", "Tulips", "Garden"] {
+        assert!(end.contains(name), "{end}");
+    }
+    let told = said(&scene.community, &scene.community.admin_room).await;
+    let told = told.iter().filter(|text| text.contains("The follow-up of"));
+    assert_eq!(told.count(), 1);
 }

@@ -12,6 +12,7 @@ mod backup;
 mod bad_ends;
 mod bad_input;
 mod campaign;
+mod campaign_trouble;
 mod chat;
 mod commands;
 mod crowded;

@@ -207,12 +207,23 @@ fn the_end_comes_in_order_and_can_be_taken_up_again() {
     let mut ending = fold(&begun).unwrap();
     assert_eq!(ending.due(), None, "the to-dos come first");
     assert_eq!(
-        FollowUp::after(Some(ending.clone()), &FollowUpEvent::Ended),
+        FollowUp::after(
+            Some(ending.clone()),
+            &FollowUpEvent::Ended {
+                end: End::default()
+            }
+        ),
         None
     );
     ending.checked();
     assert_eq!(ending.due(), Some(Timestamp::MIN));
-    let over = FollowUp::after(Some(ending), &FollowUpEvent::Ended).unwrap();
+    let over = FollowUp::after(
+        Some(ending),
+        &FollowUpEvent::Ended {
+            end: End::default(),
+        },
+    )
+    .unwrap();
     assert_eq!(
         (over.due(), over.decide(&given(DAY))),
         (None, Decision::Rest)
@@ -251,7 +262,9 @@ fn entries_are_stored_like_this() {
             at: at(2),
             why: EndReason::Time,
         },
-        FollowUpEvent::Ended,
+        FollowUpEvent::Ended {
+            end: End::default(),
+        },
     ]
     .into_iter()
     .chain(ping(3));
@@ -266,10 +279,14 @@ fn entries_are_stored_like_this() {
     {"follow_up":"scheduled","timetable":{"from":"1970-01-01T00:00:00Z","after":[{"secs":86400,"nanos":0}]},"by":null}
     {"follow_up":"waiting","until":"1970-01-01T00:00:01Z","pause":"homeserver"}
     {"follow_up":"ending","at":"1970-01-01T00:00:02Z","why":"time"}
-    {"follow_up":"ended"}
+    {"follow_up":"ended","end":{"tally":{"moved":0,"invited":0,"waiting":0,"declined":0,"cannot_follow":0,"left":0,"removed":0},"door":"was_shut","farewell":"stays"}}
     {"follow_up":"pinging","parts":[["@a:x"]],"incompatible":[]}
     {"follow_up":"pinged","at":"1970-01-01T00:00:03Z","outcome":"sent"}
     "##);
+    // As it was written before it said how it ended.
+    let before: FollowUpEvent = serde_json::from_str(r#"{"follow_up":"ended"}"#).unwrap();
+    let end = End::default();
+    assert_eq!(before, FollowUpEvent::Ended { end });
 }
 
 proptest! {

@@ -157,8 +157,8 @@ impl Port {
             ..
         } = &error
         {
-            self.gate
-                .close(*bucket, after(self.clock.now(), *retry_after));
+            let now = self.clock.now();
+            self.gate.close(*bucket, now, after(now, *retry_after));
         }
         error
     }

@@ -126,22 +126,26 @@ pub fn report(
             of_left_out,
         );
     }
-    let left = open.len() + state.todos.len();
+    let of_rooms: usize = children.iter().map(|child| child.summary.todos).sum();
+    let left = of_rooms.max(open.len()) + state.todos.len();
     if left == 0 {
         return Some(doc.say("Nothing is left to do.").finish());
     }
     doc = doc.heading(&format!("Left for you: {}", count(left, "thing", "things")));
     let space = space_now(campaign, children);
-    for todo in state.todos.iter().take(TODOS_SHOWN_MAX) {
-        doc = doc.item(&todo::line(todo, bot, &space));
-    }
-    for open in open.iter().take(TODOS_SHOWN_MAX) {
+    let of_campaign = state.todos.iter();
+    let of_campaign = of_campaign.map(|todo| todo::line(todo, bot, &space));
+    let of_rooms = open.iter().map(|open| {
         let mut line = vec![Span::Bold(format!("{}: ", shortened(&open.label)))];
         line.extend(todo::line(&open.todo, bot, &open.new_room));
-        doc = doc.item(&line);
+        line
+    });
+    let lines: Vec<_> = of_campaign.chain(of_rooms).take(TODOS_SHOWN_MAX).collect();
+    for line in &lines {
+        doc = doc.item(line);
     }
-    if open.len() > TODOS_SHOWN_MAX {
-        doc = doc.item(&own(&format!("and {} more", open.len() - TODOS_SHOWN_MAX)));
+    if left > lines.len() {
+        doc = doc.item(&own(&format!("and {} more", left - lines.len())));
     }
     Some(
         doc.say(&format!(
@@ -149,4 +153,104 @@ pub fn report(
         ))
         .finish(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::{Narrow, Request};
+    use crate::job::Summary;
+    use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef, UpgradeOptions};
+    use crate::room::diff::{Change, Obstacle};
+
+    fn campaign() -> Campaign {
+        let space: OwnedRoomId = "!space:x".try_into().unwrap();
+        Campaign {
+            id: CampaignId(1),
+            request: Request {
+                named: RoomRef {
+                    name: RoomName::Id(space.clone()),
+                    via: Vec::new(),
+                },
+                space,
+                options: UpgradeOptions::default(),
+                narrow: Narrow::default(),
+                confirmation: Confirmation::Ask,
+                sender: "@maria:x".try_into().unwrap(),
+                admin_room: "!admin:x".try_into().unwrap(),
+                command_event: "$command".try_into().unwrap(),
+            },
+            asked_in: "!admin:x".try_into().unwrap(),
+            created_at: Timestamp::UNIX_EPOCH,
+            log: Vec::new(),
+        }
+    }
+
+    fn todo(number: usize) -> Todo {
+        Todo {
+            change: Change::RemoteAlias {
+                alias: format!("#a{number}:far.example").try_into().unwrap(),
+                now: None,
+                shown_by: None,
+            },
+            obstacle: Obstacle::OtherServer,
+        }
+    }
+
+    /// P7: what is not listed is counted, whichever list it was cut from.
+    #[test]
+    fn what_is_left_out_of_the_list_is_counted() {
+        let campaign = campaign();
+        let bot: ruma::OwnedUserId = "@bot:x".try_into().unwrap();
+        let new_room: OwnedRoomId = "!new:x".try_into().unwrap();
+        for (of_links, of_rooms, read, shown, left_out) in [
+            (30, 0, 0, 25, Some(5)),
+            (20, 20, 20, 25, Some(15)),
+            (0, 40, 30, 25, Some(15)),
+            (3, 4, 4, 7, None),
+        ] {
+            let state = State {
+                phase: Phase::Done,
+                todos: (0..of_links).map(todo).collect(),
+                ..State::default()
+            };
+            let child = Child {
+                id: JobId(1),
+                old_room: "!old:x".try_into().unwrap(),
+                rank: 0,
+                phase: JobPhase::Done,
+                summary: Summary {
+                    new_room: Some(new_room.clone()),
+                    todos: of_rooms,
+                    ..Summary::default()
+                },
+            };
+            let open: Vec<_> = (0..read)
+                .map(|number| Open {
+                    label: "Tools".to_owned(),
+                    new_room: new_room.clone(),
+                    todo: todo(number),
+                })
+                .collect();
+            let text = report(
+                &campaign,
+                &state,
+                &[child],
+                &open,
+                &bot,
+                Timestamp::UNIX_EPOCH,
+            );
+            let text = text.unwrap().plain;
+            let all = of_links + of_rooms;
+            assert!(
+                text.contains(&format!("Left for you: {all} things")),
+                "{text}"
+            );
+            let listed = text.lines().filter(|line| line.contains("far.example"));
+            assert_eq!(listed.count(), shown, "{text}");
+            let more = left_out.map(|count| format!("and {count} more"));
+            assert_eq!(text.contains("more"), more.is_some(), "{text}");
+            assert!(more.is_none_or(|more| text.contains(&more)), "{text}");
+        }
+    }
 }

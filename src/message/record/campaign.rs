@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::{LeftOut, Line, Record, Room, utc};
 use crate::campaign::{Campaign, Child};
 use crate::job::Summary;
-use crate::message::count;
 
 /// The JSON file.
 #[derive(Serialize)]
@@ -44,10 +43,7 @@ pub fn record_of_campaign(
     children: &[Child],
     now: Timestamp,
 ) -> serde_json::Result<Record> {
-    let mut room = Room {
-        bytes: super::RECORD_BYTES_MAX,
-        left_out: LeftOut::default(),
-    };
+    let mut room = Room::default();
     let mut rooms = Vec::new();
     for child in children {
         rooms.extend(room.take(&OfRoom {
@@ -58,25 +54,14 @@ pub fn record_of_campaign(
             summary: &child.summary,
         })?);
     }
-    let mut log = Vec::new();
-    for (at, entry) in campaign.log.iter().rev() {
-        if let Some(entry) = room.take(entry)? {
-            log.push(Line { at: *at, entry });
-        }
-    }
-    log.reverse();
-    let mut left_out = room.left_out;
-    if left_out.parts > 0 {
-        let parts = count(left_out.parts, "part is", "parts are");
-        left_out.note = Some(format!("{parts} left out, since this file has a limit"));
-    }
+    let log = room.take_log(&campaign.log)?;
     let file = File {
         written_at: now,
         roomlift: env!("CARGO_PKG_VERSION"),
         campaign: campaign.id.to_string(),
         created_at: campaign.created_at,
         request: &campaign.request,
-        left_out,
+        left_out: room.left_out(),
         rooms,
         log,
     };

@@ -13,8 +13,9 @@ use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
 use crate::room::creation::staged;
-use crate::room::diff::{Change, Part, Side, diff};
-use crate::room::state::Listing;
+use crate::room::diff::{Change, Observed, Part, Side, diff};
+use crate::room::predict::after_switch;
+use crate::room::state::{Listing, RoomState, Snapshot};
 use crate::room::target::{Target, target};
 use crate::survey;
 
@@ -51,8 +52,13 @@ pub(super) async fn close(
     part: Part,
     stage: Stage,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
-    let mut seen = match drive.seen.take() {
-        Some(seen) if seen.now.new.room_id == new_room && seen.stage == stage => seen,
+    let seen = drive
+        .seen
+        .take()
+        .filter(|seen| seen.now.new.room_id == new_room);
+    let mut seen = match (seen, &drive.before) {
+        (Some(seen), _) if seen.stage == stage => seen,
+        (Some(seen), Some(before)) if stage == Stage::Final => switched(seen.now.new, before, plan),
         _ => read(drive, job, plan, new_room, stage).await?,
     };
     let changes: Vec<_> = diff(&seen.target, &seen.now)
@@ -200,6 +206,20 @@ pub(super) async fn read(
         target,
         now,
     })
+}
+
+/// Both rooms after a switch by the bot, where it had read both itself just before: nothing is
+/// read again. What somebody changed in between is seen by `verify`, which reads everything.
+fn switched(new: RoomState, before: &Snapshot, plan: &Plan) -> Seen {
+    let target = target(before, &plan.intent, &new.room_id);
+    let after = after_switch(before, &plan.intent, &target, &new.room_id);
+    let now = Observed { new, ..after };
+    Seen {
+        stage: Stage::Final,
+        before: before.clone(),
+        target,
+        now,
+    }
 }
 
 async fn apply(

@@ -30,7 +30,7 @@ use std::time::Duration;
 use ruma::OwnedRoomId;
 
 use self::close::Stage;
-use super::Means;
+use super::{Means, SURROUNDINGS_MAX, TRAITS_MAX};
 use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, State, Step};
@@ -40,7 +40,7 @@ use crate::room::diff::Observed;
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
 use crate::store::{StoreError, Write};
-use crate::survey::Surroundings;
+use crate::survey::{ServerTraits, Surroundings};
 use crate::telemetry::chain;
 
 /// How long the server is given to finish a switch whose answer was lost, before the bot looks for
@@ -166,6 +166,10 @@ impl From<HomeserverError> for StepError {
 /// read again.
 pub(super) struct Drive {
     means: Arc<Means>,
+    /// The step that the log says is begun, and that was not run yet.
+    pub(super) started: Option<Step>,
+    /// The old room, if it was read since the drive began and not by one before it.
+    pub(super) before: Option<Snapshot>,
     /// What was read of both rooms, kept up with the changes made since.
     pub(super) seen: Option<Seen>,
 }
@@ -188,21 +192,33 @@ impl std::ops::Deref for Drive {
 
 impl Drive {
     pub(super) fn new(means: Arc<Means>) -> Self {
-        Self { means, seen: None }
+        Self {
+            means,
+            started: None,
+            before: None,
+            seen: None,
+        }
     }
 
     /// What surrounds the room of a job. The jobs of a campaign share what one of them read just
     /// now: the campaign itself compares everything once more in the end.
     pub(super) async fn surroundings(&self, job: &Job) -> Result<Arc<Surroundings>, StepError> {
         let now = self.clock.now();
-        if job.request.campaign.is_some()
-            && let Some(known) = self.means.surroundings.fresh(now)
-        {
+        let shares = job.request.campaign.is_some();
+        let kept = &self.means.surroundings;
+        if shares && let Some(known) = kept.fresh(now, SURROUNDINGS_MAX) {
             return Ok(known);
         }
-        let read = Arc::new(Surroundings::read(&*self.port).await?);
-        if job.request.campaign.is_some() {
-            self.means.surroundings.keep(now, &read);
+        let server = if let Some(known) = self.means.server.fresh(now, TRAITS_MAX) {
+            known
+        } else {
+            let read = Arc::new(ServerTraits::read(&*self.port).await?);
+            self.means.server.keep(now, &read);
+            read
+        };
+        let read = Arc::new(Surroundings::read(&*self.port, server).await?);
+        if shares {
+            kept.keep(now, &read);
         }
         Ok(read)
     }

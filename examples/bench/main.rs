@@ -1,0 +1,161 @@
+//! What the bot costs, measured on throwaway Synapses, in one run.
+//!
+//! `cargo run --release --example bench` measures everything; `-- upgrade`, `space`, `limits` or
+//! `size` one part. Times are compared within the run, as a machine's speed differs from day to day:
+//! with a script that does the bare minimum one request after the other, or with what the server's
+//! limits make everybody wait.
+
+mod limits;
+mod script;
+mod size;
+mod space;
+mod upgrade;
+mod village;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use roomlift_testbed::Timeline;
+use roomlift_testbed::{Bot, Community, Synapse, SynapseOptions, user};
+
+/// The argument that makes this program the bot.
+const AS_BOT: &str = "as-bot";
+
+/// The parts, in their order.
+const PARTS: [&str; 4] = ["upgrade", "space", "limits", "size"];
+
+/// Longest wait for the bot to be ready, or to say something.
+const SPEECH: Duration = Duration::from_secs(90);
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if arguments.first().map(String::as_str) == Some(AS_BOT) {
+        let arguments = ["roomlift", "run", "--config", "config.toml"];
+        return roomlift::cli::main(arguments.map(OsString::from));
+    }
+    let unknown = |argument: &&String| !PARTS.contains(&argument.as_str());
+    if let Some(other) = arguments.iter().find(unknown) {
+        eprintln!(
+            "bench: unknown argument {other}; there are {}",
+            PARTS.join(", ")
+        );
+        return ExitCode::from(2);
+    }
+    let asked = |part: &&str| arguments.is_empty() || arguments.iter().any(|it| it == part);
+    match bench(PARTS.into_iter().filter(asked)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the parts; says whether every bound holds.
+fn bench(parts: impl Iterator<Item = &'static str>) -> Result<bool> {
+    if cfg!(debug_assertions) {
+        say("This is a debug build: its figures mean little. Use --release.");
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let synapse = Synapse::start(SynapseOptions::default()).await;
+        let mut holds = true;
+        for part in parts {
+            holds &= match part {
+                "upgrade" => upgrade::run(&synapse).await?,
+                "space" => space::run(&synapse).await?,
+                "limits" => limits::run().await?,
+                _ => size::run().await?,
+            };
+        }
+        Ok(holds)
+    })
+}
+
+/// The moderator speaks in the management room, and somebody listens who is in no other room, so that
+/// listening takes the server no time that is measured.
+struct Talk<'a> {
+    community: &'a Community,
+    timeline: Timeline,
+}
+
+impl<'a> Talk<'a> {
+    async fn begin(synapse: &Synapse, community: &'a Community) -> Self {
+        let listener = synapse.register("listener").await;
+        let (moderator, room) = (&community.moderator, &community.admin_room);
+        moderator.invite(room, &listener.user_id).await;
+        listener.join(room).await;
+        let timeline = listener.timeline(room).await;
+        Self {
+            community,
+            timeline: timeline.within(SPEECH),
+        }
+    }
+
+    fn within(self, deadline: Duration) -> Self {
+        Self {
+            timeline: self.timeline.within(deadline),
+            ..self
+        }
+    }
+
+    async fn say(&self, text: &str) {
+        let community = self.community;
+        community
+            .moderator
+            .send_text(&community.admin_room, text)
+            .await;
+    }
+
+    /// Waits until the bot says something with that in it.
+    async fn hear(&mut self, part: &str) {
+        let bot = self.community.bot.user_id.as_str();
+        let said =
+            |event: &serde_json::Value| event["sender"] == bot && user::text(event).contains(part);
+        self.timeline.until(part, said).await;
+    }
+
+    /// Waits for a plan and the answers below it, which come with it.
+    async fn see_plan(&mut self, id: &str) {
+        self.hear(&format!("Plan {id}")).await;
+        let bot = self.community.bot.user_id.as_str();
+        let answer = |event: &serde_json::Value| {
+            let relation = &event["content"]["m.relates_to"];
+            event["sender"] == bot && relation["key"] == "❌"
+        };
+        self.timeline.until("the last answer", answer).await;
+    }
+}
+
+/// Says whether a figure is within its bound.
+fn bound(what: &str, figure: f64, most: f64) -> bool {
+    let holds = figure <= most;
+    let verdict = if holds { "holds" } else { "DOES NOT HOLD" };
+    say(&format!("  {what}: {figure:.2}, at most {most}: {verdict}"));
+    holds
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64()
+}
+
+async fn start(dir: &Path, config: &str) -> Result<Bot> {
+    std::fs::write(dir.join("config.toml"), config)?;
+    let bot = Bot::start(&std::env::current_exe()?, [AS_BOT], dir);
+    bot.until_logged("ready for commands", SPEECH).await;
+    Ok(bot)
+}
+
+/// Prints a line. Where nobody reads it any more, that is no reason to stop.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
