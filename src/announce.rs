@@ -175,15 +175,21 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
 /// Messages and reactions that a change of state calls for.
 #[expect(clippy::too_many_lines, reason = "a paragraph per kind of post")]
 fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
-    let room_id = job.request.admin_room.clone();
     let command = &job.request.command_event;
     let name = job.request.key();
+    // Once the bot has closed its own admin room, people are in the new one; it follows as soon as sync
+    // tells, which may be after the end.
+    let admin_room = &job.request.admin_room;
+    let moved = after
+        .new_room()
+        .filter(|_| *admin_room == job.request.old_room);
+    let room_id = moved.unwrap_or(admin_room).clone();
     let message = |key: String, text: Text| Outgoing {
         key,
         room_id: room_id.clone(),
         post: Post::Message {
             text,
-            reply_to: job.reply_to(),
+            reply_to: job.reply_to().filter(|_| moved.is_none()),
         },
     };
     let mut writes = Vec::new();
@@ -233,7 +239,8 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     if !in_campaign && (at_work(after) || at_work(before)) {
         let text = progress::progress(job, after, now);
         writes.push(Write::Revise(message(progress_key.clone(), text)));
-        writes.push(if after.phase == Phase::Done {
+        // At the end the report says all there is to say.
+        writes.push(if after.phase.is_end() {
             Write::Withdraw(progress_key)
         } else {
             Write::Hold {
@@ -290,4 +297,83 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         }));
     }
     writes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Request;
+    use crate::model::{Confirmation, JobId, RoomName, RoomRef, UpgradeOptions};
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_000_000 + millis).unwrap()
+    }
+
+    fn confirmed_at(confirmed: Timestamp) -> Job {
+        let old_room = ruma::owned_room_id!("!old:x");
+        Job {
+            id: JobId(7),
+            asked_in: ruma::owned_room_id!("!admin:x"),
+            request: Request {
+                named: RoomRef {
+                    name: RoomName::Id(old_room.clone()),
+                    via: vec![],
+                },
+                old_room,
+                options: UpgradeOptions::default(),
+                confirmation: Confirmation::Ask,
+                sender: ruma::owned_user_id!("@maria:x"),
+                admin_room: ruma::owned_room_id!("!admin:x"),
+                command_event: ruma::owned_event_id!("$command"),
+                campaign: None,
+            },
+            created_at: at(0),
+            log: vec![(
+                confirmed,
+                Entry::Confirmed {
+                    by: ruma::owned_user_id!("@maria:x"),
+                    hash: "abc".to_owned(),
+                },
+            )],
+        }
+    }
+
+    #[expect(
+        clippy::field_reassign_with_default,
+        reason = "some of its fields are private"
+    )]
+    fn in_phase(phase: Phase) -> State {
+        let mut state = State::default();
+        state.phase = phase;
+        state
+    }
+
+    /// What becomes of the progress message.
+    fn progress_of(writes: &[Write]) -> Vec<String> {
+        let of = |write: &Write| match write {
+            Write::Revise(out) if out.key.starts_with("progress:") => Some("revise".to_owned()),
+            Write::Hold { key, until } if key.starts_with("progress:") => {
+                let after = until.duration_since(at(0)).as_millis();
+                Some(format!("hold until {after}"))
+            }
+            Write::Withdraw(key) if key.starts_with("progress:") => Some("withdraw".to_owned()),
+            _ => None,
+        };
+        writes.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn a_quick_upgrade_has_no_progress_and_a_slow_one_has() {
+        let job = confirmed_at(at(100));
+        let (running, done) = (in_phase(Phase::Running), in_phase(Phase::Done));
+        let told_at = |after: &State, now| progress_of(&told(&job, &running, after, now));
+        assert_eq!(told_at(&running, at(500)), ["revise", "hold until 1100"]);
+        // The same moment, however often it is revised: a slow one is not put off again and again.
+        assert_eq!(told_at(&running, at(900)), ["revise", "hold until 1100"]);
+        assert_eq!(told_at(&running, at(9_000)), ["revise", "hold until 1100"]);
+        assert_eq!(told_at(&done, at(1_000)), ["revise", "withdraw"]);
+        // One that needs somebody stays in sight.
+        let stuck = in_phase(Phase::Stuck);
+        assert_eq!(told_at(&stuck, at(1_000)), ["revise", "hold until 1100"]);
+    }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn run(synapse: &Synapse) -> Result<bool> {
         near.server / near.bare
     ));
     let proxy = Proxy::start(&synapse.base_url());
-    proxy.add(Rule::new(|_| true, Fault::Delay(AWAY)));
+    proxy.add(Rule::new(|_| true, Fault::Delay(AWAY)).for_ever());
     let far = compare(synapse, &proxy.base_url()).await?;
     let away = format!("{} ms away", AWAY.as_millis());
     let holds = bound(

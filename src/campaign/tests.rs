@@ -258,6 +258,24 @@ fn jobs_begin_in_their_order_and_not_too_many() {
 }
 
 #[test]
+fn a_wait_that_a_wrong_clock_wrote_is_over() {
+    let children = [child(1, 0, JobPhase::Planned)];
+    let next = |reason: WaitReason, now| {
+        let until = at(10_000);
+        let entry = Entry::Waiting { until, reason };
+        let state = running(&children).after(&entry).unwrap();
+        state.next_action(&children, 4, at(now))
+    };
+    let wait = Action::Wait(at(10_000));
+    assert_eq!(next(WaitReason::Unreachable, 9_500), wait);
+    // An hour before, it would be longer than any that is ever written.
+    let release = Action::Release(vec![JobId(1)]);
+    assert_eq!(next(WaitReason::Unreachable, 6_400), release);
+    // An agreed time comes when it comes.
+    assert_eq!(next(WaitReason::Scheduled, 6_400), wait);
+}
+
+#[test]
 fn one_that_only_invites_takes_no_place() {
     let mut inviting = child(1, 0, JobPhase::Running);
     let wait = |bucket| Some((at(60), WaitReason::RateLimit { bucket }));

@@ -76,7 +76,11 @@ async fn take_power(
         })
         .await;
     match joined {
-        Ok(_) => Ok(call.answer(doctor::powerful(&room, through.as_deref()))),
+        Ok(_) => {
+            let account = desk.port.account();
+            let allowance = survey::target_power(&*desk.port, &room, account).await?;
+            Ok(call.answer(doctor::powerful(&room, through.as_deref(), allowance)))
+        }
         Err(HomeserverError::Refused { message, .. }) => Ok(call.refuse(doctor::refused(&message))),
         Err(error) => Err(error.into()),
     }

@@ -2,7 +2,7 @@
 
 use super::{Call, Desk, HandleError};
 use crate::campaign::{Entry as CampaignEntry, Phase as CampaignPhase};
-use crate::job::{Consent, Entry, Job, Phase, Request, Turn};
+use crate::job::{Asks, Consent, Entry, Job, Phase, Plan, Request, State, Turn};
 use crate::message::{answer, emoji};
 use crate::model::{CampaignId, JobId, WorkId};
 use crate::store::Write;
@@ -42,7 +42,7 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
             writes.extend(desk.advance(&job, Entry::Retried { by: by.clone() })?);
             continue;
         }
-        let consent = given(&job).map_or(Consent::Own, Consent::Given);
+        let consent = given(&job, state).map_or(Consent::Own, Consent::Given);
         writes.push(again(call, job.request, consent));
     }
     if writes.is_empty() {
@@ -57,18 +57,24 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
     Ok(writes)
 }
 
-/// The plan of a job that somebody said yes to last, by its hash: in this job, or in one that it
-/// repeats. What came in between, and is over, does not take the yes back.
-fn given(job: &Job) -> Option<String> {
+/// The plan of a job that somebody said yes to last, by its hash: in this job, with the campaign, or in
+/// a job that it repeats. What came in between, and is over, does not take the yes back.
+fn given(job: &Job, state: State) -> Option<String> {
     let mut entries = job.log.iter().rev();
     let confirmed = entries.find_map(|(_, entry)| match entry {
         Entry::Confirmed { hash, .. } => Some(hash.clone()),
         _ => None,
     });
-    confirmed.or_else(|| match &job.request.campaign.as_ref()?.consent {
-        Consent::Given(hash) => Some(hash.clone()),
-        Consent::Campaign | Consent::Own => None,
-    })
+    let with_campaign = |plan: Plan| {
+        let counts = plan.asks == Asks::Campaign && !plan.is_blocked();
+        counts.then_some(plan.hash)
+    };
+    confirmed
+        .or_else(|| state.plan.and_then(with_campaign))
+        .or_else(|| match &job.request.campaign.as_ref()?.consent {
+            Consent::Given(hash) => Some(hash.clone()),
+            Consent::Campaign | Consent::Own => None,
+        })
 }
 
 /// A job for the same room, as part of the same campaign if there is one.

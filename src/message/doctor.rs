@@ -8,6 +8,7 @@ use super::doc::{Doc, Span, own, person, room};
 use super::{count, duration};
 use crate::checkup::{Backup, Checkup, Complaint, Identity, Limits};
 use crate::model::Text;
+use crate::room::power::Allowance;
 
 /// Rooms with too little power that are listed.
 const ROOMS_SHOWN_MAX: usize = 20;
@@ -236,9 +237,9 @@ pub fn no_power_there(why: &str) -> Text {
         .finish()
 }
 
-/// The bot has power in a room now.
+/// The bot has power in a room now; it may still be too little for an upgrade.
 #[must_use]
-pub fn powerful(room: &RoomId, through: Option<&UserId>) -> Text {
+pub fn powerful(room: &RoomId, through: Option<&UserId>, allowance: Allowance) -> Text {
     let mut line = vec![
         Span::Text("I have power in ".to_owned()),
         Span::Code(room.to_string()),
@@ -248,8 +249,16 @@ pub fn powerful(room: &RoomId, through: Option<&UserId>) -> Text {
         line.push(Span::Text(", given in the name of ".to_owned()));
         line.push(person(through));
     }
-    line.push(Span::Text(". Send the command again.".to_owned()));
-    Doc::new().line(&line).finish()
+    line.push(Span::Text(".".to_owned()));
+    let doc = Doc::new().line(&line);
+    match allowance {
+        Allowance::Allowed => doc.say("Send the command again."),
+        Allowance::Short { needed, have } => doc.say(&format!(
+            "It is {have}, and an upgrade takes {needed}: no more than the server could give. One of the \
+             room's creators has to give me the rest; the plan says who, and what to type."
+        )),
+    }
+    .finish()
 }
 
 #[cfg(test)]

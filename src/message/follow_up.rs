@@ -20,10 +20,10 @@ use crate::room::moves::{Moves, Tally, Whereabouts};
 const PEOPLE_SHOWN_MAX: usize = 75;
 
 /// Rooms that the closing report of a campaign lists; the rest is counted.
-const ENDED_ROOMS_SHOWN_MAX: usize = 40;
+const ENDED_ROOMS_SHOWN_MAX: usize = 25;
 
 /// Rooms with which something is wrong, in the same report.
-const PROBLEMS_SHOWN_MAX: usize = 15;
+const PROBLEMS_SHOWN_MAX: usize = 10;
 
 /// To-dos that a closing report lists; the rest is counted.
 const TODOS_SHOWN_MAX: usize = 20;
@@ -444,6 +444,73 @@ mod tests {
         Moved: 40 of 50. Not there yet: 10.
         Moved: 40 of 50. Not there yet: 10 (3 invited, 2 declined the invitation). Not counted: 6 left, 1 sent away from the new room, 4 on servers that do not know the new version.
         "##);
+    }
+
+    #[test]
+    fn a_campaign_has_one_closing_report() {
+        let ended = |label: &str, moved, end: End| EndedRoom {
+            label: label.to_owned(),
+            new_room: format!("!{}:x", label.to_lowercase()).try_into().unwrap(),
+            end: End {
+                tally: Tally {
+                    moved,
+                    waiting: 10 - moved,
+                    ..Tally::default()
+                },
+                ..end
+            },
+            todos: usize::from(label == "Mill"),
+        };
+        let shut = End {
+            door: Door::Shut,
+            farewell: Farewell::Left,
+            ..End::default()
+        };
+        let trouble = End {
+            door: Door::Refused {
+                message: "no power".to_owned(),
+            },
+            farewell: Farewell::Needed {
+                why: "something is left to do".to_owned(),
+            },
+            ..End::default()
+        };
+        let rooms = [ended("Mill", 9, shut), ended("Inn", 5, trouble)];
+        let space: OwnedRoomId = "!space:x".try_into().unwrap();
+        let text = ended_campaign(CampaignId(3), "Village", &space, &rooms);
+        insta::assert_snapshot!(text.plain, @r"
+        The follow-up of campaign C3 is over: Village (`!space:x`)
+        Moved: 14 of 20. Not there yet: 6. Whoever is in several rooms is counted in each.
+        2 rooms
+        - Mill (`!mill:x`): 9 of 10
+        - Inn (`!inn:x`): 5 of 10
+        Members of the old rooms can no longer join the new ones by that; who comes late needs an invitation.
+        I left 1 old room.
+        - Inn (`!inn:x`): still lets in members of the old room, since the server did not let me change its join rule: no power
+        - Inn (`!inn:x`): I stay in the old room: something is left to do
+        Left for you: 1 thing. `!upgrade status C3` shows in which rooms.
+        ");
+    }
+
+    #[test]
+    fn a_closing_report_of_five_hundred_rooms_fits_into_an_event() {
+        let ended = |number| EndedRoom {
+            label: "x".repeat(300),
+            new_room: format!("!{number}:{}", "x".repeat(240)).try_into().unwrap(),
+            end: End {
+                door: Door::Refused {
+                    message: "y".repeat(2_000),
+                },
+                ..End::default()
+            },
+            todos: 1,
+        };
+        let rooms: Vec<_> = (0..500).map(ended).collect();
+        let space: OwnedRoomId = "!space:x".try_into().unwrap();
+        let text = ended_campaign(CampaignId(3), "Village", &space, &rooms);
+        assert!(text.plain.contains("and 475 more"), "{}", text.plain);
+        assert!(text.plain.contains("and 490 more"), "{}", text.plain);
+        assert!((text.plain.len() + text.html.len()) * 4 / 3 < 65_536);
     }
 
     #[test]

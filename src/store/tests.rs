@@ -252,3 +252,4 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 mod campaigns;
+mod outbox;

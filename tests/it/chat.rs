@@ -1,7 +1,9 @@
 //! What is said when: at once that a command was heard, and everything in an order that makes sense
 //! to whoever reads along.
 
-use roomlift_testbed::{Fault, Kind, Rule, user};
+use std::time::Duration;
+
+use roomlift_testbed::{Fault, Kind, Rule, Seen, user};
 
 use crate::scene::Scene;
 
@@ -10,8 +12,11 @@ use crate::scene::Scene;
 async fn a_command_is_acknowledged_before_anything_is_read() {
     let mut scene = Scene::new().await;
     // Not that of the encryption, which the first word in a room needs.
-    let reads =
-        |seen: &roomlift_testbed::Seen| matches!(seen.kind, Kind::ReadState | Kind::ReadAlias);
+    let reads = |seen: &Seen| match &seen.kind {
+        Kind::ReadState | Kind::ReadAlias => true,
+        Kind::ReadStateEvent { event_type } => event_type == "m.room.power_levels",
+        _ => false,
+    };
     let down = scene
         .proxy
         .add(Rule::new(reads, Fault::error(502, "M_UNKNOWN")).for_ever());
@@ -27,12 +32,15 @@ async fn a_command_is_acknowledged_before_anything_is_read() {
     scene.hear("Plan #1").await;
 }
 
-/// An upgrade is often faster than its progress is edited; the end of the progress still comes
-/// before the report, and after that nothing changes any more.
+/// An upgrade that takes more than a second has a message that follows it. The end of that comes before
+/// the report, and after that nothing changes any more.
 #[tokio::test]
 async fn the_progress_ends_before_the_report() {
     for method in ["server", "staged"] {
         let mut scene = Scene::new().await;
+        let makes_room = |seen: &Seen| matches!(seen.kind, Kind::Upgrade | Kind::CreateRoom);
+        let slow = Fault::Delay(Duration::from_millis(1500));
+        scene.proxy.add(Rule::new(makes_room, slow));
         let alias = scene.community.alias.clone();
         let command = scene
             .say(&format!("!upgrade {alias} 12 --method {method} --yes"))

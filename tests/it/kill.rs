@@ -79,6 +79,10 @@ async fn story(scene: &Scene) -> String {
     let mut story = String::new();
     for (place, room) in [("admin", &community.admin_room), ("old", &community.room)] {
         for text in said(community, room).await {
+            // Only an upgrade that takes a while has a message that follows it.
+            if is_progress(&text) {
+                continue;
+            }
             story.extend([place, ": ", &text, "\n"]);
         }
     }
@@ -109,6 +113,10 @@ async fn story(scene: &Scene) -> String {
         })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+fn is_progress(text: &str) -> bool {
+    text.starts_with("Upgrade #1: ")
 }
 
 /// One upgrade with a kill at the `nth` request; `None` when there is no such request.
@@ -174,11 +182,9 @@ async fn is_settled(scene: &Scene) -> bool {
         .to_owned();
     let ended = marks.iter().any(|(emoji, to)| emoji == "✅" && *to == id);
     let acked = marks.iter().any(|(emoji, to)| emoji == "⏳" && *to == id);
-    let progress = said(&scene.community, &scene.community.admin_room)
-        .await
-        .iter()
-        .any(|text| text.starts_with("Upgrade #1: ") && text.contains("Done."));
-    ended && !acked && progress
+    let mut progress = said(&scene.community, &scene.community.admin_room).await;
+    progress.retain(|text| is_progress(text));
+    ended && !acked && progress.iter().all(|text| text.contains("Done."))
 }
 
 async fn settled(scene: &Scene) {

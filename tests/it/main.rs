@@ -14,6 +14,7 @@ mod bad_input;
 mod campaign;
 mod campaign_trouble;
 mod chat;
+mod command_line;
 mod commands;
 mod crowded;
 mod doctor;

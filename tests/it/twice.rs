@@ -27,9 +27,14 @@ async fn confirmed_once(mut scene: Scene) {
     scene.say("!upgrade list --all").await;
     scene.hear("#1 done").await;
     let said = said(&scene.community, &scene.community.admin_room).await;
-    for begin in ["Plan #", "Upgrade #1: ", "Upgrade #1 is done"] {
+    // A quick upgrade has no message that follows it.
+    for (begin, least) in [
+        ("Plan #", 1),
+        ("Upgrade #1: ", 0),
+        ("Upgrade #1 is done", 1),
+    ] {
         let count = said.iter().filter(|text| text.starts_with(begin)).count();
-        assert_eq!(count, 1, "{begin}: {said:#?}");
+        assert!((least..=1).contains(&count), "{begin}: {said:#?}");
     }
     assert!(!said.concat().contains("#2"), "{said:#?}");
     scene.community.assert_moved("12").await;
