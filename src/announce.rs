@@ -338,10 +338,6 @@ mod tests {
         }
     }
 
-    #[expect(
-        clippy::field_reassign_with_default,
-        reason = "some of its fields are private"
-    )]
     fn in_phase(phase: Phase) -> State {
         let mut state = State::default();
         state.phase = phase;

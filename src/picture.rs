@@ -169,7 +169,7 @@ fn draw(
     if !is_alone {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(free_corner(&lines))
             .background_style(GROUND.mix(0.85))
             .border_style(GRID)
             .legend_area_size(32)
@@ -178,6 +178,17 @@ fn draw(
     }
     area.present()?;
     Ok(())
+}
+
+/// The corner that lines leave free: where most people came they run along the top.
+fn free_corner(lines: &[Line]) -> SeriesLabelPosition {
+    let moved: usize = lines.iter().map(|line| line.arrivals.len()).sum();
+    let expected: usize = lines.iter().map(|line| line.expected).sum();
+    if moved * 2 > expected {
+        SeriesLabelPosition::LowerRight
+    } else {
+        SeriesLabelPosition::UpperLeft
+    }
 }
 
 /// The rooms that have a line of their own, and one for all others.
@@ -356,9 +367,19 @@ mod tests {
                 line(&format!("Room number {n}"), &arrivals, 60)
             })
             .collect();
-        let pixels = seen(&lines, 0, 40_000);
-        for colour in COLOURS {
-            assert!(has(&pixels, colour) > 500, "{colour:?}");
+        // Legible when few have come and when most have.
+        let most: Vec<_> = lines
+            .iter()
+            .map(|line| Line {
+                expected: line.arrivals.len() + 3,
+                ..line.clone()
+            })
+            .collect();
+        for (lines, to) in [(lines, 40_000), (most, 60_000)] {
+            let pixels = seen(&lines, 0, to);
+            for colour in COLOURS {
+                assert!(has(&pixels, colour) > 500, "{colour:?}");
+            }
         }
     }
 

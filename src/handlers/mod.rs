@@ -7,6 +7,7 @@
 //! out: doing upgrades (`worker`).
 
 mod asked;
+mod call;
 mod cancel;
 mod confirm;
 mod doctor;
@@ -31,10 +32,11 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ruma::{OwnedRoomId, RoomId, RoomVersionId, UserId};
+use ruma::{OwnedRoomId, RoomId, RoomVersionId};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::call::Call;
 use crate::announce;
 use crate::campaign::{self, Campaign, State as CampaignState};
 use crate::census::{self, CensusError};
@@ -50,7 +52,7 @@ use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
 use crate::room::moves::Moves;
 use crate::room::power::{Allowance, PowerLevels};
 use crate::room::state::RoomState;
-use crate::store::{Outgoing, Post, Received, ReceivedKind, Store, StoreError, Target, Write};
+use crate::store::{Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
 use crate::survey;
 
 /// How often an event is tried at which the homeserver fails, before the sender is told so. A
@@ -124,83 +126,6 @@ pub struct Desk {
     pub time_zone: Option<String>,
     /// Patterns of user ids whose invitations are accepted, beside those who may command.
     pub inviters: Vec<String>,
-}
-
-/// A command or reaction, where it came from and what its sender can do there.
-struct Call<'a> {
-    received: &'a Received,
-    office: &'a Office,
-    power: PowerLevels,
-}
-
-impl Call<'_> {
-    fn sender(&self) -> &UserId {
-        &self.received.sender
-    }
-
-    fn reply(&self, text: Text) -> Write {
-        Write::Enqueue(Outgoing {
-            key: format!("reply:{}", self.received.event_id),
-            room_id: self.received.room_id.clone(),
-            post: Post::Message {
-                text,
-                reply_to: Some(self.received.event_id.clone()),
-            },
-        })
-    }
-
-    fn react(&self, emoji: &str) -> Write {
-        let event = &self.received.event_id;
-        let name = if emoji == emoji::WORKING {
-            "ack"
-        } else {
-            "end"
-        };
-        Write::Enqueue(Outgoing {
-            key: format!("{name}:{event}"),
-            room_id: self.received.room_id.clone(),
-            post: Post::Reaction {
-                to: Target::Event(event.clone()),
-                emoji: emoji.to_owned(),
-            },
-        })
-    }
-
-    fn unack(&self) -> Write {
-        let event = &self.received.event_id;
-        Write::Enqueue(Outgoing {
-            key: format!("unack:{event}"),
-            room_id: self.received.room_id.clone(),
-            post: Post::Redaction {
-                of: Target::Post(format!("ack:{event}")),
-            },
-        })
-    }
-
-    /// No, and why.
-    fn refuse(&self, text: Text) -> Vec<Write> {
-        match self.received.kind {
-            // A reaction needs no reaction.
-            ReceivedKind::Reaction { .. } => vec![self.reply(text)],
-            ReceivedKind::Message { .. } => vec![self.reply(text), self.react(emoji::NO)],
-            // Nobody asked.
-            ReceivedKind::Tombstone { .. }
-            | ReceivedKind::Invitation
-            | ReceivedKind::Unreadable { .. } => vec![],
-        }
-    }
-
-    /// No to what was acknowledged because it takes its time.
-    fn refuse_work(&self, text: Text) -> Vec<Write> {
-        let mut writes = self.refuse(text);
-        writes.push(self.unack());
-        writes
-    }
-
-    /// An answer that is all there is to it.
-    fn answer(&self, text: Text) -> Vec<Write> {
-        vec![self.reply(text), self.react(emoji::YES)]
-    }
 }
 
 impl Desk {

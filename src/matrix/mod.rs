@@ -14,6 +14,7 @@ mod port;
 mod receive;
 mod send;
 mod session;
+mod trouble;
 mod unread;
 mod wire;
 

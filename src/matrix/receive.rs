@@ -34,6 +34,7 @@ use super::event::{once_more, received, tombstone};
 use super::invitations::Invitations;
 use super::members;
 use super::session::{Session, is_unknown_token};
+use super::trouble::Trouble;
 use super::unread::{LOOK_AGAIN, Unread, device};
 use super::wire::{count, sdk_failed};
 use crate::clock::Clock;
@@ -61,12 +62,6 @@ const CATCH_UP_PAGE: u32 = 100;
 
 /// Pages read back in one room; what is older is not looked for.
 const CATCH_UP_PAGES_MAX: usize = 50;
-
-/// First wait after a failed request; doubles.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-
-/// Longest wait after a failed request.
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// How often setting up encryption is tried in one run, once per sync: what does not work by then is
 /// no passing trouble.
@@ -624,48 +619,4 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
 fn sent_at(event: &TimelineEvent) -> Option<Timestamp> {
     let millis = event.raw().get_field::<i64>("origin_server_ts").ok()??;
     Timestamp::from_millisecond(millis).ok()
-}
-
-/// Failures in a row: how long to wait, and what to log.
-struct Trouble {
-    what: &'static str,
-    wait: Duration,
-    since: Option<Instant>,
-}
-
-impl Trouble {
-    fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            wait: RETRY_FIRST,
-            since: None,
-        }
-    }
-
-    /// Notes a failure; returns how long to wait.
-    fn with(&mut self, error: &HomeserverError) -> Duration {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(what = self.what, error, "failing; trying on");
-        }
-        let wait = self.wait;
-        self.wait = (wait * 2).min(RETRY_MAX);
-        match error {
-            HomeserverError::RateLimited { retry_after, .. } => wait.max(*retry_after),
-            _ => wait,
-        }
-    }
-
-    /// Notes a success.
-    fn over(&mut self) {
-        self.wait = RETRY_FIRST;
-        if let Some(since) = self.since.take() {
-            tracing::info!(
-                what = self.what,
-                seconds = since.elapsed().as_secs(),
-                "works again"
-            );
-        }
-    }
 }

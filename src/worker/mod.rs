@@ -5,6 +5,7 @@
 //! one job's wait holds up no other. Left out: what a step does (`steps`).
 
 mod campaign;
+mod failure;
 mod follow_up;
 mod link;
 mod steps;
@@ -25,7 +26,7 @@ use crate::announce;
 use crate::clock::Clock;
 use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::Homeserver;
-use crate::job::log::{Again, Direction};
+use crate::job::log::Direction;
 use crate::job::schedule::{self, Sleep, Wake};
 use crate::job::{Action, Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
@@ -36,12 +37,6 @@ use crate::permissions::Office;
 use crate::store::{Store, StoreError, Write};
 use crate::survey::{ServerTraits, Surroundings};
 use crate::telemetry::chain;
-
-/// Tries of one step that may fail in a way that may pass, before people are asked.
-const ATTEMPTS_MAX: u32 = 6;
-
-/// Longest pause between two tries.
-const BACKOFF_MAX: Duration = Duration::from_mins(2);
 
 /// How long what was seen of a room may be used again, counted from the beginning of a wait.
 const PARKED_MAX: Duration = Duration::from_mins(1);
@@ -428,7 +423,8 @@ impl Worker {
             }
             Err(StepError::Store(error)) => Err(error),
             Err(error) => {
-                let entry = self.failure(&state, step, error);
+                let now = self.means.clock.now();
+                let entry = failure::meaning(&state, step, error, now);
                 if let StepEvent::Waiting { reason, .. } = &entry {
                     metrics::wait(reason.name());
                 }
@@ -457,98 +453,6 @@ impl Worker {
                 let step = Step::Snapshot;
                 self.record(job, vec![Entry::Step { step, event }], vec![])
             }
-        }
-    }
-
-    /// What a failing step means for the job. The failure is logged here and nowhere else.
-    fn failure(&self, state: &State, step: Step, failed: StepError) -> StepEvent {
-        let now = self.means.clock.now();
-        let pause = |tries: u32, least: Duration| {
-            let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
-            doubled.max(least).min(BACKOFF_MAX.max(least))
-        };
-        let after = |wait: Duration| {
-            SignedDuration::try_from(wait)
-                .ok()
-                .and_then(|d| now.checked_add(d).ok())
-                .unwrap_or(now)
-        };
-        match failed {
-            StepError::RateLimited {
-                bucket,
-                retry_after,
-                progress,
-            } => {
-                info!(step = step.name(), %bucket, wait_ms = retry_after.as_millis(), "rate limited");
-                StepEvent::Waiting {
-                    until: after(retry_after),
-                    reason: WaitReason::RateLimit { bucket },
-                    progress,
-                }
-            }
-            StepError::Unreachable(error) => {
-                warn!(
-                    step = step.name(),
-                    error = chain(&error),
-                    "homeserver does not answer"
-                );
-                StepEvent::Waiting {
-                    until: after(pause(state.waits, Duration::ZERO)),
-                    reason: WaitReason::Unreachable,
-                    progress: None,
-                }
-            }
-            StepError::Settling => {
-                info!(step = step.name(), "waiting for the server to finish");
-                StepEvent::Waiting {
-                    until: after(pause(state.waits, Duration::ZERO).min(steps::SETTLE_POLL_MAX)),
-                    reason: WaitReason::Settling,
-                    progress: None,
-                }
-            }
-            StepError::Retry { problem, source } if state.attempts + 1 < ATTEMPTS_MAX => {
-                warn!(
-                    step = step.name(),
-                    error = source.as_ref().map(|e| chain(e)),
-                    "{problem}"
-                );
-                StepEvent::Waiting {
-                    until: after(pause(state.attempts, Duration::from_secs(1))),
-                    reason: WaitReason::Problem { problem },
-                    progress: None,
-                }
-            }
-            StepError::Retry { problem, source } => {
-                error!(
-                    step = step.name(),
-                    attempts = state.attempts + 1,
-                    error = source.as_ref().map(|e| chain(e)),
-                    "given up: {problem}"
-                );
-                StepEvent::Failed {
-                    problem,
-                    again: Again::MayHelp,
-                }
-            }
-            StepError::Fail { problem } => {
-                error!(step = step.name(), "cannot go on: {problem}");
-                StepEvent::Failed {
-                    problem,
-                    again: Again::MayHelp,
-                }
-            }
-            StepError::Hopeless { problem } => {
-                error!(step = step.name(), "cannot go on this way: {problem}");
-                StepEvent::Failed {
-                    problem,
-                    again: Again::Useless,
-                }
-            }
-            // Handled by the caller: the database itself is broken.
-            StepError::Store(error) => StepEvent::Failed {
-                problem: error.to_string(),
-                again: Again::MayHelp,
-            },
         }
     }
 

@@ -82,6 +82,10 @@ async fn an_encrypted_room_is_upgraded_from_an_encrypted_admin_room() {
     assert!(encryption.is_some(), "the new room is encrypted");
     let notice = member.hear(&room, &bot, "has been replaced").await;
     assert_eq!(notice.form, Form::Encrypted);
+    maria.say(&admin, "!upgrade status 1").await;
+    let (form, picture) = maria.see(&admin, &bot).await;
+    assert_eq!(form, Form::Encrypted);
+    assert!(picture.starts_with(b"\x89PNG"), "{:?}", picture.get(..8));
     assert!(
         maria.trusts(&bot, &device(&scene)).await,
         "the bot's device is still signed"

@@ -6,11 +6,13 @@ use matrix_sdk::Client;
 use matrix_sdk::config::SyncSettings;
 use matrix_sdk::deserialized_responses::EncryptionInfo;
 use matrix_sdk::encryption::EncryptionSettings;
+use matrix_sdk::media::{MediaFormat, MediaRequestParameters};
 use matrix_sdk::room::Room;
 use roomlift_testbed::{User, eventually};
 use ruma::RoomId;
+use ruma::events::room::MediaSource;
 use ruma::events::room::message::{
-    OriginalSyncRoomMessageEvent, Relation, RoomMessageEventContent,
+    MessageType, OriginalSyncRoomMessageEvent, Relation, RoomMessageEventContent,
 };
 use tokio::task::JoinHandle;
 
@@ -23,6 +25,7 @@ pub(crate) struct Said {
     pub(crate) sender: String,
     pub(crate) body: String,
     pub(crate) form: Form,
+    pub(crate) image: Option<MediaSource>,
 }
 
 /// How a message came.
@@ -95,6 +98,10 @@ impl SdkUser {
                         sender: event.sender.to_string(),
                         body: body.to_owned(),
                         form,
+                        image: match &event.content.msgtype {
+                            MessageType::Image(image) => Some(image.source.clone()),
+                            _ => None,
+                        },
                     });
                 async {}
             },
@@ -121,6 +128,26 @@ impl SdkUser {
     /// Waits until somebody said something with this in it, and returns how it came.
     pub(crate) async fn hear(&self, room: &str, from: &User, part: &str) -> Said {
         eventually(part, SPEECH, async || self.heard(room, from, part).pop()).await
+    }
+
+    /// Waits until somebody showed a picture, and returns the file as this client gets it.
+    pub(crate) async fn see(&self, room: &str, from: &User) -> (Form, Vec<u8>) {
+        let shown = eventually("a picture", SPEECH, async || {
+            let shown = self.heard(room, from, "");
+            shown.into_iter().find(|said| said.image.is_some())
+        });
+        let shown = shown.await;
+        let form = match &shown.image {
+            Some(MediaSource::Encrypted(_)) => shown.form,
+            _ => Form::InTheClear,
+        };
+        let request = MediaRequestParameters {
+            source: shown.image.expect("a picture"),
+            format: MediaFormat::File,
+        };
+        let media = self.client.media();
+        let file = media.get_media_content(&request, false).await;
+        (form, file.expect("the file"))
     }
 
     /// What somebody said so far with this in it.

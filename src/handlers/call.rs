@@ -1,0 +1,88 @@
+//! A command or reaction as handlers see it, and the ways to answer it.
+//!
+//! Each answer has a key made from the event, so that the same event answered again is one message (P1).
+
+use ruma::UserId;
+
+use crate::message::emoji;
+use crate::model::Text;
+use crate::permissions::Office;
+use crate::room::power::PowerLevels;
+use crate::store::{Outgoing, Post, Received, ReceivedKind, Target, Write};
+
+/// A command or reaction, where it came from and what its sender can do there.
+pub(super) struct Call<'a> {
+    pub(super) received: &'a Received,
+    pub(super) office: &'a Office,
+    pub(super) power: PowerLevels,
+}
+
+impl Call<'_> {
+    pub(super) fn sender(&self) -> &UserId {
+        &self.received.sender
+    }
+
+    pub(super) fn reply(&self, text: Text) -> Write {
+        Write::Enqueue(Outgoing {
+            key: format!("reply:{}", self.received.event_id),
+            room_id: self.received.room_id.clone(),
+            post: Post::Message {
+                text,
+                reply_to: Some(self.received.event_id.clone()),
+            },
+        })
+    }
+
+    pub(super) fn react(&self, emoji: &str) -> Write {
+        let event = &self.received.event_id;
+        let name = if emoji == emoji::WORKING {
+            "ack"
+        } else {
+            "end"
+        };
+        Write::Enqueue(Outgoing {
+            key: format!("{name}:{event}"),
+            room_id: self.received.room_id.clone(),
+            post: Post::Reaction {
+                to: Target::Event(event.clone()),
+                emoji: emoji.to_owned(),
+            },
+        })
+    }
+
+    pub(super) fn unack(&self) -> Write {
+        let event = &self.received.event_id;
+        Write::Enqueue(Outgoing {
+            key: format!("unack:{event}"),
+            room_id: self.received.room_id.clone(),
+            post: Post::Redaction {
+                of: Target::Post(format!("ack:{event}")),
+            },
+        })
+    }
+
+    /// No, and why.
+    pub(super) fn refuse(&self, text: Text) -> Vec<Write> {
+        match self.received.kind {
+            // A reaction needs no reaction.
+            ReceivedKind::Reaction { .. } => vec![self.reply(text)],
+            ReceivedKind::Message { .. } => vec![self.reply(text), self.react(emoji::NO)],
+            // Nobody asked.
+            ReceivedKind::Tombstone { .. }
+            | ReceivedKind::Invitation
+            | ReceivedKind::Unreadable { .. } => vec![],
+        }
+    }
+
+    /// No to what was acknowledged because it takes its time.
+    pub(super) fn refuse_work(&self, text: Text) -> Vec<Write> {
+        let mut writes = self.refuse(text);
+        writes.push(self.unack());
+        writes
+    }
+
+    /// An answer that is all there is to it.
+    pub(super) fn answer(&self, text: Text) -> Vec<Write> {
+        vec![self.reply(text), self.react(emoji::YES)]
+    }
+}

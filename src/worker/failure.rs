@@ -1,0 +1,108 @@
+//! What a step that did not finish means for its job: wait, try again, or ask people. Logs it, too.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{error, info, warn};
+
+use super::steps::{SETTLE_POLL_MAX, StepError};
+use crate::job::log::Again;
+use crate::job::{State, Step, StepEvent, WaitReason};
+use crate::telemetry::chain;
+
+/// Tries of one step that may fail in a way that may pass, before people are asked.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// Longest pause between two tries.
+const BACKOFF_MAX: Duration = Duration::from_mins(2);
+
+/// What a failing step means for the job. The failure is logged here and nowhere else.
+pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timestamp) -> StepEvent {
+    let pause = |tries: u32, least: Duration| {
+        let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
+        doubled.max(least).min(BACKOFF_MAX.max(least))
+    };
+    let after = |wait: Duration| {
+        SignedDuration::try_from(wait)
+            .ok()
+            .and_then(|d| now.checked_add(d).ok())
+            .unwrap_or(now)
+    };
+    match failed {
+        StepError::RateLimited {
+            bucket,
+            retry_after,
+            progress,
+        } => {
+            info!(step = step.name(), %bucket, wait_ms = retry_after.as_millis(), "rate limited");
+            StepEvent::Waiting {
+                until: after(retry_after),
+                reason: WaitReason::RateLimit { bucket },
+                progress,
+            }
+        }
+        StepError::Unreachable(error) => {
+            warn!(
+                step = step.name(),
+                error = chain(&error),
+                "homeserver does not answer"
+            );
+            StepEvent::Waiting {
+                until: after(pause(state.waits, Duration::ZERO)),
+                reason: WaitReason::Unreachable,
+                progress: None,
+            }
+        }
+        StepError::Settling => {
+            info!(step = step.name(), "waiting for the server to finish");
+            StepEvent::Waiting {
+                until: after(pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX)),
+                reason: WaitReason::Settling,
+                progress: None,
+            }
+        }
+        StepError::Retry { problem, source } if state.attempts + 1 < ATTEMPTS_MAX => {
+            warn!(
+                step = step.name(),
+                error = source.as_ref().map(|e| chain(e)),
+                "{problem}"
+            );
+            StepEvent::Waiting {
+                until: after(pause(state.attempts, Duration::from_secs(1))),
+                reason: WaitReason::Problem { problem },
+                progress: None,
+            }
+        }
+        StepError::Retry { problem, source } => {
+            error!(
+                step = step.name(),
+                attempts = state.attempts + 1,
+                error = source.as_ref().map(|e| chain(e)),
+                "given up: {problem}"
+            );
+            StepEvent::Failed {
+                problem,
+                again: Again::MayHelp,
+            }
+        }
+        StepError::Fail { problem } => {
+            error!(step = step.name(), "cannot go on: {problem}");
+            StepEvent::Failed {
+                problem,
+                again: Again::MayHelp,
+            }
+        }
+        StepError::Hopeless { problem } => {
+            error!(step = step.name(), "cannot go on this way: {problem}");
+            StepEvent::Failed {
+                problem,
+                again: Again::Useless,
+            }
+        }
+        // Handled by the caller: the database itself is broken.
+        StepError::Store(error) => StepEvent::Failed {
+            problem: error.to_string(),
+            again: Again::MayHelp,
+        },
+    }
+}
