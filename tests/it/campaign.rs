@@ -404,7 +404,11 @@ async fn a_campaign_can_be_held_and_stopped() {
     scene.restart().await;
     scene.say("!upgrade status C1").await;
     scene.hear("!upgrade resume C1").await;
+    let asked = scene.say("!upgrade list").await;
+    scene.reacted(&asked, "✅").await;
     assert_eq!(replacement(&moderator, &rooms[2]).await, None, "held");
+    let made = scene.proxy.log_of(&Kind::CreateRoom).len();
+    assert_eq!(made, 1, "no other room is begun");
     scene.say("!upgrade resume C1").await;
     eventually("the second room", Duration::from_mins(1), async || {
         replacement(&moderator, &rooms[2]).await

@@ -55,11 +55,11 @@ async fn cost(method: &str) -> Cost {
 }
 
 /// What one upgrade costs, confirmation included. A change that makes it dearer has to say so here
-/// (2 for the lists of members that a follow-up begins with, 1 for what the server is);
-/// `all` has room for three that a slow machine asks.
+/// (2 are for the lists of members that a follow-up begins with); `all` has room for three that a slow
+/// machine asks.
 #[tokio::test]
 async fn an_upgrade_costs_few_requests() {
-    for (method, states, puts, all) in [("server", 5, 9, 41), ("staged", 8, 8, 56)] {
+    for (method, states, puts, all) in [("server", 3, 9, 36), ("staged", 3, 8, 34)] {
         let cost = cost(method).await;
         assert_eq!(cost.made, 1, "{method}");
         assert!(
