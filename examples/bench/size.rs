@@ -103,7 +103,7 @@ async fn measure(
     let mut talk = Talk::begin(synapse, community).await.within(PATIENCE);
     proxy.clear_log();
     let begun = Instant::now();
-    talk.say(&format!("!upgrade plan space {} 12", village.space))
+    talk.say(&format!("!upgrade plan {} 12", village.space))
         .await;
     talk.hear("This is the plan only").await;
     let plan = begun.elapsed();

@@ -18,6 +18,8 @@ pub(crate) enum Furniture {
 /// A space and the rooms in it.
 pub(crate) struct Village {
     pub(crate) space: String,
+    /// Who made the space, and lists rooms in it.
+    founder: User,
     pub(crate) homes: Vec<Home>,
 }
 
@@ -38,6 +40,7 @@ impl Village {
         .await;
         Self {
             space,
+            founder: host.clone(),
             homes: Vec::new(),
         }
     }
@@ -75,7 +78,8 @@ impl Village {
                 host.set_listed(&room, true).await;
             }
             let link = json!({"via": [server], "order": format!("a{number}"), "suggested": true});
-            host.put_state(&self.space, "m.space.child", &room, link)
+            self.founder
+                .put_state(&self.space, "m.space.child", &room, link)
                 .await;
             self.homes.push(Home { room, aliases });
         }
