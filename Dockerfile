@@ -8,7 +8,7 @@ FROM debian:trixie-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home roomlift \
+    && useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin roomlift \
     && install --directory --owner=roomlift --group=roomlift --mode=0700 /data
 COPY --from=build /src/target/release/roomlift /usr/local/bin/roomlift
 USER roomlift
