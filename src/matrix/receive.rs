@@ -25,7 +25,6 @@ use ruma::events::StateEventType;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
@@ -45,11 +44,6 @@ use crate::store::{Received, ReceivedKind, Store};
 
 /// How long the homeserver may hold a sync that has nothing to tell.
 const LONG_POLL: Duration = Duration::from_secs(30);
-
-/// While a job is at work, and answers hold nothing for the bot, it asks for one at most once in this
-/// time: otherwise each of its own changes is an answer of its own, and costs the server as much again.
-/// A command that comes in between waits no longer than this; when no job is at work, not at all.
-const LULL: Duration = Duration::from_millis(250);
 
 /// How much longer the first sync of a new device may take: it tells all rooms.
 const INITIAL_SYNC: Duration = Duration::from_mins(5);
@@ -196,7 +190,6 @@ impl Receiver {
             .members_may_be_missing()
             .map_err(MatrixError::Inbox)?;
         loop {
-            let asked = Instant::now();
             let answer = self.session.client().sync_once(settings(poll)).await;
             let answer = answer.map_err(|error| self.fault("sync", error));
             count("sync", &answer);
@@ -205,8 +198,7 @@ impl Receiver {
                     trouble.over();
                     self.set_up_encryption(&mut encryption_tries).await?;
                     self.take_invitations(&answer, &mut invitations).await?;
-                    let heard = self
-                        .take(answer, &mut behind, &mut first, &mut unread, started)
+                    self.take(answer, &mut behind, &mut first, &mut unread, started)
                         .await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
@@ -215,9 +207,6 @@ impl Receiver {
                     } else {
                         LOOK_AGAIN
                     };
-                    if heard == Heard::Nothing && self.is_at_work()? {
-                        tokio::time::sleep_until(asked + LULL).await;
-                    }
                 }
                 Err(error) => {
                     self.still_signed_in(&error)?;
@@ -230,11 +219,6 @@ impl Receiver {
                 }
             }
         }
-    }
-
-    fn is_at_work(&self) -> Result<bool, MatrixError> {
-        let now = self.clock.now();
-        self.store.is_at_work(now).map_err(MatrixError::Inbox)
     }
 
     /// Sets up encryption, unless it is, or was tried often enough.
@@ -287,7 +271,7 @@ impl Receiver {
         first: &mut bool,
         unread: &mut Unread,
         started: Timestamp,
-    ) -> Result<Heard, MatrixError> {
+    ) -> Result<(), MatrixError> {
         for room in answer
             .rooms
             .left
@@ -361,16 +345,12 @@ impl Receiver {
         // A room that could not be read back, or whose last words may still be understood, keeps
         // its place.
         newest.retain(|(room, _)| !behind.contains(room) && !unread.holds(room));
-        if !events.is_empty() || !newest.is_empty() {
-            self.store
-                .receive(&events, &newest)
-                .map_err(MatrixError::Inbox)?;
+        if events.is_empty() && newest.is_empty() {
+            return Ok(());
         }
-        Ok(if events.is_empty() {
-            Heard::Nothing
-        } else {
-            Heard::Something
-        })
+        self.store
+            .receive(&events, &newest)
+            .map_err(MatrixError::Inbox)
     }
 
     /// Stores invitations, but for those to admin rooms and to where a closed room leads: the first
@@ -582,13 +562,6 @@ impl Receiver {
         }
         into.extend(read);
     }
-}
-
-/// Whether a sync told anything that is for the bot to handle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    Something,
-    Nothing,
 }
 
 /// What is new in a room.

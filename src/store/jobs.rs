@@ -258,20 +258,6 @@ impl Store {
         })
     }
 
-    /// Whether a job changes rooms at this moment, and does not wait for anything.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn is_at_work(&self, now: Timestamp) -> Result<bool> {
-        self.read("read whether jobs are at work", |db| {
-            let mut query = db.prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM job WHERE due_at <= ?1 AND state = ?2)",
-            )?;
-            let running = Phase::Running.name();
-            Ok(query.query_row(params![now.as_millisecond(), running], |row| row.get(0))?)
-        })
-    }
-
     /// Notes that a job was looked at after the clock was set back.
     ///
     /// # Errors
