@@ -25,7 +25,7 @@ use crate::homeserver::gate::{Gate, Supply};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 use crate::model::Text;
 use crate::room::state::Content;
-use crate::store::{Due, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target};
+use crate::store::{Due, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted};
 
 /// Type of messages and files.
 const MESSAGE: &str = "m.room.message";
@@ -273,9 +273,10 @@ impl Sender {
             Task::Record(sent) => sent,
             Task::Ask(request) => {
                 // Before the request leaves: a later try must know that this one was.
-                self.store
-                    .post_tried(post.id)
-                    .map_err(MatrixError::Outbox)?;
+                let wanted = self.store.post_tried(post.id);
+                if wanted.map_err(MatrixError::Outbox)? == Wanted::NoMore {
+                    return Ok(Outcome::Settled);
+                }
                 if post.event_id.is_some() {
                     let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
                     edited.insert(post.id, self.clock.now());

@@ -18,7 +18,7 @@ pub use count::Counts;
 pub use inbox::{Received, ReceivedKind};
 pub use jobs::Filter;
 pub use members::Unread;
-pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target};
+pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

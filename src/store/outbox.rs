@@ -110,6 +110,15 @@ pub struct Due {
     pub attempts: u32,
 }
 
+/// Whether a post that was read a moment ago is still to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is.
+    Still,
+    /// It was withdrawn.
+    NoMore,
+}
+
 /// What became of a try to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
@@ -205,17 +214,22 @@ impl Store {
         })
     }
 
-    /// Notes that a post is about to be tried, before the request leaves.
+    /// Notes that a post is about to be tried, before the request leaves: from now on it is not
+    /// withdrawn any more.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn post_tried(&self, id: i64) -> Result<()> {
+    pub fn post_tried(&self, id: i64) -> Result<Wanted> {
         self.write("note a try", |tx| {
-            tx.execute(
+            let rows = tx.execute(
                 "UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1",
                 [id],
             )?;
-            Ok(())
+            Ok(if rows == 0 {
+                Wanted::NoMore
+            } else {
+                Wanted::Still
+            })
         })
     }
 

@@ -44,14 +44,16 @@ fn what_is_held_waits_and_what_is_withdrawn_is_gone_unless_it_was_tried() {
     };
     let enqueue = ["a", "b", "c"].map(|key| Write::Enqueue(out(key)));
     store.commit(now(), &enqueue).unwrap();
-    let tried = store.due_posts(now(), 10).unwrap()[0].id;
-    store.post_tried(tried).unwrap();
+    let due = store.due_posts(now(), 10).unwrap();
+    assert_eq!(store.post_tried(due[0].id).unwrap(), Wanted::Still);
     store.commit(now(), &["a", "b"].map(hold)).unwrap();
     assert_eq!(due_keys(&store, now()), ["a", "c"], "a was tried already");
     assert_eq!(due_keys(&store, later), ["a", "b", "c"]);
     let withdraw = ["a", "b"].map(|key| Write::Withdraw(key.to_owned()));
     store.commit(now(), &withdraw).unwrap();
     assert_eq!(due_keys(&store, later), ["a", "c"]);
+    // Whoever read it before, and comes to it now, leaves it.
+    assert_eq!(store.post_tried(due[1].id).unwrap(), Wanted::NoMore);
 }
 
 #[test]
