@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use roomlift_testbed::proxy::Fired;
 use roomlift_testbed::{
     Community, Fault, Federation, Kind, Rule, Synapse, SynapseOptions, User, Wanted, eventually,
     user,
@@ -47,6 +48,13 @@ async fn demote(community: &Community, room: &str) {
         .bot
         .put_state(room, "m.room.power_levels", "", levels)
         .await;
+}
+
+/// Waits until the bot was killed, which has to happen once, and starts it again.
+async fn start_after_kill(scene: &Scene, killed: &Fired, deadline: Duration) {
+    scene.bot.wait_exit(deadline).await;
+    assert_eq!(killed.count(), 1);
+    scene.bot.start_again();
 }
 
 /// A campaign whose first room is about to be switched, and takes its time.
@@ -250,9 +258,7 @@ async fn two_campaigns_at_the_same_rooms_survive_a_kill() {
             .say(&format!("!upgrade space {space} 12 --method staged --yes"))
             .await;
     }
-    scene.bot.wait_exit(Duration::from_mins(2)).await;
-    assert_eq!(killed.count(), 1);
-    scene.bot.start_again();
+    start_after_kill(&scene, &killed, Duration::from_mins(2)).await;
     let mut ended = BTreeMap::new();
     while ended.len() < 2 {
         let end = scene.hear(", campaign C").await;
@@ -283,7 +289,7 @@ async fn rooms_that_may_not_be_touched_are_left_alone_over_a_kill() {
         |seen| is_tombstone(&seen.kind),
         Fault::after(scene.bot.killer()),
     );
-    let killed = scene.proxy.add(rule.times(1));
+    let killed = scene.proxy.add(rule);
     scene
         .say(&format!("!upgrade space {itself} 12 --method staged"))
         .await;
@@ -293,9 +299,7 @@ async fn rooms_that_may_not_be_touched_are_left_alone_over_a_kill() {
     assert!(line(text, stranger).contains("I am not in it"), "{text}");
     let id = campaign_of(&plan);
     scene.say(&format!("!upgrade confirm {id}")).await;
-    scene.bot.wait_exit(Duration::from_mins(2)).await;
-    assert_eq!(killed.count(), 1);
-    scene.bot.start_again();
+    start_after_kill(&scene, &killed, Duration::from_mins(2)).await;
     scene.hear(&format!("Done, campaign {id}")).await;
     let bot = scene.community.bot.clone();
     assert_eq!(replacement(&bot, &rooms[1]).await, None);
@@ -339,13 +343,11 @@ async fn rooms_of_other_servers_move_where_the_bot_may_over_a_kill() {
         |seen| is_tombstone(&seen.kind),
         Fault::after(scene.bot.killer()),
     );
-    let killed = scene.proxy.add(rule.times(1));
+    let killed = scene.proxy.add(rule);
     scene
         .say(&format!("!upgrade space {space} 12 --method staged --yes"))
         .await;
-    scene.bot.wait_exit(Duration::from_mins(2)).await;
-    assert_eq!(killed.count(), 1);
-    scene.bot.start_again();
+    start_after_kill(&scene, &killed, Duration::from_mins(2)).await;
     scene.hear("Done, campaign C1").await;
     assert_eq!(replacing(&bot, &rooms).await, 2);
     let new = replacement(&bot, &rooms[1]).await.expect("a new room");
@@ -387,9 +389,7 @@ async fn a_space_of_five_hundred_rooms_is_planned_over_a_kill() {
     let rule = Rule::on(Kind::ReadState, Fault::after(scene.bot.killer())).skip(MANY / 2);
     let killed = scene.proxy.add(rule.times(1));
     scene.say(&format!("!upgrade plan {space} 12")).await;
-    scene.bot.wait_exit(LONG).await;
-    assert_eq!(killed.count(), 1);
-    scene.bot.start_again();
+    start_after_kill(&scene, &killed, LONG).await;
     let plan = scene.hear("This is the plan only").await;
     let text = user::text(&plan);
     assert!(text.contains(&format!("upgrade {MANY} rooms of")), "{text}");

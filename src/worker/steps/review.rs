@@ -12,7 +12,7 @@ use crate::homeserver::HomeserverError;
 use crate::job::{Job, Output, State};
 use crate::message::review;
 use crate::permissions;
-use crate::room::diff::{Part, diff};
+use crate::room::diff::diff;
 use crate::room::power::Power;
 use crate::room::state::Membership;
 
@@ -47,11 +47,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             Err(error) => return Err(error.into()),
         }
     }
-    // What leads to the room comes with the switch; what is in it is to be looked at.
-    let differences: Vec<_> = diff(&seen.target, &seen.now)
-        .into_iter()
-        .filter(|change| change.part() == Part::Complete)
-        .collect();
+    // What leads to the room comes with the switch, and is no part of this target.
+    let differences = diff(&seen.target, &seen.now);
     let now = drive.clock.now();
     let until = SignedDuration::try_from(REVIEW_MAX)
         .ok()
