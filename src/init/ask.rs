@@ -85,8 +85,7 @@ impl Ask for Terminal {
         let hint = default.map_or_else(String::new, |text| format!(" [{text}]"));
         let mut line = String::new();
         loop {
-            eprint!("{}{hint}: ", question.text);
-            io::stderr().flush().map_err(InitError::Ask)?;
+            show(&format!("{}{hint}: ", question.text)).map_err(InitError::Ask)?;
             line.clear();
             if io::stdin().read_line(&mut line).map_err(InitError::Ask)? == 0 {
                 return Err(InitError::Missing(question.flag));
@@ -106,6 +105,12 @@ impl Ask for Terminal {
     }
 
     fn tell(&mut self, text: &str) {
-        eprintln!("roomlift: {text}");
+        // Nobody who could be told that it cannot be told.
+        let _ = show(&format!("roomlift: {text}\n"));
     }
+}
+
+/// Shows a text at once: piece by piece, half a line looks like a question to whoever waits for one.
+fn show(text: &str) -> io::Result<()> {
+    io::stderr().write_all(text.as_bytes())
 }

@@ -13,8 +13,9 @@ use crate::scene::{SPEECH, START, start_bot};
 /// Longest wait for `init` to end.
 const INIT: Duration = Duration::from_mins(1);
 
-/// Answers the questions of a program on a terminal of its own, one line of `$1` each, and shows what
-/// the terminal shows. A secret is typed once the terminal does not echo any more.
+/// Answers the questions of a program on a terminal of its own, and shows what the terminal shows.
+/// Each line of `$1` is a part of a question, a tab and the answer. A secret is typed once the terminal
+/// does not echo any more.
 const TYPIST: &str = r#"
 import os, pty, sys, termios, time
 pid, terminal = pty.fork()
@@ -25,13 +26,14 @@ def shows():
     sys.stdout.buffer.write(shown)
     sys.stdout.buffer.flush()
     return shown
-for answer in sys.argv[1].split("\n"):
+for line in sys.argv[1].split("\n"):
+    question, answer = line.encode().split(b"\t")
     shown = b""
-    while not shown.endswith(b": "):
+    while question not in shown or not shown.endswith(b": "):
         shown += shows()
     while b"(not shown)" in shown and termios.tcgetattr(terminal)[3] & termios.ECHO:
         time.sleep(0.01)
-    os.write(terminal, answer.encode() + b"\n")
+    os.write(terminal, answer + b"\n")
 try:
     while shows():
         pass
@@ -255,17 +257,19 @@ async fn a_conversation_at_a_terminal() {
     let newcomer = Newcomer::new().await;
     let password = newcomer.account.password.clone();
     let base = newcomer.synapse.base_url();
+    let (who, where_from, secret) = ("Id of the bot", "Address of its", "(not shown)");
     let answers = [
-        "roomlift",
-        &newcomer.account.user_id,
-        "http://127.0.0.1:1",
-        &base,
-        "not the password",
-        &password,
-        "",
-        &newcomer.maria.user_id,
+        (who, "roomlift"),
+        (who, &newcomer.account.user_id),
+        (where_from, "http://127.0.0.1:1"),
+        (where_from, &base),
+        (secret, "not the password"),
+        (secret, &password),
+        ("Room where it takes", ""),
+        ("Who is to command", &newcomer.maria.user_id),
     ];
-    let typed = answers.join("\n");
+    let typed = answers.map(|(question, answer)| format!("{question}\t{answer}"));
+    let typed = typed.join("\n");
     let binary = env!("CARGO_BIN_EXE_roomlift");
     let words = ["python3", "-c", TYPIST, &typed, binary, "init"];
     let typist = Bot::start(Path::new("/usr/bin/env"), words, newcomer.dir.path());
