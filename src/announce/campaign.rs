@@ -10,8 +10,8 @@ use ruma::UserId;
 use super::{question, tidied};
 use crate::campaign::log::Entry;
 use crate::campaign::{Campaign, Child, Phase, State};
-use crate::job::{Entry as JobEntry, Job};
-use crate::message::campaign::{Open, planning, progress, report};
+use crate::job::{Entry as JobEntry, Following, Job};
+use crate::message::campaign::{Open, ended, planning, progress, report};
 use crate::message::emoji;
 use crate::model::{Confirmation, Text};
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
@@ -146,6 +146,21 @@ pub fn told(
             .count();
         let key = format!("{}:{command}:{tries}", state.phase.name());
         writes.push(message(key, text));
+    }
+    if let Some(text) = ended(campaign, state, children) {
+        // Pings that were asked for afterwards have an end of their own.
+        let ends = children.iter().map(|child| match child.summary.following {
+            Following::Over { ends, .. } => ends,
+            Following::Nothing | Following::Open => 0,
+        });
+        writes.push(Write::Enqueue(Outgoing {
+            key: format!("followed:{}:{}", campaign.id, ends.sum::<u32>()),
+            room_id: room_id.clone(),
+            post: Post::Message {
+                text,
+                reply_to: campaign.reply_to(),
+            },
+        }));
     }
     if state.phase.is_end() {
         let going = state.plan.as_ref().is_some_and(|plan| plan.rooms > 0);

@@ -122,7 +122,7 @@ pub(super) enum Verb {
     /// List the latest jobs.
     #[command(after_help = "!upgrade list --all")]
     List {
-        /// List every job there was.
+        /// List up to 100 jobs.
         #[arg(long)]
         all: bool,
     },
@@ -210,7 +210,7 @@ pub(super) struct HowWords {
     /// The room version, written as an option.
     #[arg(long = "version", id = "version-option", value_name = "version")]
     pub(super) version_option: Vec<String>,
-    /// How the new room is made.
+    /// How the new room is made: by the server, or by me (`staged`); `auto` takes what suits the room.
     #[arg(long, value_name = "method")]
     pub(super) method: Option<MethodWord>,
     /// Make the new room and let moderators look at it, before anybody is sent there.

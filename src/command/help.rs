@@ -22,6 +22,12 @@ fn overview(line: &clap::Command) -> String {
     for command in line.get_subcommands() {
         lines.push(format!("- {}: {}", usage(command), about(command)));
     }
+    lines.push(
+        "An upgrade of a room is a job with a number, such as `7`; one of a whole space is a campaign, \
+         such as `C7`. The number stands in its plan. The switch is the moment from which the old room \
+         leads to the new one."
+            .to_owned(),
+    );
     lines.push(format!(
         "Type `{PREFIX} help plan` to read more about `plan`, and likewise for the others."
     ));
@@ -135,6 +141,7 @@ mod tests {
         - `!upgrade ping <id|room> [now|off|durations]`: Show when those who have not come are pinged, ping them now, or change the times.
         - `!upgrade doctor [options]`: Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
         - `!upgrade help [command]`: Explain the commands, or one of them.
+        An upgrade of a room is a job with a number, such as `7`; one of a whole space is a campaign, such as `C7`. The number stands in its plan. The switch is the moment from which the old room leads to the new one.
         Type `!upgrade help plan` to read more about `plan`, and likewise for the others.
         "#);
     }
@@ -147,7 +154,7 @@ mod tests {
         - `<room>`: The room: its address, its id, or a link to it.
         - `[version]`: The room version to upgrade to. Without it, the configured one.
         - `--version <version>`: The room version, written as an option.
-        - `--method <method>`: How the new room is made. Can be: `auto`, `server`, `staged`.
+        - `--method <method>`: How the new room is made: by the server, or by me (`staged`); `auto` takes what suits the room. Can be: `auto`, `server`, `staged`.
         - `--review`: Make the new room and let moderators look at it, before anybody is sent there.
         - `--invite <who>`: Who is invited to the new room. Can be: `auto`, `all`, `none`.
         - `--join-rule <rule>`: What becomes of a room that is by invitation: its members can join the new one, or it stays. Can be: `restricted`, `keep`.

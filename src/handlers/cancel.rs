@@ -19,7 +19,10 @@ pub(super) async fn run(
                 let by = call.sender().to_owned();
                 desk.advance(&job, Entry::Cancelled { by })?
             }
-            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),
+            Ok((_, state)) if state.phase == Phase::Running => {
+                return Ok(call.refuse(answer::past_turning_back(id)));
+            }
+            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, &state))),
             Err(text) => return Ok(call.refuse(text)),
         },
         WorkId::Campaign(id) => match desk.campaign_to_change(call, id).await? {

@@ -83,7 +83,7 @@ async fn job(
     };
     let current = match &state.plan {
         Some(current) if matches!(state.phase, Phase::Planned | Phase::InReview) => current,
-        _ => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),
+        _ => return Ok(call.refuse(answer::wrong_moment(id, &state))),
     };
     if current.asks == Asks::Campaign {
         let campaign = job.request.campaign.as_ref();
@@ -96,11 +96,14 @@ async fn job(
         state.next_action(),
         Action::AwaitConfirmation(until) if until <= desk.clock.now()
     );
-    if !plan.is(&current.hash) || is_late {
-        return Ok(call.refuse(answer::wrong_moment(id, Phase::Expired)));
+    if is_late {
+        return Ok(call.refuse(answer::no_longer_good(id)));
+    }
+    if !plan.is(&current.hash) {
+        return Ok(call.refuse(answer::newer_plan(id)));
     }
     if job.request.confirmation == Confirmation::PlanOnly {
-        return Ok(call.refuse(answer::wrong_moment(id, Phase::Closed)));
+        return Ok(call.refuse(answer::plan_only(id)));
     }
     let by = call.sender().to_owned();
     let now = desk.clock.now();

@@ -522,7 +522,7 @@ impl Desk {
     /// Who of a finished upgrade's old room has come to the new one; `Err` is what to answer where it
     /// is not finished.
     async fn moves(&self, job: &Job, state: &State) -> Result<Result<Moves, Text>, HandleError> {
-        let not_yet = || answer::wrong_moment(job.id, state.phase);
+        let not_yet = || answer::wrong_moment(job.id, state);
         if state.phase != Phase::Done {
             return Ok(Err(not_yet()));
         }

@@ -22,7 +22,7 @@ pub(super) async fn run(
                 let by = call.sender().to_owned();
                 desk.advance(&job, Entry::Paused { by })?
             }
-            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, state.phase))),
+            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, &state))),
             Err(text) => return Ok(call.refuse(text)),
         },
         Some(WorkId::Campaign(id)) => match desk.campaign_to_change(call, id).await? {

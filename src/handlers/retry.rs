@@ -109,6 +109,6 @@ async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, Hand
             writes.push(again(call, job.request, Consent::Own));
             Ok(writes)
         }
-        phase => Ok(call.refuse(answer::wrong_moment(id, phase))),
+        _ => Ok(call.refuse(answer::wrong_moment(id, &state))),
     }
 }

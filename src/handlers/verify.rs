@@ -21,7 +21,7 @@ pub(super) async fn run(
         Err(text) => return Ok(call.refuse(text)),
     };
     if state.phase != Phase::Done {
-        return Ok(call.refuse(answer::wrong_moment(job.id, state.phase)));
+        return Ok(call.refuse(answer::wrong_moment(job.id, &state)));
     }
     let entry = Entry::Rechecked {
         by: call.sender().to_owned(),

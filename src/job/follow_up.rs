@@ -126,9 +126,9 @@ pub enum FollowUpEvent {
     },
     /// It is over.
     Ended {
-        /// How it ended; nothing known of those that were written down before this was.
-        #[serde(default)]
-        end: End,
+        /// How it ended; not known of those that were written down before this was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end: Option<End>,
     },
 }
 
@@ -370,7 +370,7 @@ impl FollowUp {
                 this.waiting = None;
                 this.tries = 0;
                 this.ends += 1;
-                this.end = Some(end.clone());
+                this.end.clone_from(end);
             }
             FollowUpEvent::Pinging { .. }
             | FollowUpEvent::Waiting { .. }

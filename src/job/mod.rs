@@ -15,7 +15,7 @@ pub use follow_up::{FollowUp, FollowUpEvent};
 pub use log::{Action, Entry, IllegalEntry, Phase, State, StepEvent, WaitReason};
 pub use plan::{Asks, Counts, Plan};
 pub use schedule::Schedule;
-pub use summary::Summary;
+pub use summary::{Following, Summary};
 
 use std::fmt;
 
@@ -361,6 +361,27 @@ pub struct Todo {
     pub change: Change,
     /// What hinders the bot.
     pub obstacle: Obstacle,
+}
+
+impl From<Refusal> for Todo {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            change: refusal.change,
+            obstacle: Obstacle::Refused {
+                code: refusal.code,
+                message: refusal.message,
+            },
+        }
+    }
+}
+
+/// Why a change is missing that the bot tried and may make, by what was refused.
+#[must_use]
+pub fn why_missing(change: &Change, refused: &[Refusal]) -> Obstacle {
+    let refusal = refused.iter().find(|refusal| refusal.change == *change);
+    refusal.map_or(Obstacle::DidNotTake, |refusal| {
+        Todo::from(refusal.clone()).obstacle
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
+use super::follow_up::{End, FollowUp, Stage};
 use super::log::{Hold, IllegalEntry, Progress};
 use super::plan::Asks;
 use super::{Entry, Output, State, Step, WaitReason};
@@ -52,6 +53,39 @@ pub struct Summary {
     pub begun_at: Option<Timestamp>,
     /// When it ended first.
     pub ended_at: Option<Timestamp>,
+    /// What follows it.
+    #[serde(default)]
+    pub following: Following,
+}
+
+/// A follow-up in short.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Following {
+    /// None.
+    #[default]
+    Nothing,
+    /// It is not over.
+    Open,
+    /// It is.
+    Over {
+        /// How often it ended.
+        ends: u32,
+        /// How it ended last, where that was written down.
+        end: Option<End>,
+    },
+}
+
+impl From<&FollowUp> for Following {
+    fn from(follow_up: &FollowUp) -> Self {
+        match follow_up.stage {
+            Stage::Over => Self::Over {
+                ends: follow_up.ends,
+                end: follow_up.end.clone(),
+            },
+            Stage::Open | Stage::Checking(_) | Stage::Closing(_) => Self::Open,
+        }
+    }
 }
 
 impl Summary {
@@ -97,6 +131,11 @@ impl Summary {
             asks: plan.map(|plan| plan.asks).unwrap_or_default(),
             begun_at,
             ended_at,
+            following: state
+                .follow_up
+                .as_ref()
+                .map(Following::from)
+                .unwrap_or_default(),
         };
         Ok((state, summary))
     }

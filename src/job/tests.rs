@@ -176,7 +176,7 @@ fn any_follow_up() -> impl Strategy<Value = FollowUpEvent> {
             why: EndReason::Moved,
         },
         FollowUpEvent::Ended {
-            end: End::default(),
+            end: Some(End::default()),
         },
     ])
 }
@@ -214,7 +214,7 @@ fn to_the_end(mut state: State) -> State {
                         why: EndReason::Time,
                     },
                     _ => FollowUpEvent::Ended {
-                        end: End::default(),
+                        end: Some(End::default()),
                     },
                 };
                 vec![Entry::FollowUp { event }]

@@ -7,6 +7,7 @@ use super::doc::{Doc, Span, own, room};
 use super::progress::progress;
 use super::{moment, report, until};
 use crate::campaign::{self, Course};
+use crate::job::log::Hold;
 use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State};
 use crate::model::{CampaignId, JobId, RoomName, Text, WorkId};
@@ -194,15 +195,20 @@ pub fn no_job_for(name: &RoomName) -> Text {
 
 /// A command that does not fit where the job stands.
 #[must_use]
-pub fn wrong_moment(id: JobId, phase: Phase) -> Text {
-    lines(&match phase {
+pub fn wrong_moment(id: JobId, state: &State) -> Text {
+    lines(&match state.phase {
         Phase::Planning => format!("The plan of #{id} is still being made."),
         Phase::Planned => format!("#{id} waits for a yes: `!upgrade confirm {id}`."),
-        Phase::Running => {
-            format!(
-                "#{id} is at work, and past the point where it could be taken back. See `!upgrade status {id}`."
-            )
-        }
+        Phase::Running => match (state.hold, sleeping(state)) {
+            (Hold::Paused, _) => {
+                format!("#{id} is paused; `!upgrade resume {id}` makes it go on.")
+            }
+            (Hold::Free, Some(sleep)) => format!(
+                "#{id} waits until {}; `!upgrade cancel {id}` calls it off.",
+                moment::start(&sleep.schedule.start)
+            ),
+            (Hold::Free, None) => format!("#{id} is at work. See `!upgrade status {id}`."),
+        },
         Phase::InReview => {
             format!("#{id} shows you the new room and waits for a yes: `!upgrade confirm {id}`.")
         }
@@ -211,17 +217,48 @@ pub fn wrong_moment(id: JobId, phase: Phase) -> Text {
         }
         Phase::Stuck => format!("#{id} is stuck; `!upgrade retry {id}` makes it go on."),
         Phase::Done => format!("#{id} is done. An upgrade cannot be undone."),
-        Phase::Closed => {
-            format!("#{id} was only a plan, or something was in its way. Send the command again.")
-        }
+        Phase::Closed => return plan_only(id),
         Phase::Cancelled => {
             format!("#{id} was cancelled. Send the command again to make a new plan.")
         }
-        Phase::Expired => format!("The plan #{id} is no longer good. Send the command again."),
+        Phase::Expired => return no_longer_good(id),
         Phase::Failed => {
             format!("#{id} ended without changing the old room; `!upgrade retry {id}` tries again.")
         }
     })
+}
+
+/// A yes to what is no question.
+#[must_use]
+pub fn plan_only(id: JobId) -> Text {
+    lines(&format!(
+        "#{id} was only a plan, or something was in its way. Send the command again."
+    ))
+}
+
+/// A yes that comes too late.
+#[must_use]
+pub fn no_longer_good(id: JobId) -> Text {
+    lines(&format!(
+        "The plan #{id} is no longer good. Send the command again."
+    ))
+}
+
+/// A yes to a plan that another one took the place of.
+#[must_use]
+pub fn newer_plan(id: JobId) -> Text {
+    lines(&format!(
+        "There is a newer plan of #{id}. React to that one, or type `!upgrade confirm {id}`."
+    ))
+}
+
+/// A cancellation that comes too late.
+#[must_use]
+pub fn past_turning_back(id: JobId) -> Text {
+    lines(&format!(
+        "#{id} is past the point where it could be taken back, and has to be finished. See \
+         `!upgrade status {id}`."
+    ))
 }
 
 /// Another upgrade of the same room is at work.
@@ -298,9 +335,10 @@ pub fn list(campaigns: &[Vec<Span>], jobs: &[(Job, State)], now: Timestamp, noth
 }
 
 fn standing(state: &State) -> String {
-    match sleeping(state) {
-        Some(sleep) => format!("scheduled for {}", moment::start(&sleep.schedule.start)),
-        None => phase(state.phase).to_owned(),
+    match (state.hold, sleeping(state)) {
+        (Hold::Paused, _) if state.phase == Phase::Running => "paused".to_owned(),
+        (_, Some(sleep)) => format!("scheduled for {}", moment::start(&sleep.schedule.start)),
+        (_, None) => phase(state.phase).to_owned(),
     }
 }
 

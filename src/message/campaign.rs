@@ -3,10 +3,12 @@
 //! An event may be 64 kB, and an edit carries a text twice: long lists are cut, and what is left out
 //! is counted. Left out: one room's own plan and report, which read like those of any other job.
 
+mod follow_up;
 mod plan;
 mod progress;
 mod report;
 
+pub use follow_up::ended;
 pub use plan::{Planned, plan};
 pub use progress::{planning, progress};
 pub use report::{Open, report};
@@ -15,6 +17,7 @@ use super::doc::{Span, own, room};
 use super::{count, finding, until};
 use crate::campaign::rooms::{LeftOut, Why};
 use crate::campaign::{Campaign, Child, Course, Found, Phase, State};
+use crate::job::log::Hold;
 use crate::job::{Phase as JobPhase, WaitReason};
 use crate::model::CampaignId;
 use jiff::Timestamp;
@@ -95,6 +98,9 @@ fn how(child: &Child, bot: &UserId, now: Timestamp) -> Vec<Span> {
             "it changed since, and needs a yes of its own: `!upgrade confirm {id}`"
         )),
         JobPhase::Planned => text("waits for its turn"),
+        JobPhase::Running if child.summary.hold == Hold::Paused => {
+            own(&format!("paused; `!upgrade resume {id}` makes it go on"))
+        }
         JobPhase::Running => {
             let step = child.summary.step.map_or("", super::progress::doing);
             match &child.summary.waiting {
@@ -195,4 +201,34 @@ pub fn space_now(campaign: &Campaign, children: &[Child]) -> OwnedRoomId {
         .find(|child| child.old_room == campaign.request.space)
         .and_then(|child| child.summary.new_room.clone())
         .unwrap_or_else(|| campaign.request.space.clone())
+}
+
+#[cfg(test)]
+mod fixture {
+    use super::*;
+    use crate::campaign::{Narrow, Request};
+    use crate::model::{Confirmation, RoomName, RoomRef, UpgradeOptions};
+
+    pub(super) fn campaign() -> Campaign {
+        let space: OwnedRoomId = "!space:x".try_into().unwrap();
+        Campaign {
+            id: CampaignId(1),
+            request: Request {
+                named: RoomRef {
+                    name: RoomName::Id(space.clone()),
+                    via: Vec::new(),
+                },
+                space,
+                options: UpgradeOptions::default(),
+                narrow: Narrow::default(),
+                confirmation: Confirmation::Ask,
+                sender: "@maria:x".try_into().unwrap(),
+                admin_room: "!admin:x".try_into().unwrap(),
+                command_event: "$command".try_into().unwrap(),
+            },
+            asked_in: "!admin:x".try_into().unwrap(),
+            created_at: Timestamp::UNIX_EPOCH,
+            log: Vec::new(),
+        }
+    }
 }

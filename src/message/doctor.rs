@@ -254,8 +254,9 @@ pub fn powerful(room: &RoomId, through: Option<&UserId>, allowance: Allowance) -
     match allowance {
         Allowance::Allowed => doc.say("Send the command again."),
         Allowance::Short { needed, have } => doc.say(&format!(
-            "It is {have}, and an upgrade takes {needed}: no more than the server could give. One of the \
-             room's creators has to give me the rest; the plan says who, and what to type."
+            "It is {have}, and an upgrade takes {needed}: no more than the server could give. Somebody \
+             with that much power (from version 12 on, a creator) has to give me the rest; the plan says \
+             who, and what to type."
         )),
     }
     .finish()

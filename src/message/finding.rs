@@ -197,11 +197,17 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             spans
         }
         Finding::ActiveJob { job } => own(&format!(
-            "Upgrade #{job} is at work on this room. See `!upgrade status {job}`."
+            "Upgrade #{job} is at work on this room. `!upgrade status {job}` shows it, in the room where \
+             it was asked for."
         )),
         Finding::OwnAdminRoom => own(
-            "This is a room in which I take commands. If you mean it, send the command again with \
-             `--yes-this-room`; I go with you to the new one.",
+            "This is a room in which I take commands. If you mean it, type \
+             `!upgrade <room> --yes-this-room`; I go with you to the new one.",
+        ),
+        Finding::AdminRoomClosed => own(
+            "This is a room in which I take commands, and I do not finish its upgrade. I take them in \
+             the new room by myself if whoever closed this one may command me; otherwise whoever runs \
+             me enters the new room in my configuration.",
         ),
         Finding::NoSuchUser { user } => vec![
             text("The user "),

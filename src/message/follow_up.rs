@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId};
+use ruma::OwnedUserId;
 
 use super::doc::{Doc, Span, own, person, room, shortened};
 use super::{count, duration, report, todo, until};
@@ -18,12 +18,6 @@ use crate::room::moves::{Moves, Tally, Whereabouts};
 
 /// People that are listed; the rest is counted. As many of the longest ids fit into an event.
 const PEOPLE_SHOWN_MAX: usize = 75;
-
-/// Rooms that the closing report of a campaign lists; the rest is counted.
-const ENDED_ROOMS_SHOWN_MAX: usize = 25;
-
-/// Rooms with which something is wrong, in the same report.
-const PROBLEMS_SHOWN_MAX: usize = 10;
 
 /// To-dos that a closing report lists; the rest is counted.
 const TODOS_SHOWN_MAX: usize = 20;
@@ -193,6 +187,20 @@ fn is(wanted: Whereabouts) -> impl Fn(Whereabouts) -> bool {
     move |at| at == wanted
 }
 
+fn work(id: WorkId) -> String {
+    match id {
+        WorkId::Job(id) => format!("#{id}"),
+        WorkId::Campaign(id) => format!("campaign {id}"),
+    }
+}
+
+fn new_room_of(id: WorkId) -> String {
+    match id {
+        WorkId::Job(_) => format!("the new room of {}", work(id)),
+        WorkId::Campaign(_) => format!("the new rooms of {}", work(id)),
+    }
+}
+
 /// Times were set.
 #[must_use]
 pub fn scheduled(id: WorkId, after: &[Duration]) -> Text {
@@ -202,7 +210,8 @@ pub fn scheduled(id: WorkId, after: &[Duration]) -> Text {
         .collect();
     Doc::new()
         .say(&format!(
-            "Those who have not come to the new room of #{id} are pinged in {}, counted from now.",
+            "Those who have not come to {} are pinged in {}, counted from now.",
+            new_room_of(id),
             times.join(", ")
         ))
         .finish()
@@ -213,7 +222,8 @@ pub fn scheduled(id: WorkId, after: &[Duration]) -> Text {
 pub fn asked(id: WorkId, of: &Tally) -> Text {
     Doc::new()
         .say(&format!(
-            "I ping those who have not come to the new room of #{id}: {}.",
+            "I ping those who have not come to {}: {}.",
+            new_room_of(id),
             of.stragglers()
         ))
         .finish()
@@ -224,7 +234,8 @@ pub fn asked(id: WorkId, of: &Tally) -> Text {
 pub fn nobody(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
-            "Nobody is left behind in the old room of #{id}, so I ping nobody."
+            "Everybody has come to {}, or cannot, so I ping nobody.",
+            new_room_of(id)
         ))
         .finish()
 }
@@ -234,7 +245,8 @@ pub fn nobody(id: WorkId) -> Text {
 pub fn off(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
-            "No more pings for #{id}. I check what is left to do once more, and then report."
+            "No more pings for {}. I check what is left to do once more, and then report.",
+            work(id)
         ))
         .finish()
 }
@@ -244,7 +256,8 @@ pub fn off(id: WorkId) -> Text {
 pub fn no_follow_up(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
-            "No pings are planned for #{id}. To plan some, type for example `!upgrade ping {id} 1d,3d`."
+            "No pings are planned for {}. To plan some, type for example `!upgrade ping {id} 1d,3d`.",
+            work(id)
         ))
         .finish()
 }
@@ -290,8 +303,8 @@ pub fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Text {
     doc = match &end.door {
         Door::WasShut => doc,
         Door::Shut => doc.say(
-            "Members of the old room can no longer join the new one by that; who comes late needs an \
-             invitation.",
+            "Being a member of the old room lets nobody into the new one any more; who comes late needs \
+             an invitation.",
         ),
         Door::Refused { message } => doc.line(&[Span::Text(format!(
             "The new room still lets in members of the old one, since the server did not let me change \
@@ -319,96 +332,6 @@ pub fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Text {
     }
     if todos.len() > TODOS_SHOWN_MAX {
         doc = doc.item(&own(&format!("and {} more", todos.len() - TODOS_SHOWN_MAX)));
-    }
-    doc.finish()
-}
-
-/// A room of a campaign whose follow-up is over.
-#[derive(Debug, Clone)]
-pub struct EndedRoom {
-    /// What people call it.
-    pub label: String,
-    /// The new room.
-    pub new_room: OwnedRoomId,
-    /// How its follow-up ended.
-    pub end: End,
-    /// What is left to do there.
-    pub todos: usize,
-}
-
-/// The closing report of a campaign: one for all its rooms.
-#[must_use]
-pub fn ended_campaign(id: CampaignId, label: &str, space: &RoomId, rooms: &[EndedRoom]) -> Text {
-    let mut title = vec![Span::Bold(format!(
-        "The follow-up of campaign {id} is over: "
-    ))];
-    title.extend(room(label, space, &[]));
-    let all = rooms.iter().map(|room| room.end.tally);
-    let all = all.fold(Tally::default(), std::ops::Add::add);
-    let mut doc = Doc::new().line(&title).say(&format!(
-        "{} Whoever is in several rooms is counted in each.",
-        tally(&all)
-    ));
-    let of_room = |ended: &EndedRoom, words: String| {
-        let mut line = room(&ended.label, &ended.new_room, &[]);
-        line.push(Span::Text(words));
-        line
-    };
-    let mut lines: Vec<_> = rooms
-        .iter()
-        .take(ENDED_ROOMS_SHOWN_MAX)
-        .map(|ended| {
-            let tally = &ended.end.tally;
-            of_room(ended, format!(": {} of {}", tally.moved, tally.expected()))
-        })
-        .collect();
-    if rooms.len() > lines.len() {
-        lines.push(own(&format!("and {} more", rooms.len() - lines.len())));
-    }
-    doc = doc.folded(&count(rooms.len(), "room", "rooms"), &lines);
-    let doors = |is_it: fn(&Door) -> bool| rooms.iter().filter(move |room| is_it(&room.end.door));
-    if doors(|door| *door == Door::Shut).count() > 0 {
-        doc = doc.say(
-            "Members of the old rooms can no longer join the new ones by that; who comes late needs \
-             an invitation.",
-        );
-    }
-    let mut problems = Vec::new();
-    for ended in rooms {
-        if let Door::Refused { message } = &ended.end.door {
-            let words = format!(
-                ": still lets in members of the old room, since the server did not let me change its \
-                 join rule: {}",
-                shortened(message)
-            );
-            problems.push(of_room(ended, words));
-        }
-        if let Farewell::Needed { why } = &ended.end.farewell {
-            problems.push(of_room(ended, format!(": I stay in the old room: {why}")));
-        }
-    }
-    let left = rooms
-        .iter()
-        .filter(|room| room.end.farewell == Farewell::Left);
-    let left = left.count();
-    if left > 0 {
-        doc = doc.say(&format!("I left {}.", count(left, "old room", "old rooms")));
-    }
-    for line in problems.iter().take(PROBLEMS_SHOWN_MAX) {
-        doc = doc.item(line);
-    }
-    if problems.len() > PROBLEMS_SHOWN_MAX {
-        doc = doc.item(&own(&format!(
-            "and {} more",
-            problems.len() - PROBLEMS_SHOWN_MAX
-        )));
-    }
-    let todos: usize = rooms.iter().map(|room| room.todos).sum();
-    if todos > 0 {
-        doc = doc.say(&format!(
-            "Left for you: {}. `!upgrade status {id}` shows in which rooms.",
-            count(todos, "thing", "things")
-        ));
     }
     doc.finish()
 }
@@ -444,73 +367,6 @@ mod tests {
         Moved: 40 of 50. Not there yet: 10.
         Moved: 40 of 50. Not there yet: 10 (3 invited, 2 declined the invitation). Not counted: 6 left, 1 sent away from the new room, 4 on servers that do not know the new version.
         "##);
-    }
-
-    #[test]
-    fn a_campaign_has_one_closing_report() {
-        let ended = |label: &str, moved, end: End| EndedRoom {
-            label: label.to_owned(),
-            new_room: format!("!{}:x", label.to_lowercase()).try_into().unwrap(),
-            end: End {
-                tally: Tally {
-                    moved,
-                    waiting: 10 - moved,
-                    ..Tally::default()
-                },
-                ..end
-            },
-            todos: usize::from(label == "Mill"),
-        };
-        let shut = End {
-            door: Door::Shut,
-            farewell: Farewell::Left,
-            ..End::default()
-        };
-        let trouble = End {
-            door: Door::Refused {
-                message: "no power".to_owned(),
-            },
-            farewell: Farewell::Needed {
-                why: "something is left to do".to_owned(),
-            },
-            ..End::default()
-        };
-        let rooms = [ended("Mill", 9, shut), ended("Inn", 5, trouble)];
-        let space: OwnedRoomId = "!space:x".try_into().unwrap();
-        let text = ended_campaign(CampaignId(3), "Village", &space, &rooms);
-        insta::assert_snapshot!(text.plain, @r"
-        The follow-up of campaign C3 is over: Village (`!space:x`)
-        Moved: 14 of 20. Not there yet: 6. Whoever is in several rooms is counted in each.
-        2 rooms
-        - Mill (`!mill:x`): 9 of 10
-        - Inn (`!inn:x`): 5 of 10
-        Members of the old rooms can no longer join the new ones by that; who comes late needs an invitation.
-        I left 1 old room.
-        - Inn (`!inn:x`): still lets in members of the old room, since the server did not let me change its join rule: no power
-        - Inn (`!inn:x`): I stay in the old room: something is left to do
-        Left for you: 1 thing. `!upgrade status C3` shows in which rooms.
-        ");
-    }
-
-    #[test]
-    fn a_closing_report_of_five_hundred_rooms_fits_into_an_event() {
-        let ended = |number| EndedRoom {
-            label: "x".repeat(300),
-            new_room: format!("!{number}:{}", "x".repeat(240)).try_into().unwrap(),
-            end: End {
-                door: Door::Refused {
-                    message: "y".repeat(2_000),
-                },
-                ..End::default()
-            },
-            todos: 1,
-        };
-        let rooms: Vec<_> = (0..500).map(ended).collect();
-        let space: OwnedRoomId = "!space:x".try_into().unwrap();
-        let text = ended_campaign(CampaignId(3), "Village", &space, &rooms);
-        assert!(text.plain.contains("and 475 more"), "{}", text.plain);
-        assert!(text.plain.contains("and 490 more"), "{}", text.plain);
-        assert!((text.plain.len() + text.html.len()) * 4 / 3 < 65_536);
     }
 
     #[test]

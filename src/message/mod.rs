@@ -25,8 +25,6 @@ pub mod review;
 mod todo;
 pub mod tombstone;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 /// Emoji of the reactions. They never carry a meaning alone: a text says the same.
@@ -39,15 +37,25 @@ pub mod emoji {
     pub const NO: &str = "❌";
 }
 
-/// A length of time as people say it, rounded to what matters.
+/// A length of time as people say it, rounded up to what matters.
 #[must_use]
 pub fn duration(seconds: u64) -> String {
-    let rounded = match seconds {
-        0..=59 => seconds.max(1),
-        60..=3599 => seconds.div_ceil(60) * 60,
-        _ => seconds.div_ceil(600) * 600,
+    let unit = match seconds {
+        0..=59 => 1,
+        60..=3599 => 60,
+        3600..=86_399 => 600,
+        _ => 3600,
     };
-    humantime::format_duration(Duration::from_secs(rounded)).to_string()
+    let seconds = seconds.max(1).div_ceil(unit) * unit;
+    let days = usize::try_from(seconds / 86_400).unwrap_or(usize::MAX);
+    let of = |number: u64, unit: &str| (number > 0).then(|| format!("{number}{unit}"));
+    let parts = [
+        (days > 0).then(|| count(days, "day", "days")),
+        of(seconds / 3600 % 24, "h"),
+        of(seconds / 60 % 60, "m"),
+        of(seconds % 60, "s"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// How long it is until a moment.
@@ -63,5 +71,27 @@ pub fn count(number: usize, one: &str, many: &str) -> String {
         format!("1 {one}")
     } else {
         format!("{number} {many}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_rounded_up() {
+        for (seconds, said) in [
+            (0, "1s"),
+            (59, "59s"),
+            (61, "2m"),
+            (3_599, "1h"),
+            (3_601, "1h 10m"),
+            (86_399, "1 day"),
+            (86_400, "1 day"),
+            (90_001, "1 day 2h"),
+            (40 * 86_400, "40 days"),
+        ] {
+            assert_eq!(duration(seconds), said, "{seconds}");
+        }
     }
 }

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use super::doc::{Doc, Span, own, room};
 use super::{moment, until};
+use crate::job::log::Hold;
+use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State, Step, WaitReason};
 use crate::model::Text;
 
@@ -44,6 +46,21 @@ fn begins(job: &Job, state: &State) -> String {
     )
 }
 
+/// Held by somebody, before a step or while its last one is finished.
+fn paused(job: &Job, state: &State, step: Step) -> String {
+    let id = job.id;
+    match sleeping(state) {
+        Some(_) => format!(
+            "Paused: it will not begin, at its time neither, until somebody types \
+             `!upgrade resume {id}`."
+        ),
+        None => format!(
+            "Paused at: {}. `!upgrade resume {id}` makes it go on.",
+            doing(step)
+        ),
+    }
+}
+
 /// Where a job stands.
 #[must_use]
 pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
@@ -52,12 +69,12 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
         .iter()
         .filter(|step| state.outputs.contains_key(step))
         .count();
-    let all = steps.len();
+    let (id, all) = (job.id, steps.len());
     let label = state.plan.as_ref().map_or_else(
         || job.request.named.name.to_string(),
         |plan| plan.label.clone(),
     );
-    let mut title = vec![Span::Bold(format!("Upgrade #{}: ", job.id))];
+    let mut title = vec![Span::Bold(format!("Upgrade #{id}: "))];
     title.extend(room(&label, &job.request.old_room, &[]));
     let bar = format!(
         "{}{} {done} of {all} steps",
@@ -66,6 +83,7 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
     );
     let doc = Doc::new().line(&title).line(&[Span::Text(bar)]);
     let words = match (state.phase, state.current()) {
+        (Phase::Running, Some(step)) if state.hold == Hold::Paused => paused(job, state, step),
         (Phase::Running | Phase::Planning, Some(step)) => match &state.waiting {
             Some((then, reason)) if *then > now || *reason == WaitReason::Scheduled => {
                 let wait = until(*then, now);
@@ -95,11 +113,14 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
             _ => format!("Now: {}.", doing(step)),
         },
         (Phase::InReview, _) => {
-            "The new room is ready and waits for your yes; see the message below.".to_owned()
+            format!(
+                "The new room is ready and waits for your yes: `!upgrade confirm {id}`, or \
+                 `!upgrade cancel {id}` to take it back."
+            )
         }
         (Phase::Unwinding, _) => "Taking the new room back; the old one is as it was.".to_owned(),
-        (Phase::Planned, _) => "The plan waits for a yes.".to_owned(),
-        (Phase::Stuck, _) => "Stuck. See the message below.".to_owned(),
+        (Phase::Planned, _) => format!("The plan waits for a yes: `!upgrade confirm {id}`."),
+        (Phase::Stuck, _) => "Stuck. My report says what is wrong.".to_owned(),
         (Phase::Done, _) => "Done.".to_owned(),
         (Phase::Cancelled, _) => "Cancelled. Nothing was changed.".to_owned(),
         (Phase::Expired, _) => "The plan expired. Nothing was changed.".to_owned(),
@@ -108,9 +129,11 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
         (Phase::Running | Phase::Planning, None) => String::new(),
     };
     let spans = match &state.waiting {
-        Some((_, WaitReason::Scheduled)) => own(&words),
         // A problem in it may come from outside.
-        _ => vec![Span::Text(words)],
+        Some((_, WaitReason::Problem { .. })) if state.hold == Hold::Free => {
+            vec![Span::Text(words)]
+        }
+        _ => own(&words),
     };
     doc.line(&spans).finish()
 }

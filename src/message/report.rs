@@ -102,6 +102,11 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
         })
         .sum();
     doc = doc.say(&match plan.intent.method {
+        Method::Server if mended == 0 => {
+            "I compared settings, power levels, bans, addresses, directory and spaces; the server had \
+             left nothing out."
+                .to_owned()
+        }
         Method::Server => format!(
             "I compared settings, power levels, bans, addresses, directory and spaces, and added \
              {} that the server had left out.",
@@ -112,10 +117,15 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
              room."
                 .to_owned()
         }
+        Method::Adopt if mended == 0 => {
+            "I compared settings, power levels, bans, addresses, directory and spaces with the old \
+             room; nothing was missing."
+                .to_owned()
+        }
         Method::Adopt => format!(
             "I compared settings, power levels, bans, addresses, directory and spaces with the old \
-             room, and added {} that were missing.",
-            count(mended, "thing", "things")
+             room, and added {}.",
+            count(mended, "missing thing", "missing things")
         ),
     });
     if let Some(Output::Pinned {
@@ -125,13 +135,13 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
     {
         if *posted > 0 {
             doc = doc.say(&format!(
-                "I posted {} of the old room again and pinned them.",
+                "I posted and pinned {} of the old room again.",
                 count(*posted, "pinned message", "pinned messages")
             ));
         }
         if *lost > 0 {
             doc = doc.say(&format!(
-                "{} of the old room could not be posted again; they are still to be found there.",
+                "{} of the old room could not be posted again; what they say is still to be found there.",
                 count(*lost, "pinned message", "pinned messages")
             ));
         }

@@ -7,7 +7,6 @@ use super::doc::{Doc, Span, own, person, room};
 use super::{count, todo, until};
 use crate::job::{Plan, Todo};
 use crate::model::{JobId, Text};
-use crate::room::diff::{Change, Obstacle};
 use crate::room::state::RoomState;
 
 /// Differences that are listed; the rest is counted.
@@ -21,7 +20,7 @@ pub struct Shown<'a> {
     /// What is in it.
     pub state: &'a RoomState,
     /// What differs from what it should be.
-    pub differences: &'a [Change],
+    pub differences: &'a [Todo],
     /// Moderators who could not be invited.
     pub missed: &'a [OwnedUserId],
     /// Until when there can be a yes.
@@ -55,12 +54,8 @@ pub fn review(id: JobId, plan: &Plan, shown: &Shown<'_>, now: Timestamp) -> Text
         doc = doc.say("Nothing differs from what it should be.");
     } else {
         doc = doc.heading("What differs from what it should be:");
-        for change in shown.differences.iter().take(DIFFERENCES_SHOWN_MAX) {
-            let todo = Todo {
-                change: change.clone(),
-                obstacle: Obstacle::DidNotTake,
-            };
-            doc = doc.item(&todo::line(&todo, &plan.intent.bot, shown.new_room));
+        for todo in shown.differences.iter().take(DIFFERENCES_SHOWN_MAX) {
+            doc = doc.item(&todo::line(todo, &plan.intent.bot, shown.new_room));
         }
         if shown.differences.len() > DIFFERENCES_SHOWN_MAX {
             let more = shown.differences.len() - DIFFERENCES_SHOWN_MAX;

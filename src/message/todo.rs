@@ -38,14 +38,13 @@ pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
             spans.push(text("."));
         }
         Obstacle::Refused { message, code } => {
-            spans.push(text(format!(
-                " The server refused it: {}",
-                shortened(message)
-            )));
-            if !code.is_empty() {
-                spans.extend([text(" ("), Span::Code(shortened(code)), text(")")]);
+            let message = shortened(message);
+            if code.is_empty() {
+                spans.push(text(format!(" It did not work: {message}.")));
+            } else {
+                spans.push(text(format!(" The server refused it: {message} (")));
+                spans.extend([Span::Code(shortened(code)), text(").")]);
             }
-            spans.push(text("."));
         }
         Obstacle::DidNotTake => {
             spans.push(text(
@@ -144,6 +143,14 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
                 vec![text("The space still lists the old room: ")]
             } else if slot.0 == "m.space.child" {
                 vec![text("The space does not list the new room: ")]
+            } else if slot.0 == "m.room.message" {
+                vec![text(
+                    "The message with the link to the new room is missing in the old one; please post it there: ",
+                )]
+            } else if slot.0 == "m.room.pinned_events" {
+                vec![text(
+                    "The message with the link to the new room is not pinned in the old one; please pin it: ",
+                )]
             } else {
                 vec![text("This room does not let in members of the new room: ")]
             };

@@ -100,6 +100,8 @@ pub enum Finding {
     },
     /// The room the bot takes its orders in.
     OwnAdminRoom,
+    /// The same, where its upgrade is to be finished.
+    AdminRoomClosed,
     /// There is no upgrade to finish: the room has no tombstone.
     NotUpgraded,
     /// The tombstone leads to something that does not replace this room.
@@ -265,6 +267,7 @@ impl Finding {
             | Self::UnbannableBans { .. }
             | Self::ActiveJob { .. }
             | Self::OwnAdminRoom
+            | Self::AdminRoomClosed
             | Self::NotUpgraded
             | Self::FalseSuccessor { .. }
             | Self::NoSuchUser { .. } => Weight::Blocker,

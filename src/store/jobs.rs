@@ -71,13 +71,15 @@ pub(super) fn append(
         Action::Wait(_, at) | Action::AwaitConfirmation(at) | Action::FollowUp(at) => Some(at),
         Action::AwaitCampaign | Action::AwaitResume | Action::AwaitRetry | Action::Finished => None,
     };
-    // A campaign looks at its jobs when one of them begins, ends, or has to wait.
+    // A campaign looks at its jobs when one of them begins, ends, has to wait, or is followed up no more.
     tx.execute(
         "UPDATE campaign SET due_at = ?2, woken = woken + 1
          WHERE id = (SELECT campaign_id FROM job WHERE id = ?1 AND
                      (state <> ?3 OR summary IS NULL
                       OR json_extract(summary, '$.waiting') IS NOT json_extract(?4, '$.waiting')
-                      OR json_extract(summary, '$.todos') IS NOT json_extract(?4, '$.todos')))",
+                      OR json_extract(summary, '$.todos') IS NOT json_extract(?4, '$.todos')
+                      OR json_extract(summary, '$.following')
+                         IS NOT json_extract(?4, '$.following')))",
         params![
             id.0,
             now.as_millisecond(),

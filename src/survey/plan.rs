@@ -118,6 +118,9 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     let (intent, reason, software) = intent(port, read, at);
     let mut findings = Vec::new();
     match (at.place, at.request.options.own_admin_room) {
+        (Place::AdminRoom, _) if intent.method == Method::Adopt => {
+            findings.push(Finding::AdminRoomClosed);
+        }
         (Place::AdminRoom, OwnAdminRoom::Spare) => findings.push(Finding::OwnAdminRoom),
         (Place::AdminRoom, OwnAdminRoom::Included) => findings.push(Finding::FollowsAdminRoom),
         (Place::Elsewhere, _) => {}

@@ -28,7 +28,6 @@ use crate::message::campaign::{Open, Planned, plan};
 use crate::message::plan::Occasion;
 use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef};
 use crate::permissions;
-use crate::room::diff::Obstacle;
 use crate::room::state::RoomState;
 use crate::store::{StoreError, Write};
 use crate::survey::surroundings::told;
@@ -483,13 +482,7 @@ impl Worker {
         for (child, new_room) in &moved {
             let (here, refused) = link::close(&self.means, child, new_room, &rooms).await?;
             made += here;
-            todos.extend(refused.into_iter().map(|refusal| Todo {
-                change: refusal.change,
-                obstacle: Obstacle::Refused {
-                    code: refusal.code,
-                    message: refusal.message,
-                },
-            }));
+            todos.extend(refused.into_iter().map(Todo::from));
         }
         let known = |room: &OwnedRoomId| look.children.iter().any(|child| child.old_room == *room);
         let added = self

@@ -20,8 +20,7 @@ use crate::job::follow_up::{
     Circumstances, Decision, Door, End, EndReason, Farewell, Pause, PingOutcome, Stage, Timetable,
 };
 use crate::job::{Entry, FollowUp, FollowUpEvent, Job, Phase, Plan, State, is_incompatible};
-use crate::message::campaign::{label, space_now};
-use crate::message::follow_up::{EndedRoom, ended, ended_campaign, refused};
+use crate::message::follow_up::{ended, refused};
 use crate::message::member::{Variables, render};
 use crate::message::ping::{OtherRoom, parts, ping};
 use crate::message::report::todos;
@@ -393,69 +392,16 @@ impl One<'_> {
             farewell,
         };
         let mut writes = vec![Write::Unfollow(self.job.id)];
-        writes.extend(self.report(why, &end)?);
+        // Rooms of a campaign have a closing report together, which the campaign makes.
+        if self.job.request.campaign.is_none() {
+            let text = ended(self.job, self.state, why, &end);
+            writes.push(self.say(&format!("followed:{}", self.follow_up.ends), text));
+        }
         info!(?why, "follow-up ended");
         Ok(Doing {
-            events: vec![FollowUpEvent::Ended { end }],
+            events: vec![FollowUpEvent::Ended { end: Some(end) }],
             writes,
         })
-    }
-
-    /// The closing report. Rooms of a campaign have one together, which comes with the last of them.
-    fn report(&self, why: &EndReason, end: &End) -> Result<Option<Write>, StepError> {
-        let Some(turn) = &self.job.request.campaign else {
-            let text = ended(self.job, self.state, why, end);
-            let report = self.say(&format!("followed:{}", self.follow_up.ends), text);
-            return Ok(Some(report));
-        };
-        let store = &self.means.store;
-        let Some(campaign) = store.campaign(turn.campaign)? else {
-            return Ok(None);
-        };
-        let children = store.children(campaign.id)?;
-        if children.iter().any(|child| !child.is_settled()) {
-            return Ok(None);
-        }
-        let (mut rooms, mut ends) = (Vec::new(), self.follow_up.ends);
-        for child in &children {
-            let end = if child.id == self.job.id {
-                Some(end.clone())
-            } else {
-                let Some(job) = store.job(child.id)? else {
-                    continue;
-                };
-                match super::folded(&job)?.follow_up {
-                    None => continue,
-                    Some(other) if other.stage == Stage::Over => {
-                        ends += other.ends;
-                        other.end
-                    }
-                    Some(_) => return Ok(None),
-                }
-            };
-            let new_room = child.summary.new_room.clone();
-            rooms.extend(new_room.zip(end).map(|(new_room, end)| EndedRoom {
-                label: child.summary.label.clone(),
-                new_room,
-                end,
-                todos: child.summary.todos,
-            }));
-        }
-        let state = super::campaign::folded(&campaign)?;
-        let text = ended_campaign(
-            campaign.id,
-            &label(&campaign, &state),
-            &space_now(&campaign, &children),
-            &rooms,
-        );
-        Ok(Some(Write::Enqueue(Outgoing {
-            key: format!("followed:{}:{ends}", campaign.id),
-            room_id: campaign.request.admin_room.clone(),
-            post: Post::Message {
-                text,
-                reply_to: campaign.reply_to(),
-            },
-        })))
     }
 
     /// Why the bot has to stay in the old room.

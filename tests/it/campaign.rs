@@ -362,7 +362,7 @@ async fn what_does_not_go_is_named_with_the_reason() {
     scene.say(&format!("!upgrade confirm {id}")).await;
     let report = scene.hear(&format!("Done, campaign {id}")).await;
     assert!(
-        user::text(&report).contains("1 of 1 room now lead"),
+        user::text(&report).contains("Moved: 1 of 1 room."),
         "{report}"
     );
     assert!(replacement(&moderator, &old).await.is_some());
@@ -456,10 +456,7 @@ async fn what_changes_between_plan_and_work_is_seen_room_by_room() {
     scene.say(&format!("!upgrade confirm {id}")).await;
     let report = scene.hear(&format!("Ended, campaign {id}")).await;
     let text = user::text(&report);
-    assert!(
-        text.contains("2 of 4 rooms now lead to a new one"),
-        "{text}"
-    );
+    assert!(text.contains("Moved: 2 of 4 rooms."), "{text}");
     let line = |room: &str| {
         let found = text.lines().find(|line| line.contains(room));
         found.unwrap_or_else(|| panic!("{room}: {text}")).to_owned()

@@ -62,3 +62,29 @@ async fn the_progress_ends_before_the_report() {
         assert_eq!(report, said.len() - 1, "nothing after it: {said:#?}");
     }
 }
+
+/// Whoever pauses a job, and whoever looks at it then, is told so and how it goes on.
+#[tokio::test]
+async fn a_paused_job_says_so() {
+    let mut scene = Scene::new().await;
+    let slow = Fault::Delay(Duration::from_secs(3));
+    let made = scene.proxy.add(Rule::on(Kind::CreateRoom, slow));
+    scene.upgrade("12 --method staged").await;
+    roomlift_testbed::eventually("it is at work", crate::scene::SPEECH, async || {
+        (made.count() > 0).then_some(())
+    })
+    .await;
+    scene.say("!upgrade pause 1").await;
+    scene
+        .hear("Paused at: completing the new room before anybody is in it. `!upgrade resume 1`")
+        .await;
+    scene.say("!upgrade status 1").await;
+    scene.hear("Paused at: ").await;
+    scene.say("!upgrade list").await;
+    scene.hear("#1 paused: ").await;
+    scene.say("!upgrade confirm 1").await;
+    scene.hear("#1 is paused; ").await;
+    scene.say("!upgrade resume 1").await;
+    scene.hear("Upgrade #1 is done").await;
+    scene.community.assert_moved("12").await;
+}

@@ -4,7 +4,7 @@
 //! The ways through an upgrade in detail are in `upgrade` and `staged`.
 
 use roomlift_testbed::play::{self, Refusal};
-use roomlift_testbed::{Community, Federation, Kind, Proxy, Wanted, user};
+use roomlift_testbed::{Community, Fault, Federation, Kind, Proxy, Rule, Wanted, user};
 use serde_json::Value;
 
 use crate::scene::{Scene, said};
@@ -157,4 +157,30 @@ async fn ids(community: &Community) -> Vec<String> {
     let mut ids: Vec<_> = ids.collect();
     ids.sort();
     ids
+}
+
+/// A server that is updated because the bot said what it lacks is believed at once.
+#[tokio::test]
+async fn a_server_that_was_updated_meanwhile_is_asked_again() {
+    let mut scene = Scene::new().await;
+    let old = Fault::custom(|status, mut body| {
+        let versions = &mut body["capabilities"]["m.room_versions"];
+        versions["default"] = "11".into();
+        if let Some(available) = versions["available"].as_object_mut() {
+            available.remove("12");
+        }
+        (status, body)
+    });
+    scene
+        .proxy
+        .add(Rule::on(Kind::Capabilities, old).for_ever());
+    let command = format!("!upgrade {} 12", scene.community.alias);
+    scene.say(&command).await;
+    scene.hear("does not offer room version 12").await;
+    scene.proxy.clear_rules();
+    scene.say(&command).await;
+    scene.hear("Plan #2").await;
+    scene.say("!upgrade confirm 2").await;
+    scene.hear("Upgrade #2 is done").await;
+    scene.community.assert_moved("12").await;
 }

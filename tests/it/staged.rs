@@ -2,8 +2,9 @@
 //! fails (P6), never made twice (P2).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use roomlift_testbed::{Community, Fault, Kind, Rule, Seen, user};
+use roomlift_testbed::{Community, Fault, Kind, Rule, Seen, eventually, user};
 use serde_json::json;
 
 use crate::scene::{SPEECH, Scene, said};
@@ -185,7 +186,7 @@ async fn made(community: &Community) -> Option<String> {
 }
 
 async fn untouched(community: &Community, before: &BTreeSet<String>) {
-    roomlift_testbed::eventually("the new room is left", SPEECH, async || {
+    eventually("the new room is left", SPEECH, async || {
         community.successors().await.is_empty().then_some(())
     })
     .await;
@@ -201,4 +202,38 @@ async fn state(community: &Community) -> BTreeSet<String> {
         .iter()
         .map(|event| event["event_id"].to_string())
         .collect()
+}
+
+/// What people change in the old room while the new one is made slowly is not set back when the old one
+/// is closed.
+#[tokio::test]
+async fn what_others_change_meanwhile_stays() {
+    let mut scene = Scene::new().await;
+    let (room, moderator) = (
+        scene.community.room.clone(),
+        scene.community.moderator.clone(),
+    );
+    let other = scene.community.members[0].user_id.clone();
+    let levels = async |level: i64| {
+        let levels = moderator.state_event(&room, "m.room.power_levels", "");
+        let mut levels = levels.await.expect("power levels");
+        levels["users"][&other] = level.into();
+        moderator
+            .put_state(&room, "m.room.power_levels", "", levels)
+            .await;
+    };
+    levels(50).await;
+    let slow = Fault::Delay(Duration::from_secs(12));
+    let made = scene.proxy.add(Rule::on(Kind::CreateRoom, slow));
+    scene.upgrade("12 --method staged").await;
+    eventually("the new room is being made", SPEECH, async || {
+        (made.count() > 0).then_some(())
+    })
+    .await;
+    levels(10).await;
+    scene.hear("Upgrade #1 is done").await;
+    let now = moderator.state_event(&room, "m.room.power_levels", "");
+    let now = now.await.expect("power levels");
+    assert_eq!(now["users"][&other], 10, "{now:#}");
+    assert_eq!(now["events_default"], 50, "and it is closed: {now:#}");
 }

@@ -158,3 +158,46 @@ async fn a_refused_upgrade_leaves_the_room_as_it_was() {
     scene.hear("Upgrade #2 is done").await;
     scene.community.assert_moved("12").await;
 }
+
+/// P7: the message in the old room and its pin are to-dos like others where the server refuses them: they
+/// are said, tried again, and tick themselves off.
+#[tokio::test]
+async fn a_message_in_the_old_room_that_was_refused_comes_later() {
+    let mut scene = Scene::new().await;
+    let room = scene.community.room.clone();
+    let old = room.clone();
+    let message = move |seen: &roomlift_testbed::Seen| {
+        matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old)
+    };
+    let pin = Kind::PutState {
+        event_type: "m.room.pinned_events".to_owned(),
+    };
+    let refused = || Fault::error(403, "M_FORBIDDEN");
+    let messages = scene.proxy.add(Rule::new(message, refused()));
+    scene.upgrade("12").await;
+    scene.hear("Upgrade #1 is done").await;
+    assert_eq!(messages.count(), 1, "it was refused");
+    let pins = scene.proxy.add(Rule::on(pin, refused()));
+    scene.say("!upgrade verify 1").await;
+    scene.hear("is not pinned in the old one").await;
+    assert_eq!(pins.count(), 1, "its pin, too");
+    scene.say("!upgrade verify 1").await;
+    scene.hear("Nothing is left to do.").await;
+    scene.community.assert_moved("12").await;
+    let moderator = &scene.community.moderator;
+    let bot = scene.community.bot.user_id.as_str();
+    let new = scene.community.replacement().await.expect("a replacement");
+    let told: Vec<_> = moderator.messages(&room, 100).await;
+    let told: Vec<_> = told
+        .iter()
+        .filter(|event| {
+            event["sender"] == bot && roomlift_testbed::user::text(event).contains(&new)
+        })
+        .collect();
+    assert_eq!(told.len(), 1, "once: {told:#?}");
+    let pinned = moderator
+        .state_event(&room, "m.room.pinned_events", "")
+        .await
+        .expect("pins");
+    assert_eq!(pinned["pinned"][0], told[0]["event_id"]);
+}

@@ -210,7 +210,7 @@ fn the_end_comes_in_order_and_can_be_taken_up_again() {
         FollowUp::after(
             Some(ending.clone()),
             &FollowUpEvent::Ended {
-                end: End::default()
+                end: Some(End::default())
             }
         ),
         None
@@ -220,7 +220,7 @@ fn the_end_comes_in_order_and_can_be_taken_up_again() {
     let over = FollowUp::after(
         Some(ending),
         &FollowUpEvent::Ended {
-            end: End::default(),
+            end: Some(End::default()),
         },
     )
     .unwrap();
@@ -263,7 +263,7 @@ fn entries_are_stored_like_this() {
             why: EndReason::Time,
         },
         FollowUpEvent::Ended {
-            end: End::default(),
+            end: Some(End::default()),
         },
     ]
     .into_iter()
@@ -285,8 +285,7 @@ fn entries_are_stored_like_this() {
     "##);
     // As it was written before it said how it ended.
     let before: FollowUpEvent = serde_json::from_str(r#"{"follow_up":"ended"}"#).unwrap();
-    let end = End::default();
-    assert_eq!(before, FollowUpEvent::Ended { end });
+    assert_eq!(before, FollowUpEvent::Ended { end: None });
 }
 
 proptest! {

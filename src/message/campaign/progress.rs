@@ -40,8 +40,14 @@ pub fn progress(
     }
     doc = waiting(doc, state, now);
     match state.phase {
-        Phase::Finding | Phase::Planning | Phase::Planned => {
-            return planning(campaign, state, children, now);
+        Phase::Finding | Phase::Planning => return planning(campaign, state, children, now),
+        Phase::Planned => {
+            let id = campaign.id;
+            let words = format!(
+                "Looked at {}. The plan waits for a yes: `!upgrade confirm {id}`.",
+                count(children.len(), "room", "rooms")
+            );
+            return doc.say(&words).finish();
         }
         Phase::Cancelled => return doc.say("Cancelled. Nothing was changed.").finish(),
         Phase::Expired => return doc.say("The plan expired. Nothing was changed.").finish(),

@@ -85,7 +85,7 @@ pub fn report(
         _ => "Ended, campaign",
     });
     doc = doc.say(&format!(
-        "{} of {} now lead to a new one.",
+        "Moved: {} of {}.",
         moved,
         count(
             moved + not_done.iter().filter(|child| !child.is_moved()).count(),
@@ -157,34 +157,11 @@ pub fn report(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::campaign;
     use super::*;
-    use crate::campaign::{Narrow, Request};
     use crate::job::Summary;
-    use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef, UpgradeOptions};
+    use crate::model::JobId;
     use crate::room::diff::{Change, Obstacle};
-
-    fn campaign() -> Campaign {
-        let space: OwnedRoomId = "!space:x".try_into().unwrap();
-        Campaign {
-            id: CampaignId(1),
-            request: Request {
-                named: RoomRef {
-                    name: RoomName::Id(space.clone()),
-                    via: Vec::new(),
-                },
-                space,
-                options: UpgradeOptions::default(),
-                narrow: Narrow::default(),
-                confirmation: Confirmation::Ask,
-                sender: "@maria:x".try_into().unwrap(),
-                admin_room: "!admin:x".try_into().unwrap(),
-                command_event: "$command".try_into().unwrap(),
-            },
-            asked_in: "!admin:x".try_into().unwrap(),
-            created_at: Timestamp::UNIX_EPOCH,
-            log: Vec::new(),
-        }
-    }
 
     fn todo(number: usize) -> Todo {
         Todo {

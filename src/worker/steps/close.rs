@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use ruma::{OwnedServerName, RoomId};
 
 use super::{Done, Drive, Seen, StepError, new_room, plan_of};
@@ -56,11 +57,21 @@ pub(super) async fn close(
         .seen
         .take()
         .filter(|seen| seen.now.new.room_id == new_room);
-    let mut seen = match (seen, &drive.before) {
-        (Some(seen), _) if seen.stage == stage => seen,
-        (Some(seen), Some(before)) if stage == Stage::Final => switched(seen.now.new, before, plan),
+    let mut seen = match (seen, drive.just_read()) {
+        // A part that was held up goes on with what it saw.
+        (Some(seen), _)
+            if seen.stage == stage && (seen.part == Some(part) || drive.is_just_now(seen.read)) =>
+        {
+            seen
+        }
+        (Some(seen), Some((at, before)))
+            if stage == Stage::Final && seen.stage == Stage::Staged =>
+        {
+            switched(seen.now.new, at, before, plan)
+        }
         _ => read(drive, job, plan, new_room, stage).await?,
     };
+    seen.part = Some(part);
     let changes: Vec<_> = diff(&seen.target, &seen.now)
         .into_iter()
         .filter(|change| change.part() == part && !change.is_for_people(&job.request.old_room))
@@ -193,6 +204,7 @@ pub(super) async fn read(
     new_room: &RoomId,
     stage: Stage,
 ) -> Result<Seen, StepError> {
+    let at = drive.clock.now();
     let before = drive.snapshot(job)?;
     let last = target(&before, &plan.intent, new_room);
     let target = match stage {
@@ -201,6 +213,8 @@ pub(super) async fn read(
     };
     let now = survey::observe(&*drive.port, &before, &target, new_room).await?;
     Ok(Seen {
+        read: at,
+        part: None,
         stage,
         before,
         target,
@@ -210,11 +224,13 @@ pub(super) async fn read(
 
 /// Both rooms after a switch by the bot, where it had read both itself just before: nothing is
 /// read again. What somebody changed in between is seen by `verify`, which reads everything.
-fn switched(new: RoomState, before: &Snapshot, plan: &Plan) -> Seen {
+fn switched(new: RoomState, read: Timestamp, before: &Snapshot, plan: &Plan) -> Seen {
     let target = target(before, &plan.intent, &new.room_id);
     let after = after_switch(before, &plan.intent, &target, &new.room_id);
     let now = Observed { new, ..after };
     Seen {
+        read,
+        part: None,
         stage: Stage::Final,
         before: before.clone(),
         target,

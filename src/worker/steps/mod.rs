@@ -27,6 +27,7 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ruma::OwnedRoomId;
 
 use self::close::Stage;
@@ -36,7 +37,7 @@ use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, State, Step};
 use crate::message::member::TemplateError;
 use crate::message::plan::Occasion;
-use crate::room::diff::Observed;
+use crate::room::diff::{Observed, Part};
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
 use crate::store::{StoreError, Write};
@@ -47,6 +48,10 @@ use crate::telemetry::chain;
 /// a half-made room. Synapse goes on working after the connection is cut; should it still be at it
 /// later, both point the old room to the same new one.
 pub(super) const SETTLE: Duration = Duration::from_secs(20);
+
+/// How long it is believed that nobody but the bot changed a room since it was read: what others set
+/// meanwhile would be overwritten. Steps that begin later read it again.
+const JUST_READ_MAX: Duration = Duration::from_secs(10);
 
 /// Longest pause between two looks while the server settles.
 pub(super) const SETTLE_POLL_MAX: Duration = Duration::from_secs(4);
@@ -168,14 +173,18 @@ pub(super) struct Drive {
     means: Arc<Means>,
     /// The step that the log says is begun, and that was not run yet.
     pub(super) started: Option<Step>,
-    /// The old room, if it was read since the drive began and not by one before it.
-    pub(super) before: Option<Snapshot>,
+    /// The old room as this drive read it, and when.
+    before: Option<(Timestamp, Snapshot)>,
     /// What was read of both rooms, kept up with the changes made since.
     pub(super) seen: Option<Seen>,
 }
 
 /// Both rooms as they were read, and what they should be.
 pub(super) struct Seen {
+    /// When the older of them was read.
+    pub(super) read: Timestamp,
+    /// The part whose changes were made last.
+    pub(super) part: Option<Part>,
     pub(super) stage: Stage,
     pub(super) before: Snapshot,
     pub(super) target: Target,
@@ -200,6 +209,23 @@ impl Drive {
         }
     }
 
+    /// The old room was read.
+    pub(super) fn has_read(&mut self, before: Snapshot) {
+        self.before = Some((self.clock.now(), before));
+    }
+
+    /// The old room and when it was read, if that is just now.
+    pub(super) fn just_read(&self) -> Option<(Timestamp, &Snapshot)> {
+        let (read, before) = self.before.as_ref()?;
+        self.is_just_now(*read).then_some((*read, before))
+    }
+
+    /// Whether what was read then is as good as new.
+    pub(super) fn is_just_now(&self, read: Timestamp) -> bool {
+        let age = Duration::try_from(self.clock.now().duration_since(read));
+        age.is_ok_and(|age| age <= JUST_READ_MAX)
+    }
+
     /// What surrounds the room of a job. The jobs of a campaign share what one of them read just
     /// now: the campaign itself compares everything once more in the end.
     pub(super) async fn surroundings(&self, job: &Job) -> Result<Arc<Surroundings>, StepError> {
@@ -209,7 +235,14 @@ impl Drive {
         if shares && let Some(known) = kept.fresh(now, SURROUNDINGS_MAX) {
             return Ok(known);
         }
-        let server = if let Some(known) = self.means.server.fresh(now, TRAITS_MAX) {
+        // What would be in the way is asked for anew: the server may have been updated just for this.
+        let version = job.request.options.version.as_ref();
+        let version = version.unwrap_or(&self.setup.upgrade.version);
+        let is_enough = |known: &Arc<ServerTraits>| {
+            known.software.is_some() && known.versions.available.contains(version)
+        };
+        let known = self.means.server.fresh(now, TRAITS_MAX);
+        let server = if let Some(known) = known.filter(is_enough) {
             known
         } else {
             let read = Arc::new(ServerTraits::read(&*self.port).await?);

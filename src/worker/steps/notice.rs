@@ -1,76 +1,130 @@
 //! The message in the old room, with a link that works in every client, and pinned.
 //!
-//! Sent with a transaction id that belongs to the job, so that a repeat is the same message.
+//! Sent with a transaction id that belongs to the job, so that a repeat is the same message. What the
+//! server refuses becomes a to-do, which `verify` has tried again.
 
+use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
 use super::{Done, Drive, StepError, new_room, plan_of};
-use crate::homeserver::HomeserverError;
-use crate::job::{Job, Output, Refusal, State};
+use crate::homeserver::{Homeserver, HomeserverError};
+use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, notice};
 use crate::room::diff::Change;
 use crate::room::state::Content;
 use crate::room::target::slot;
 
+const MESSAGE: &str = "m.room.message";
+const PINNED: &str = "m.room.pinned_events";
+
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    let plan = plan_of(state)?;
+    let (event, refused) = post(drive, job, plan_of(state)?, &new_room(state)?).await?;
+    Ok(Output::Noticed { event, refused }.into())
+}
+
+/// Tries once more what was refused before, as far as it is among the to-dos; says what is refused
+/// again.
+pub(super) async fn again(
+    drive: &Drive,
+    job: &Job,
+    plan: &Plan,
+    new_room: &RoomId,
+    todos: &[Todo],
+) -> Result<Vec<Refusal>, StepError> {
+    let mut refused = Vec::new();
+    for todo in todos {
+        let Change::OtherState {
+            room,
+            slot,
+            content,
+        } = &todo.change
+        else {
+            continue;
+        };
+        if *room != job.request.old_room {
+            continue;
+        }
+        match slot.0.as_str() {
+            MESSAGE => refused.extend(post(drive, job, plan, new_room).await?.1),
+            PINNED => {
+                let event = pins_of(content).next().and_then(Value::as_str);
+                if let Some(event) = event {
+                    refused.extend(pin(&*drive.port, room, event).await?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(refused)
+}
+
+/// Posts the message and pins it; what the server refuses comes along.
+async fn post(
+    drive: &Drive,
+    job: &Job,
+    plan: &Plan,
+    new_room: &RoomId,
+) -> Result<(Option<OwnedEventId>, Vec<Refusal>), StepError> {
     let port = &*drive.port;
     let old = &job.request.old_room;
-    let new = new_room(state)?;
-    let variables = Variables::of(plan, &new, port.server_name());
+    let variables = Variables::of(plan, new_room, port.server_name());
     let content = notice(&drive.setup.messages.notice, &variables)?;
     let transaction = format!("notice.{}", job.request.key());
-    let refusal = |change, code, message| Output::Noticed {
-        event: None,
-        refused: vec![Refusal {
-            change,
-            code,
-            message,
-        }],
-    };
-    let change = |kind: &str, content: Content| Change::OtherState {
-        room: old.clone(),
-        slot: slot(kind, ""),
-        content,
-    };
-    let event = match port.send_message(old, &transaction, &content).await {
-        Ok(event) => event,
-        Err(HomeserverError::Refused { code, message, .. }) => {
-            return Ok(refusal(change("m.room.message", content), code, message).into());
+    match port.send_message(old, &transaction, &content).await {
+        Ok(event) => {
+            let refused = pin(port, old, event.as_str()).await?;
+            Ok((Some(event), refused.into_iter().collect()))
         }
-        Err(error) => return Err(error.into()),
-    };
-
-    let mut pins = port
-        .state_event(old, "m.room.pinned_events", "")
-        .await?
-        .unwrap_or_default();
-    let mut pinned: Vec<Value> = pins
-        .get("pinned")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let mut refused = Vec::new();
-    if !pinned
-        .iter()
-        .any(|pin| pin.as_str() == Some(event.as_str()))
-    {
-        // First: clients show the first or the last, and the list may be long.
-        pinned.insert(0, json!(event));
-        pins.insert("pinned".to_owned(), Value::Array(pinned));
-        match port.put_state(old, "m.room.pinned_events", "", &pins).await {
-            Ok(_) => {}
-            Err(HomeserverError::Refused { code, message, .. }) => refused.push(Refusal {
-                change: change("m.room.pinned_events", pins),
+        Err(HomeserverError::Refused { code, message, .. }) => {
+            let change = change(old, MESSAGE, content);
+            let refusal = Refusal {
+                change,
                 code,
                 message,
-            }),
-            Err(error) => return Err(error.into()),
+            };
+            Ok((None, vec![refusal]))
         }
+        Err(error) => Err(error.into()),
     }
-    Ok(Output::Noticed {
-        event: Some(event),
-        refused,
+}
+
+/// Pins an event unless it is.
+async fn pin(
+    port: &dyn Homeserver,
+    room: &RoomId,
+    event: &str,
+) -> Result<Option<Refusal>, HomeserverError> {
+    let mut pins = port
+        .state_event(room, PINNED, "")
+        .await?
+        .unwrap_or_default();
+    if pins_of(&pins).any(|pin| pin.as_str() == Some(event)) {
+        return Ok(None);
     }
-    .into())
+    // First: clients show the first or the last, and the list may be long.
+    let pinned = std::iter::once(json!(event)).chain(pins_of(&pins).cloned());
+    let pinned = Value::Array(pinned.collect());
+    pins.insert("pinned".to_owned(), pinned);
+    match port.put_state(room, PINNED, "", &pins).await {
+        Ok(_) => Ok(None),
+        Err(HomeserverError::Refused { code, message, .. }) => Ok(Some(Refusal {
+            change: change(room, PINNED, pins),
+            code,
+            message,
+        })),
+        Err(error) => Err(error),
+    }
+}
+
+fn pins_of(content: &Content) -> impl Iterator<Item = &Value> {
+    let pinned = content.get("pinned").and_then(Value::as_array);
+    pinned.into_iter().flatten()
+}
+
+fn change(room: &RoomId, kind: &str, content: Content) -> Change {
+    Change::OtherState {
+        room: room.to_owned(),
+        slot: slot(kind, ""),
+        content,
+    }
 }

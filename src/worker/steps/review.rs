@@ -9,7 +9,7 @@ use super::close::{self, Stage};
 use super::{Done, Drive, StepError, plan_of, staged_room};
 use crate::announce::asking;
 use crate::homeserver::HomeserverError;
-use crate::job::{Job, Output, State};
+use crate::job::{Job, Output, State, Step, Todo, why_missing};
 use crate::message::review;
 use crate::permissions;
 use crate::room::diff::diff;
@@ -48,7 +48,17 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         }
     }
     // What leads to the room comes with the switch, and is no part of this target.
-    let differences = diff(&seen.target, &seen.now);
+    let refused = match state.outputs.get(&Step::Populate) {
+        Some(Output::Closed { refused, .. }) => refused.as_slice(),
+        _ => &[],
+    };
+    let differences: Vec<_> = diff(&seen.target, &seen.now)
+        .into_iter()
+        .map(|change| Todo {
+            obstacle: why_missing(&change, refused),
+            change,
+        })
+        .collect();
     let now = drive.clock.now();
     let until = SignedDuration::try_from(REVIEW_MAX)
         .ok()

@@ -32,7 +32,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let Some(before) = before else {
         return Ok(Done::Planned(Box::new(plan), Occasion::RoomChanged));
     };
-    drive.before = Some(before.clone());
+    drive.has_read(before.clone());
     let snapshot = Write::Snapshot {
         job: job.id,
         snapshot: Box::new(before),

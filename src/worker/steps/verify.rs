@@ -8,10 +8,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::close::{Stage, is_open};
-use super::{Done, Drive, StepError, close, new_room, plan_of};
-use crate::job::{Entry, Job, Output, Refusal, State, Step, StepEvent, Todo};
+use super::{Done, Drive, StepError, close, new_room, notice, plan_of};
+use crate::job::{Entry, Job, Output, State, Step, StepEvent, Todo, why_missing};
 use crate::room::authority;
-use crate::room::diff::{Change, Obstacle, Part, diff};
+use crate::room::diff::{Change, Part, diff};
 use crate::survey;
 
 /// How long after each look the next one follows; the last is repeated.
@@ -65,32 +65,23 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         .chain(elsewhere)
         .filter(|change| open.is_none_or(|todos| is_open(change, todos)))
         .map(|change| {
-            let refusal = refused.iter().find(|refusal| refusal.change == change);
             let obstacle = authority::obstacle(
                 &change,
                 &seen.now,
                 &seen.before.referrers,
                 drive.port.account(),
             )
-            .or_else(|| {
-                refusal.map(|Refusal { code, message, .. }| Obstacle::Refused {
-                    code: code.clone(),
-                    message: message.clone(),
-                })
-            })
-            .unwrap_or(Obstacle::DidNotTake);
+            .unwrap_or_else(|| why_missing(&change, &refused));
             Todo { change, obstacle }
         })
         .collect();
-    if let Some(Output::Noticed { refused, .. }) = state.outputs.get(&Step::Notice) {
-        todos.extend(refused.iter().map(|refusal| Todo {
-            change: refusal.change.clone(),
-            obstacle: Obstacle::Refused {
-                code: refusal.code.clone(),
-                message: refusal.message.clone(),
-            },
-        }));
-    }
+    // No part of the difference: whether people were told is not seen in the rooms.
+    let unnoticed = match (open, state.outputs.get(&Step::Notice)) {
+        (Some(todos), _) => notice::again(drive, job, plan, &new, todos).await?,
+        (None, Some(Output::Noticed { refused, .. })) => refused.clone(),
+        (None, _) => Vec::new(),
+    };
+    todos.extend(unnoticed.into_iter().map(Todo::from));
     let looks = job
         .log
         .iter()

@@ -43,7 +43,9 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         };
     }
     let new = match &seen {
-        Some(seen) if called == Called::Never => seen.now.new.clone(),
+        Some(seen) if called == Called::Never && drive.is_just_now(seen.read) => {
+            seen.now.new.clone()
+        }
         _ => drive.port.state(&new_room).await?,
     };
     if let Some(tombstone) = new.tombstone() {
