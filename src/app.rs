@@ -2,25 +2,26 @@
 //!
 //! Receive, handle, work and send meet only in the store. Left out: the command line (`cli`).
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::command;
 use crate::config::{AdminRoom, Config, MakeRoomAdmin};
-use crate::handlers::{Desk, Ended};
+use crate::handlers::{self, Desk, Ended};
 use crate::health::{HealthError, Listener};
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{Homeserver, HomeserverError};
-use crate::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
+use crate::matrix::{self, ForUs, MatrixError, Port, Readiness, Receiver, Session};
 use crate::message;
 use crate::model::Text;
 use crate::permissions::Office;
@@ -30,6 +31,9 @@ use crate::worker::{Means, Setup, Shared, Worker};
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "roomlift.db";
+
+/// Who may look into the data folder.
+const OWNER_ONLY: u32 = 0o700;
 
 /// Name of the lock in the data folder.
 const LOCK: &str = "roomlift.lock";
@@ -158,10 +162,6 @@ impl Bot {
         stop: &CancellationToken,
     ) -> Result<Option<Self>, AppError> {
         let data_dir = config.data_dir.clone();
-        std::fs::create_dir_all(&data_dir).map_err(|source| AppError::DataDir {
-            path: data_dir.clone(),
-            source,
-        })?;
         let lock = lock(&data_dir)?;
         let store = Arc::new(Store::open(&database(&data_dir))?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -239,7 +239,10 @@ impl Bot {
             admin_rooms: Arc::new(rooms.collect()),
             clock: Arc::clone(clock),
             max_age: config.upgrade.max_command_age,
-            concerns_us: command::concerns_us,
+            for_us: ForUs {
+                body: command::concerns_us,
+                reaction: handlers::is_answer,
+            },
             ready,
         };
         let port: Arc<dyn Homeserver> = port;
@@ -319,16 +322,28 @@ pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
 }
 
-/// One process per data folder, which is made. Held as long as the file is open, and let go by the
+/// One process per data folder, which is made for its owner alone: the encryption keys are in it. Held as long as the file is open, and let go by the
 /// system however the process ends.
 ///
 /// # Errors
 /// [`AppError::Running`] when another process has it, others when it cannot be had.
 pub fn lock(data_dir: &Path) -> Result<File, AppError> {
-    std::fs::create_dir_all(data_dir).map_err(|source| AppError::DataDir {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(OWNER_ONLY)
+        .create(data_dir);
+    let access = made.and_then(|()| data_dir.metadata());
+    let access = access.map_err(|source| AppError::DataDir {
         path: data_dir.to_owned(),
         source,
     })?;
+    if access.permissions().mode() & !OWNER_ONLY & 0o777 != 0 {
+        warn!(
+            path = %data_dir.display(),
+            "other users of this machine can look into the data folder, where the encryption keys are; \
+             type: chmod 700"
+        );
+    }
     let path = data_dir.join(LOCK);
     let failed = |source| AppError::Lock {
         path: path.clone(),

@@ -17,6 +17,36 @@ pub(super) struct Call<'a> {
     pub(super) power: PowerLevels,
 }
 
+/// A reaction to an event.
+pub(super) fn react(received: &Received, emoji: &str) -> Write {
+    let event = &received.event_id;
+    let name = if emoji == emoji::WORKING {
+        "ack"
+    } else {
+        "end"
+    };
+    Write::Enqueue(Outgoing {
+        key: format!("{name}:{event}"),
+        room_id: received.room_id.clone(),
+        post: Post::Reaction {
+            to: Target::Event(event.clone()),
+            emoji: emoji.to_owned(),
+        },
+    })
+}
+
+/// Takes back that an event is worked on.
+pub(super) fn unack(received: &Received) -> Write {
+    let event = &received.event_id;
+    Write::Enqueue(Outgoing {
+        key: format!("unack:{event}"),
+        room_id: received.room_id.clone(),
+        post: Post::Redaction {
+            of: Target::Post(format!("ack:{event}")),
+        },
+    })
+}
+
 impl Call<'_> {
     pub(super) fn sender(&self) -> &UserId {
         &self.received.sender
@@ -34,31 +64,11 @@ impl Call<'_> {
     }
 
     pub(super) fn react(&self, emoji: &str) -> Write {
-        let event = &self.received.event_id;
-        let name = if emoji == emoji::WORKING {
-            "ack"
-        } else {
-            "end"
-        };
-        Write::Enqueue(Outgoing {
-            key: format!("{name}:{event}"),
-            room_id: self.received.room_id.clone(),
-            post: Post::Reaction {
-                to: Target::Event(event.clone()),
-                emoji: emoji.to_owned(),
-            },
-        })
+        react(self.received, emoji)
     }
 
     pub(super) fn unack(&self) -> Write {
-        let event = &self.received.event_id;
-        Write::Enqueue(Outgoing {
-            key: format!("unack:{event}"),
-            room_id: self.received.room_id.clone(),
-            post: Post::Redaction {
-                of: Target::Post(format!("ack:{event}")),
-            },
-        })
+        unack(self.received)
     }
 
     /// No, and why.

@@ -9,7 +9,7 @@ use crate::message::invitation;
 use crate::model::{RoomName, RoomRef, Text};
 use crate::permissions;
 use crate::store::{Outgoing, Post, Received, Write};
-use crate::survey;
+use crate::survey::{self, Presence};
 
 /// How often in an hour an admin room is told of invitations. Whoever floods the bot with them
 /// should not flood its moderators; the log has them all.
@@ -52,7 +52,10 @@ async fn may_invite(desk: &Desk, user: &UserId) -> Result<bool, HandleError> {
     }
     for office in &desk.offices {
         let power = survey::power_in(&*desk.port, &office.room_id).await?;
-        if permissions::may_command(&office.rules, power.power(user)) {
+        // Where everybody has that power, they still have to be there.
+        if permissions::may_command(&office.rules, power.power(user))
+            && survey::is_in(&*desk.port, &office.room_id, user).await? == Presence::In
+        {
             return Ok(true);
         }
     }

@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use self::call::Call;
+pub use self::reaction::is_answer;
 use crate::announce;
 use crate::campaign::{self, Campaign, State as CampaignState};
 use crate::census::{self, CensusError};
@@ -52,18 +53,24 @@ use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
 use crate::room::moves::Moves;
 use crate::room::power::{Allowance, PowerLevels};
 use crate::room::state::RoomState;
-use crate::store::{Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
+use crate::store::{Lane, Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
 use crate::survey;
 
-/// How often an event is tried at which the homeserver fails, before the sender is told so. A
-/// server that does not answer at all is waited for without end.
-const ATTEMPTS_MAX: u32 = 4;
+/// How often an event is tried at which the homeserver fails, before the sender is told so: for a minute,
+/// which a server takes to start again. One that does not answer at all is waited for without end.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// The same where an admin room was closed: who misses that hears no commands any more. Ten minutes.
+const ATTEMPTS_TO_FOLLOW_MAX: u32 = 24;
 
 /// Longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// How often the loop looks for events when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
+
+/// Source: Matrix specification, client-server API, standard error responses.
+const UNKNOWN_TOKEN: &str = "M_UNKNOWN_TOKEN";
 
 /// What is said unasked is counted by the hour.
 const HOUR_SECONDS: i64 = 60 * 60;
@@ -134,10 +141,19 @@ impl Desk {
     /// # Errors
     /// When the database cannot be used.
     pub async fn run(&self, stop: CancellationToken) -> Result<Ended, StoreError> {
+        // Invitations are answered at the pace that the server and others allow: commands do not wait for
+        // that. What is cut off in one lane when the other ends is handled again.
+        tokio::select! {
+            ended = Box::pin(self.work(Lane::Commands, &stop)) => ended,
+            ended = Box::pin(self.work(Lane::Invitations, &stop)) => ended,
+        }
+    }
+
+    async fn work(&self, lane: Lane, stop: &CancellationToken) -> Result<Ended, StoreError> {
         let mut attempts = 0_u32;
         loop {
             let woken = self.store.wakes.inbox.notified();
-            let pause = match self.store.next_received()? {
+            let pause = match self.store.next_received(lane)? {
                 None => POLL,
                 Some(received) => match self.handle_one(&received, attempts).await {
                     Ok(Next::Event) => {
@@ -177,7 +193,9 @@ impl Desk {
     async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, HandleError> {
         let mut writes = match self.handle(received).await {
             Ok(writes) => writes,
-            Err(HandleError::Homeserver(error)) if is_final(&error, attempts) => {
+            Err(HandleError::Homeserver(error))
+                if is_final(&error, self.tried(received, attempts)) =>
+            {
                 error!(
                     event_id = %received.event_id,
                     error = &error as &dyn std::error::Error,
@@ -194,6 +212,13 @@ impl Desk {
                 match received.kind {
                     // Who invites the bot does not hear it.
                     ReceivedKind::Invitation => vec![],
+                    ReceivedKind::Message { .. } => {
+                        vec![
+                            sorry,
+                            call::unack(received),
+                            call::react(received, emoji::NO),
+                        ]
+                    }
                     _ => vec![sorry],
                 }
             }
@@ -224,6 +249,19 @@ impl Desk {
                 result?;
                 Ok(next)
             }
+        }
+    }
+
+    fn tried(&self, received: &Received, attempts: u32) -> Tried {
+        let is_office = permissions::office(&self.offices, &received.room_id).is_some();
+        let most = match received.kind {
+            ReceivedKind::Tombstone { .. } if is_office => ATTEMPTS_TO_FOLLOW_MAX,
+            _ => ATTEMPTS_MAX,
+        };
+        if attempts + 1 < most {
+            Tried::Seldom
+        } else {
+            Tried::Enough
         }
     }
 
@@ -480,10 +518,7 @@ impl Desk {
         let Some(id) = survey::find(&*self.port, room).await? else {
             return Ok(Err(answer::no_such_room(&room.name)));
         };
-        let job = self
-            .store
-            .latest_job_for(&id)?
-            .filter(|job| job.request.admin_room == call.office.room_id);
+        let job = self.store.latest_job_for(&call.office.room_id, &id)?;
         Ok(job
             .map(folded)
             .transpose()?
@@ -565,15 +600,25 @@ fn folded_campaign(campaign: Campaign) -> Result<(Campaign, CampaignState), Stor
     }
 }
 
+/// How often an event has been tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// Not often enough yet.
+    Seldom,
+    /// It was the last time.
+    Enough,
+}
+
 /// Whether trying an event again makes no sense any more.
-fn is_final(error: &HomeserverError, attempts: u32) -> bool {
+fn is_final(error: &HomeserverError, tried: Tried) -> bool {
     match error {
         HomeserverError::RateLimited { .. } | HomeserverError::Uncertain { status: None, .. } => {
             false
         }
-        HomeserverError::Refused { .. } => true,
+        // The session is over; with the next one the same may go well.
+        HomeserverError::Refused { code, .. } => code != UNKNOWN_TOKEN,
         HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. } => {
-            attempts + 1 >= ATTEMPTS_MAX
+            tried == Tried::Enough
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Call, Desk, HandleError, folded, folded_campaign};
 use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
+use crate::command::Need;
 use crate::job::log::Hold;
 use crate::job::{Entry, Phase};
 use crate::message::{answer, emoji};
@@ -32,7 +33,7 @@ pub(super) async fn run(
             }
             Err(text) => return Ok(call.refuse(text)),
         },
-        None => everything(desk, call)?,
+        None => everything(desk, call).await?,
     };
     if writes.is_empty() {
         return Ok(call.refuse(answer::nothing_to_pause()));
@@ -45,7 +46,7 @@ fn is_on(state: &State) -> bool {
     state.phase == CampaignPhase::Running && state.course == Course::On
 }
 
-fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
+async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
     let (store, room) = (&desk.store, &call.office.room_id);
     let mut writes = Vec::new();
     for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
@@ -56,6 +57,11 @@ fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
     }
     for job in store.jobs(room, Filter::Active, ALL_MAX)? {
         let (job, state) = folded(job)?;
+        // What they may not change by its number, they may not change along with others either.
+        let denial = desk.denial(call, Need::Change, &job.request.old_room);
+        if denial.await?.is_some() {
+            continue;
+        }
         if state.phase == Phase::Running && state.hold == Hold::Free {
             let by = call.sender().to_owned();
             writes.extend(desk.advance(&job, Entry::Paused { by })?);

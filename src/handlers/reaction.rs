@@ -13,6 +13,12 @@ use crate::store::{StoreError, Write};
 /// Picks the emoji out of the forms that clients send it in.
 const VARIATION_SELECTOR: char = '\u{fe0f}';
 
+/// Whether a reaction with a key may be an answer.
+#[must_use]
+pub fn is_answer(key: &str) -> bool {
+    [emoji::YES, emoji::NO].contains(&key.trim_end_matches(VARIATION_SELECTOR))
+}
+
 /// What a reaction asks for.
 pub(super) enum Meaning {
     /// Yes to the plan with this hash.
@@ -23,10 +29,10 @@ pub(super) enum Meaning {
 
 /// What a reaction means; `None`: nothing.
 pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Meaning>, StoreError> {
-    let key = key.trim_end_matches(VARIATION_SELECTOR);
-    if key != emoji::YES && key != emoji::NO {
+    if !is_answer(key) {
         return Ok(None);
     }
+    let key = key.trim_end_matches(VARIATION_SELECTOR);
     let Some(post) = desk.store.post_of_event(to)? else {
         return Ok(None);
     };

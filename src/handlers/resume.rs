@@ -2,6 +2,7 @@
 
 use super::{Call, Desk, HandleError, folded, folded_campaign};
 use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase};
+use crate::command::Need;
 use crate::job::log::Hold;
 use crate::job::{Entry, Phase};
 use crate::message::{answer, emoji};
@@ -34,7 +35,7 @@ pub(super) async fn run(
             Ok(_) => return Ok(call.refuse(answer::not_paused(WorkId::Campaign(id)))),
             Err(text) => return Ok(call.refuse(text)),
         },
-        None => everything(desk, call)?,
+        None => everything(desk, call).await?,
     };
     if writes.is_empty() {
         return Ok(call.refuse(answer::nothing_paused()));
@@ -43,17 +44,22 @@ pub(super) async fn run(
     Ok(writes)
 }
 
-fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
+async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
     let (store, room) = (&desk.store, &call.office.room_id);
     let mut writes = Vec::new();
     for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
         let (campaign, state) = folded_campaign(campaign)?;
-        if state.course == Course::Paused {
+        if state.phase == CampaignPhase::Running && state.course == Course::Paused {
             writes.extend(let_go(desk, call, &campaign)?);
         }
     }
     for job in store.jobs(room, Filter::Active, ALL_MAX)? {
         let (job, state) = folded(job)?;
+        // What they may not change by its number, they may not change along with others either.
+        let denial = desk.denial(call, Need::Change, &job.request.old_room);
+        if denial.await?.is_some() {
+            continue;
+        }
         if state.hold == Hold::Paused {
             let by = call.sender().to_owned();
             writes.extend(desk.advance(&job, Entry::Resumed { by })?);

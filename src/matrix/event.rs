@@ -18,14 +18,18 @@ const MAX_STORED_BODY_BYTES: usize = 16 * 1024;
 /// Longest key of a reaction; emoji are far shorter.
 const LONGEST_KEY_BYTES: usize = 256;
 
+/// Tells what may be meant for the bot; everything else is not even stored.
+#[derive(Debug, Clone, Copy)]
+pub struct ForUs {
+    /// Whether the body of a message may.
+    pub body: fn(&str) -> bool,
+    /// Whether the key of a reaction may.
+    pub reaction: fn(&str) -> bool,
+}
+
 /// What an event may ask of the bot; `None` for all that is not for it. The JSON may be anything.
 #[must_use]
-pub fn received(
-    event: &Value,
-    room: &RoomId,
-    own: &UserId,
-    concerns_us: fn(&str) -> bool,
-) -> Option<Received> {
+pub fn received(event: &Value, room: &RoomId, own: &UserId, for_us: ForUs) -> Option<Received> {
     let text = |key: &str| event.get(key).and_then(Value::as_str);
     let sender = text("sender")?;
     let redacted = event
@@ -36,8 +40,8 @@ pub fn received(
     }
     let content = event.get("content")?;
     let kind = match text("type")? {
-        "m.room.message" => message(content, concerns_us)?,
-        "m.reaction" => reaction(content)?,
+        "m.room.message" => message(content, for_us.body)?,
+        "m.reaction" => reaction(content, for_us.reaction)?,
         _ => return None,
     };
     stored(event, room, kind)
@@ -110,10 +114,10 @@ fn message(content: &Value, concerns_us: fn(&str) -> bool) -> Option<ReceivedKin
     })
 }
 
-fn reaction(content: &Value) -> Option<ReceivedKind> {
+fn reaction(content: &Value, answers: fn(&str) -> bool) -> Option<ReceivedKind> {
     let relation = content.get("m.relates_to")?;
     let text = |key: &str| relation.get(key).and_then(Value::as_str);
-    let key = text("key").filter(|key| key.len() <= LONGEST_KEY_BYTES)?;
+    let key = text("key").filter(|key| key.len() <= LONGEST_KEY_BYTES && answers(key))?;
     if text("rel_type")? != "m.annotation" {
         return None;
     }

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
-pub use event::received;
+pub use event::{ForUs, received};
 pub use first::{discover, sign_in};
 pub use port::Port;
 pub use receive::{Readiness, Receiver, enter};

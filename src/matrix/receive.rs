@@ -25,11 +25,12 @@ use ruma::events::StateEventType;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::encryption;
-use super::event::{once_more, received, tombstone};
+use super::event::{ForUs, once_more, received, tombstone};
 use super::invitations::Invitations;
 use super::members;
 use super::session::{Session, is_unknown_token};
@@ -56,6 +57,9 @@ const CATCH_UP_PAGE: u32 = 100;
 
 /// Pages read back in one room; what is older is not looked for.
 const CATCH_UP_PAGES_MAX: usize = 50;
+
+/// How long after a failure an invitation to an admin room is accepted again.
+const ENTER_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often setting up encryption is tried in one run, once per sync: what does not work by then is
 /// no passing trouble.
@@ -156,8 +160,8 @@ pub struct Receiver {
     pub clock: Arc<dyn Clock>,
     /// How far back in time missed events are looked for.
     pub max_age: Duration,
-    /// Whether a message body may be meant for the bot.
-    pub concerns_us: fn(&str) -> bool,
+    /// What may be meant for the bot.
+    pub for_us: ForUs,
     /// Told when everything up to now was read.
     pub ready: watch::Sender<Readiness>,
 }
@@ -178,11 +182,15 @@ impl Receiver {
 
     async fn receive(&self) -> Result<(), MatrixError> {
         let started = self.clock.now();
-        let mut behind: BTreeSet<OwnedRoomId> = self.admin_rooms.iter().cloned().collect();
-        let mut first = true;
+        let mut place = Place {
+            behind: self.admin_rooms.iter().cloned().collect(),
+            answer: Answer::First,
+            unread: Unread::default(),
+            reading: Trouble::new("reading back"),
+            enter_at: Instant::now(),
+        };
         let mut trouble = Trouble::new("sync");
         let mut poll = self.first_poll().await;
-        let mut unread = Unread::default();
         let mut invitations = Invitations::default();
         let mut encryption_tries = 0..ENCRYPTION_TRIES_MAX;
         // Of members, sync may have told before the process ended.
@@ -198,11 +206,11 @@ impl Receiver {
                     trouble.over();
                     self.set_up_encryption(&mut encryption_tries).await?;
                     self.take_invitations(&answer, &mut invitations).await?;
-                    self.take(answer, &mut behind, &mut first, &mut unread, started)
-                        .await?;
+                    self.enter_again(&mut place.enter_at).await;
+                    self.take(answer, &mut place, started).await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
-                    poll = if unread.is_empty() {
+                    poll = if place.unread.is_empty() && place.behind.is_empty() {
                         LONG_POLL
                     } else {
                         LOOK_AGAIN
@@ -211,7 +219,7 @@ impl Receiver {
                 Err(error) => {
                     self.still_signed_in(&error)?;
                     // The SDK may have taken the answer in before it failed.
-                    behind.extend(self.admin_rooms.iter().cloned());
+                    place.behind.extend(self.admin_rooms.iter().cloned());
                     self.store
                         .members_may_be_missing()
                         .map_err(MatrixError::Inbox)?;
@@ -267,9 +275,7 @@ impl Receiver {
     async fn take(
         &self,
         answer: SyncResponse,
-        behind: &mut BTreeSet<OwnedRoomId>,
-        first: &mut bool,
-        unread: &mut Unread,
+        place: &mut Place,
         started: Timestamp,
     ) -> Result<(), MatrixError> {
         for room in answer
@@ -280,46 +286,39 @@ impl Receiver {
         {
             tracing::warn!(%room, "the bot is not in this admin room any more; invite it again");
         }
-        for room in answer
-            .rooms
-            .invited
-            .keys()
-            .filter(|room| self.admin_rooms.contains(room))
-        {
-            self.accept(room).await;
-        }
         let followed = self.store.followed_rooms().map_err(MatrixError::Inbox)?;
         let (members, gaps) = members::told(&answer, &followed);
         self.store
             .note_members(self.clock.now(), &members, &gaps)
             .map_err(MatrixError::Inbox)?;
-        let mut events = self.tombstones(&answer);
-        if *first {
+        let answer_is = std::mem::replace(&mut place.answer, Answer::Later);
+        let mut closed = self.tombstones(&answer);
+        if answer_is == Answer::First {
             // Of rooms closed while nobody listened, sync may have told before a crash.
-            events.extend(self.closed_rooms().await);
+            closed.extend(self.closed_rooms().await);
         }
-        if *first || !answer.rooms.invited.is_empty() {
-            events.extend(self.opened_rooms().await);
+        if answer_is == Answer::First || !answer.rooms.invited.is_empty() {
+            closed.extend(self.opened_rooms().await);
         }
-        *first = false;
-        let mut newest = Vec::new();
+        let (mut events, mut newest) = (Vec::new(), Vec::new());
         for room in self.admin_rooms.iter() {
             let update = answer.rooms.joined.get(room);
             if update.is_some_and(|update| update.timeline.limited) {
-                behind.insert(room.clone());
+                place.behind.insert(room.clone());
             }
             let marker = self.store.marker(room).map_err(MatrixError::Inbox)?;
             let mut news = News::default();
-            if behind.contains(room)
+            if place.behind.contains(room)
                 && self
-                    .catch_up(room, update, marker.as_ref(), &mut news, unread)
+                    .catch_up(room, update, marker.as_ref(), &mut news, place)
                     .await?
+                    == Reading::Done
             {
-                behind.remove(room);
+                place.behind.remove(room);
             }
             if let Some(update) = update {
                 for event in &update.timeline.events {
-                    self.read(room, event, &mut news.events, unread);
+                    self.read(room, event, &mut news.events, &mut place.unread);
                 }
                 let last = update
                     .timeline
@@ -330,21 +329,31 @@ impl Receiver {
                 news.newest = last.or(news.newest);
             }
             if marker.is_none() {
-                // Never listened here: what was said before is not for us.
-                news.events.retain(|event| event.sent_at >= started);
-                unread.forget_before(room, started);
+                // Never listened here: what was said before is not for us, unless it was said to a bot that
+                // was on its way from another room.
+                let came_along = self.store.has_come_to(room).map_err(MatrixError::Inbox)?;
+                let since = if came_along {
+                    before(self.clock.now(), self.max_age)
+                } else {
+                    started
+                };
+                news.events.retain(|event| event.sent_at >= since);
+                place.unread.forget_before(room, since);
             }
             events.append(&mut news.events);
             newest.extend(news.newest.map(|newest| (room.clone(), newest)));
         }
-        let looked = unread.look(self.session.client(), self.clock.now()).await;
+        let client = self.session.client();
+        let looked = place.unread.look(client, self.clock.now()).await;
         for (room, event) in &looked.readable {
-            self.read(room, event, &mut events, unread);
+            self.read(room, event, &mut events, &mut place.unread);
         }
         events.extend(looked.unreadable);
+        // Last: what was said in a room before it was closed is handled before the bot leaves for another.
+        events.append(&mut closed);
         // A room that could not be read back, or whose last words may still be understood, keeps
         // its place.
-        newest.retain(|(room, _)| !behind.contains(room) && !unread.holds(room));
+        newest.retain(|(room, _)| !place.behind.contains(room) && !place.unread.holds(room));
         if events.is_empty() && newest.is_empty() {
             return Ok(());
         }
@@ -452,26 +461,37 @@ impl Receiver {
         found
     }
 
-    async fn accept(&self, room: &RoomId) {
-        let joined = self.session.client().join_room_by_id(room).await;
-        if let Err(error) = joined {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(%room, error, "cannot accept the invitation to an admin room");
+    /// Accepts invitations to admin rooms, not before `at`. Sync tells each only once.
+    async fn enter_again(&self, at: &mut Instant) {
+        if Instant::now() < *at {
+            return;
+        }
+        for room in self.session.client().invited_rooms() {
+            if !self.admin_rooms.iter().any(|admin| admin == room.room_id()) {
+                continue;
+            }
+            if let Err(error) = room.join().await {
+                *at = Instant::now() + ENTER_AGAIN;
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    room = %room.room_id(), error, "cannot accept the invitation to an admin room yet"
+                );
+            }
         }
     }
 
-    /// Reads back to the marker, oldest event first into `news`. `false`: not possible now.
+    /// Reads back to the marker, oldest event first into `news`.
     async fn catch_up(
         &self,
         id: &RoomId,
         update: Option<&JoinedRoomUpdate>,
         marker: Option<&OwnedEventId>,
         news: &mut News,
-        unread: &mut Unread,
-    ) -> Result<bool, MatrixError> {
+        place: &mut Place,
+    ) -> Result<Reading, MatrixError> {
         let joined = |room: &Room| room.state() == RoomState::Joined;
         let Some(room) = self.session.client().get_room(id).filter(joined) else {
-            return Ok(false);
+            return Ok(Reading::NotNow);
         };
         let oldest = before(self.clock.now(), self.max_age);
         // Without a gap in this answer, what was missed may lie before the end of the room.
@@ -482,7 +502,6 @@ impl Receiver {
         } else {
             1
         };
-        let mut trouble = Trouble::new("reading back");
         let mut missed = Vec::new();
         let mut page = 0;
         loop {
@@ -493,16 +512,22 @@ impl Receiver {
                 Err(error) => {
                     let error = self.fault("read back", error);
                     self.still_signed_in(&error)?;
-                    if let HomeserverError::Refused { .. } = error {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::error!(room = %id, error, "cannot read what was missed here");
-                        break;
-                    }
-                    tokio::time::sleep(trouble.with(&error)).await;
-                    continue;
+                    return match error {
+                        // By the homeserver, and not by something in front of it.
+                        HomeserverError::Refused { ref code, .. } if !code.is_empty() => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::error!(room = %id, error, "cannot read what was missed here");
+                            Ok(Reading::Done)
+                        }
+                        // The other rooms are listened to meanwhile.
+                        error => {
+                            place.reading.with(&error);
+                            Ok(Reading::NotNow)
+                        }
+                    };
                 }
             };
-            trouble.over();
+            place.reading.over();
             page += 1;
             if news.newest.is_none() {
                 news.newest = answer.chunk.iter().find_map(TimelineEvent::event_id);
@@ -513,7 +538,7 @@ impl Receiver {
                 .position(|event| event.event_id().as_ref() == marker);
             let end = end.filter(|_| marker.is_some());
             for event in answer.chunk.iter().take(end.unwrap_or(usize::MAX)) {
-                self.read(id, event, &mut missed, unread);
+                self.read(id, event, &mut missed, &mut place.unread);
             }
             // A single event may lie about its age; a page of them hardly.
             let all_old = !answer.chunk.is_empty()
@@ -534,7 +559,7 @@ impl Receiver {
         }
         missed.reverse();
         news.events = missed;
-        Ok(true)
+        Ok(Reading::Done)
     }
 
     fn read(
@@ -552,7 +577,7 @@ impl Receiver {
         let Ok(json) = serde_json::from_str::<Value>(event.raw().json().get()) else {
             return;
         };
-        let mut read = received(&json, room, own, self.concerns_us);
+        let mut read = received(&json, room, own, self.for_us);
         if let Some(Received {
             kind: ReceivedKind::Message { device: from, .. },
             ..
@@ -562,6 +587,35 @@ impl Receiver {
         }
         into.extend(read);
     }
+}
+
+/// How far everything was received.
+struct Place {
+    /// Admin rooms in which events may have been missed.
+    behind: BTreeSet<OwnedRoomId>,
+    /// Which answer of sync comes next.
+    answer: Answer,
+    /// Messages that cannot be decrypted yet.
+    unread: Unread,
+    /// Failures at reading back.
+    reading: Trouble,
+    /// When invitations to admin rooms are accepted again.
+    enter_at: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    First,
+    Later,
+}
+
+/// What became of reading back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// All there is was read.
+    Done,
+    /// It is not possible now.
+    NotNow,
 }
 
 /// What is new in a room.

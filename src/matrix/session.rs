@@ -5,6 +5,7 @@
 //! is ever asked for).
 
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,7 +112,11 @@ pub async fn connect(
     data_dir: &Path,
     stop: &CancellationToken,
 ) -> Result<Session, MatrixError> {
-    std::fs::create_dir_all(data_dir).map_err(|source| MatrixError::DataDir {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir);
+    made.map_err(|source| MatrixError::DataDir {
         path: data_dir.to_owned(),
         source,
     })?;

@@ -11,7 +11,7 @@ use ruma::exports::http;
 use ruma::{RoomId, UserId, room_id, user_id};
 use serde_json::{Value, json};
 
-use super::event::received;
+use super::event::{ForUs, received};
 use super::port::told::{as_last_edited, lenient};
 use super::wire::{after, failed, found};
 use crate::homeserver::{Bucket, HomeserverError};
@@ -26,7 +26,11 @@ fn own() -> &'static UserId {
 }
 
 fn read(event: &Value) -> Option<Received> {
-    received(event, room(), own(), |body| body.starts_with("!upgrade"))
+    let for_us = ForUs {
+        body: |body| body.starts_with("!upgrade"),
+        reaction: |key| key == "✅",
+    };
+    received(event, room(), own(), for_us)
 }
 
 /// An event with some fields replaced; `null` removes one.
@@ -86,6 +90,12 @@ fn everything_else_is_left_alone() {
         (
             "own reaction",
             json!({ "sender": own(), "type": "m.reaction" }),
+        ),
+        (
+            "another reaction",
+            json!({ "type": "m.reaction", "content": { "m.relates_to": {
+                "rel_type": "m.annotation", "event_id": "$plan", "key": "🎉"
+            } } }),
         ),
         (
             "not for us",

@@ -62,6 +62,15 @@ pub enum ReceivedKind {
     },
 }
 
+/// Events that are handled one after the other, beside those of the other lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// What people say, and rooms that are closed.
+    Commands,
+    /// Invitations to the bot.
+    Invitations,
+}
+
 impl Store {
     /// Stores events of one sync answer, and how far the rooms were read, in one transaction.
     /// Events that are known already change nothing.
@@ -98,7 +107,7 @@ impl Store {
             Ok(())
         })?;
         if !events.is_empty() {
-            self.wakes.inbox.notify_one();
+            self.wakes.inbox.notify_waiters();
         }
         Ok(())
     }
@@ -140,16 +149,17 @@ impl Store {
         })
     }
 
-    /// The oldest event that was not handled yet.
+    /// The oldest event of a lane that was not handled yet.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn next_received(&self) -> Result<Option<Received>> {
+    pub fn next_received(&self, lane: Lane) -> Result<Option<Received>> {
         self.read("read the inbox", |db| {
             db.query_row(
                 "SELECT event_id, room_id, sender, sent_at, kind FROM inbox
-                 WHERE handled_at IS NULL ORDER BY seq LIMIT 1",
-                [],
+                 WHERE handled_at IS NULL AND (json_extract(kind, '$.type') = 'invitation') = ?1
+                 ORDER BY seq LIMIT 1",
+                [lane == Lane::Invitations],
                 |row| Ok(received(row)),
             )
             .optional()?

@@ -162,6 +162,18 @@ impl Store {
         })
     }
 
+    /// Whether the bot takes commands in a room because another one was closed in favour of it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn has_come_to(&self, room: &RoomId) -> Result<bool> {
+        self.read("read where admin rooms moved", |db| {
+            let mut query =
+                db.prepare_cached("SELECT 1 FROM admin_room_moved WHERE new_room = ?1")?;
+            Ok(query.exists([room.as_str()])?)
+        })
+    }
+
     /// A job by its number.
     ///
     /// # Errors
@@ -210,16 +222,18 @@ impl Store {
         })
     }
 
-    /// The newest job for a room.
+    /// The newest job of an admin room for a room, which may be the old one or the new one. One that came
+    /// to something is meant rather than one that did not.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn latest_job_for(&self, old_room: &RoomId) -> Result<Option<Job>> {
+    pub fn latest_job_for(&self, admin_room: &RoomId, room: &RoomId) -> Result<Option<Job>> {
         self.read("read a job", |db| {
             one(
                 db,
-                "old_room = ?1 ORDER BY id DESC",
-                params![old_room.as_str()],
+                "admin_room = ?1 AND (old_room = ?2 OR json_extract(summary, '$.new_room') = ?2)
+                 ORDER BY state IN ('closed', 'cancelled', 'expired', 'failed'), id DESC",
+                params![admin_room.as_str(), room.as_str()],
             )
         })
     }

@@ -15,7 +15,7 @@ mod outbox;
 pub use backup::{backup, restore};
 pub use campaigns::Woken;
 pub use count::Counts;
-pub use inbox::{Received, ReceivedKind};
+pub use inbox::{Lane, Received, ReceivedKind};
 pub use jobs::Filter;
 pub use members::Unread;
 pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};

@@ -29,14 +29,14 @@ fn an_event_that_is_delivered_again_is_handled_once() {
     let path = folder.path().join("db");
     let store = Store::open(&path).unwrap();
     store.receive(&[event(), event()], &[]).unwrap();
-    assert_eq!(store.next_received().unwrap(), Some(event()));
+    assert_eq!(store.next_received(Lane::Commands).unwrap(), Some(event()));
     store
         .commit(now(), &[Write::Handled(event().event_id)])
         .unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
     store.receive(&[event()], &[]).unwrap();
-    assert_eq!(store.next_received().unwrap(), None);
+    assert_eq!(store.next_received(Lane::Commands).unwrap(), None);
 }
 
 #[test]
@@ -189,9 +189,9 @@ fn what_is_restored_is_the_copy_and_what_was_there_is_kept() {
 
     let kept = restore(&copy, &path).unwrap();
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.next_received().unwrap(), Some(event()));
+    assert_eq!(store.next_received(Lane::Commands).unwrap(), Some(event()));
     let before = Store::open(&kept).unwrap();
-    assert_eq!(before.next_received().unwrap(), None);
+    assert_eq!(before.next_received(Lane::Commands).unwrap(), None);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn only_whole_databases_of_the_bot_are_copied_or_put_back() {
     assert!(
         Store::open(&path)
             .unwrap()
-            .next_received()
+            .next_received(Lane::Commands)
             .unwrap()
             .is_none()
     );

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::future::{try_join, try_join_all, try_join5};
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
+use serde_json::Value;
 
 pub use self::surroundings::{ServerTraits, Surroundings};
 use crate::config::Scope;
@@ -84,6 +85,33 @@ pub async fn power_in(port: &dyn Homeserver, room: &RoomId) -> Result<PowerLevel
         None => drop(known.events.remove(&levels)),
     }
     Ok(known.power())
+}
+
+/// Whether somebody is in a room. Power levels go on naming those who left or were banned.
+///
+/// # Errors
+/// When the room cannot be read.
+pub async fn is_in(port: &dyn Homeserver, room: &RoomId, user: &UserId) -> Result<Presence> {
+    let member = port
+        .state_event(room, "m.room.member", user.as_str())
+        .await?;
+    let member = member.unwrap_or_default();
+    Ok(match member.get("membership").and_then(Value::as_str) {
+        Some("join") => Presence::In,
+        Some("leave" | "ban") => Presence::Gone,
+        _ => Presence::NotYet,
+    })
+}
+
+/// Whether somebody is in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// They are.
+    In,
+    /// They left, or were sent away.
+    Gone,
+    /// They never were.
+    NotYet,
 }
 
 /// Whether a room is in a scope: named itself, or in one of its spaces, nested ones too. An address

@@ -332,3 +332,24 @@ async fn a_tombstone_that_was_exchanged_is_not_followed() {
     assert!(!scene.community.bot.joined_rooms().await.contains(&trap));
     assert_eq!(counted(&scene, &room, STAYS).await, 1);
 }
+
+/// What was asked for in the old room before it was closed is answered, also where the bot reads both only
+/// afterwards; and so is what was said in the new room before it came.
+#[tokio::test]
+async fn commands_on_both_sides_of_a_move_are_heard() {
+    let scene = Scene::new().await;
+    let moderator = scene.community.moderator.clone();
+    let (bot, admin) = (
+        scene.community.bot.user_id.clone(),
+        scene.community.admin_room.clone(),
+    );
+    scene.bot.kill();
+    scene.say("!upgrade list").await;
+    let new = moderator.upgrade(&admin, "11").await;
+    moderator.invite(&new, &bot).await;
+    moderator.send_text(&new, "!upgrade list").await;
+    scene.bot.start_again();
+    assert_eq!(counted(&scene, &admin, "No upgrade").await, 1);
+    assert_eq!(counted(&scene, &new, CAME_ALONG).await, 1);
+    assert_eq!(counted(&scene, &new, "No upgrade").await, 1);
+}

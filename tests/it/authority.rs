@@ -140,3 +140,48 @@ async fn power_in_the_room_is_asked_for_again_when_the_job_starts() {
     scene.hear("may not upgrade this room any more").await;
     assert_eq!(scene.community.replacement().await, None);
 }
+
+/// Who was sent away from the admin room keeps the level there; what they began does not begin any more.
+#[tokio::test]
+async fn who_was_sent_away_upgrades_nothing() {
+    let mut scene = Scene::new().await;
+    let weak = weak_moderator(&scene).await;
+    let (admin, alias) = (
+        scene.community.admin_room.clone(),
+        scene.community.alias.clone(),
+    );
+    weak.send_text(&admin, &format!("!upgrade {alias} 12 --in 6s --yes"))
+        .await;
+    scene.hear("Waiting until").await;
+    let moderator = &scene.community.moderator;
+    moderator
+        .ban(&admin, &weak.user_id, "the account was stolen")
+        .await;
+    scene
+        .hear("is not in the room any more in which this was asked for")
+        .await;
+    assert_eq!(scene.community.replacement().await, None);
+}
+
+/// What somebody may not change by its number, they do not change along with others either.
+#[tokio::test]
+async fn a_pause_of_everything_is_of_what_one_may_change() {
+    let mut scene = Scene::with(&Wanted::default(), TARGET_POWER).await;
+    let weak = weak_moderator(&scene).await;
+    let (admin, alias) = (
+        scene.community.admin_room.clone(),
+        scene.community.alias.clone(),
+    );
+    scene
+        .say(&format!("!upgrade {alias} 12 --in 1h --yes"))
+        .await;
+    scene.hear("Waiting until").await;
+    weak.send_text(&admin, "!upgrade pause").await;
+    scene.hear("Nothing is at work that could be paused").await;
+    scene.say("!upgrade pause").await;
+    scene.hear("Paused: it will not begin").await;
+    weak.send_text(&admin, "!upgrade resume").await;
+    scene.hear("Nothing is paused").await;
+    scene.say("!upgrade resume").await;
+    scene.hear("Waiting until").await;
+}

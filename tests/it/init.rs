@@ -127,6 +127,9 @@ async fn a_bot_with_a_room_of_its_own() {
         .expect("metadata")
         .permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
+    let data = newcomer.dir.path().join("data").metadata();
+    let mode = data.expect("a data folder").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "the keys are in there");
 
     let rooms = newcomer.account.joined_rooms().await;
     let [room] = rooms.as_slice() else {

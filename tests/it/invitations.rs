@@ -1,7 +1,9 @@
 //! Invitations: accepted from those who may command, or are listed; all others are left and told of
 //! once.
 
-use roomlift_testbed::{Community, Synapse, User, Wanted, eventually};
+use std::time::Duration;
+
+use roomlift_testbed::{Community, Fault, Kind, Rule, Synapse, User, Wanted, eventually};
 use serde_json::json;
 
 use super::scene::{SPEECH, Scene, said};
@@ -104,4 +106,23 @@ async fn a_flood_of_invitations_drowns_nobody() {
     let told = said(&scene.community, &scene.community.admin_room).await;
     let told = told.iter().filter(|text| text.contains("I declined"));
     assert_eq!(told.count(), 5);
+}
+
+/// Where joining takes its time, commands are answered meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_do_not_wait_for_invitations() {
+    let mut scene = Scene::new().await;
+    let (bot, maria) = (
+        scene.community.bot.clone(),
+        scene.community.moderator.clone(),
+    );
+    let limit = Fault::too_many_requests(Duration::from_mins(10));
+    let limited = scene.proxy.add(Rule::on(Kind::Join, limit));
+    invited(&maria, &bot).await;
+    eventually("the limit", SPEECH, async || {
+        (limited.count() > 0).then_some(())
+    })
+    .await;
+    scene.say("!upgrade list").await;
+    scene.hear("No upgrade").await;
 }

@@ -63,6 +63,11 @@ async fn a_room_can_be_named_by_link_and_pill() {
     scene.say(&format!("!upgrade confirm {plans}")).await;
     scene.hear(&format!("Upgrade #{plans} is done")).await;
     let new = scene.community.assert_moved("12").await;
+    // The address leads to the new room by now, and still means this upgrade, not the plans before it.
+    for name in [&alias, &new, &room] {
+        scene.say(&format!("!upgrade status {name}")).await;
+        scene.hear(&format!("Upgrade #{plans} is done")).await;
+    }
     let create = scene
         .community
         .bot

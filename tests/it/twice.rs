@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use roomlift_testbed::{Community, Fault, Kind, Rule, Synapse, SynapseOptions, Wanted, eventually};
-use serde_json::Value;
+use roomlift_testbed::{
+    Community, Fault, Kind, Rule, Seen, Synapse, SynapseOptions, Wanted, eventually,
+};
+use serde_json::{Value, json};
 
 use crate::scene::{SPEECH, Scene, said};
 
@@ -211,4 +213,28 @@ async fn a_server_killed_in_the_middle_of_the_upgrade() {
     synapse.start_again().await;
     assert_eq!(scene.community.replacement().await, None, "half made");
     ends_with_one_room(scene, 1).await;
+}
+
+/// A room that the server does not let the bot read back holds up no other.
+#[tokio::test]
+async fn a_room_that_cannot_be_read_back_holds_up_no_other() {
+    let synapse = Synapse::shared().await;
+    let community = Community::make(synapse, &Wanted::default()).await;
+    let other = community
+        .moderator
+        .create_room(json!({"preset": "private_chat", "invite": [community.bot.user_id]}))
+        .await;
+    community.bot.join(&other).await;
+    let scope = format!("scope = [\"{}\"]\n", community.space);
+    let more = format!("{scope}[[admin_room]]\nroom = \"{other}\"\n{scope}");
+    let mut scene = Scene::around(community, synapse, &more).await;
+    scene.bot.kill();
+    let reads = move |seen: &Seen| seen.kind == Kind::Messages && seen.path.contains(&other);
+    let failing = scene
+        .proxy
+        .add(Rule::new(reads, Fault::error(502, "M_UNKNOWN")).for_ever());
+    scene.restart().await;
+    scene.say("!upgrade list").await;
+    scene.hear("No upgrade").await;
+    assert!(failing.count() > 0, "the other one failed");
 }

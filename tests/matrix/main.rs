@@ -17,8 +17,8 @@ use std::time::Duration;
 use roomlift::clock::{Clock, SystemClock};
 use roomlift::config::{Account, Credentials, Secret};
 use roomlift::homeserver::gate::Gate;
-use roomlift::matrix::{self, MatrixError, Port, Readiness, Receiver, Session};
-use roomlift::store::{Received, ReceivedKind, Store, Write};
+use roomlift::matrix::{self, ForUs, MatrixError, Port, Readiness, Receiver, Session};
+use roomlift::store::{Lane, Received, ReceivedKind, Store, Write};
 use roomlift_testbed::User;
 use ruma::OwnedRoomId;
 use tokio::sync::watch;
@@ -74,7 +74,10 @@ async fn receive(session: &Session, store: &Arc<Store>, room: &str) -> Running {
         admin_rooms: Arc::new(vec![room.parse().unwrap()]),
         clock: Arc::new(SystemClock),
         max_age: Duration::from_hours(1),
-        concerns_us: concerns,
+        for_us: ForUs {
+            body: concerns,
+            reaction: |_| true,
+        },
         ready,
     };
     let task = tokio::spawn(receiver.run(stop.clone()));
@@ -87,7 +90,11 @@ async fn receive(session: &Session, store: &Arc<Store>, room: &str) -> Running {
 
 fn drain(store: &Store) -> Vec<Received> {
     let mut all = Vec::new();
-    while let Some(next) = store.next_received().unwrap() {
+    let lanes = [Lane::Commands, Lane::Invitations];
+    while let Some(next) = lanes
+        .iter()
+        .find_map(|lane| store.next_received(*lane).unwrap())
+    {
         store
             .commit(SystemClock.now(), &[Write::Handled(next.event_id.clone())])
             .unwrap();

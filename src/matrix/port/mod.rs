@@ -196,10 +196,10 @@ impl Homeserver for Port {
         match found(answer) {
             Ok(Some(_)) => Ok(Some(Existence::Known)),
             Ok(None) => Ok(Some(Existence::Unknown)),
+            // Some servers tell only those who share a room.
+            Err(HomeserverError::Refused { .. }) => Ok(None),
             // What another server does not say is no failure of ours.
-            Err(HomeserverError::Refused { .. } | HomeserverError::Uncertain { .. })
-                if user.server_name() != self.server_name() =>
-            {
+            Err(HomeserverError::Uncertain { .. }) if user.server_name() != self.server_name() => {
                 Ok(None)
             }
             Err(error) => Err(error),

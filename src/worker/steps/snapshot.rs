@@ -1,6 +1,8 @@
 //! Reads the old room again and stores it whole; asks again whether the people may (P5), whether
 //! the room is still what the yes was given to, and whether it is still the time that was agreed.
 
+use std::collections::BTreeSet;
+
 use super::{Done, Drive, StepError, plan, plan_of};
 use crate::command::Need;
 use crate::config::{MissedStart, TargetPower};
@@ -9,7 +11,7 @@ use crate::job::{Job, Output, State};
 use crate::message::plan::Occasion;
 use crate::permissions::{self, Decision, Facts};
 use crate::store::Write;
-use crate::survey;
+use crate::survey::{self, Presence};
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     may_still(drive, job, state).await?;
@@ -60,7 +62,15 @@ async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepEr
     };
     let power = survey::power_in(port, &request.admin_room).await?;
     let within = survey::within(port, &office.rules.scope, &request.old_room).await?;
-    for user in state.confirmed_by.iter().chain([&request.sender]) {
+    let users: BTreeSet<_> = state.confirmed_by.iter().chain([&request.sender]).collect();
+    for user in users {
+        // Who was sent away keeps the level, and may have lost the account. Where commands are taken in
+        // another room by now, they may not have come yet.
+        if survey::is_in(port, &request.admin_room, user).await? == Presence::Gone {
+            return Err(StepError::Fail {
+                problem: format!("{user} is not in the room any more in which this was asked for."),
+            });
+        }
         let target = match office.rules.target_power {
             TargetPower::Needed => Some(survey::target_power(port, &request.old_room, user).await?),
             TargetPower::NotNeeded => None,
