@@ -231,6 +231,20 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
             },
         }));
     }
+    // To-dos that nobody looks after any more, or a last check that could not be made.
+    if let Some((
+        _,
+        Entry::Step {
+            step: Step::Verify,
+            event: StepEvent::Failed { problem, .. },
+        },
+    )) = job.log.last()
+        && before.phase == Phase::Done
+    {
+        let key = format!("unchecked:{name}:{}", job.log.len());
+        let text = report::unchecked(job.id, problem);
+        writes.push(Write::Enqueue(message(key, text)));
+    }
     // A campaign tells about its jobs in one place. Only what cannot go on by itself speaks up.
     let in_campaign = job.request.campaign.is_some();
     if in_campaign && after.phase != Phase::Stuck {

@@ -132,6 +132,15 @@ impl Child {
         self.phase.is_end() || self.phase == JobPhase::Stuck || self.asks_itself()
     }
 
+    /// Whether the yes was to this room too, or somebody asked for it once more: not where something was in
+    /// the way from the beginning.
+    #[must_use]
+    pub fn was_meant_to_go(&self) -> bool {
+        self.phase != JobPhase::Closed
+            || self.summary.begun_at.is_some()
+            || self.summary.asks == crate::job::plan::Asks::Itself
+    }
+
     /// Whether its room no longer fits what was confirmed, so that it waits for a yes of its own.
     #[must_use]
     pub fn asks_itself(&self) -> bool {

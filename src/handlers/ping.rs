@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use ruma::OwnedUserId;
 
 use super::{Call, Desk, HandleError};
+use crate::announce;
 use crate::command::{Need, PingCommand};
 use crate::job::follow_up::{EndReason, FollowUpEvent, Stage, Timetable};
 use crate::job::{Entry, Job, Phase, State};
@@ -64,8 +65,16 @@ pub(super) async fn run(
         PingCommand::Now => {
             rooms.retain(|room| room.tally.stragglers() > 0);
             for room in &rooms {
-                let by = by.clone();
-                writes.extend(changed(desk, room, FollowUpEvent::Asked { by, at: now })?);
+                let asked = FollowUpEvent::Asked {
+                    by: by.clone(),
+                    at: now,
+                };
+                let events = match stage(room) {
+                    // Its end is put off.
+                    Some(Stage::Checking(_) | Stage::Closing(_)) => vec![no_more(now, &by), asked],
+                    Some(Stage::Open | Stage::Over) | None => vec![asked],
+                };
+                writes.extend(changed(desk, room, events)?);
             }
             if rooms.is_empty() {
                 follow_up::nobody(id)
@@ -82,13 +91,22 @@ pub(super) async fn run(
                     },
                     by: Some(by.clone()),
                 };
-                writes.extend(changed(desk, room, event)?);
+                writes.extend(changed(desk, room, vec![event])?);
             }
             follow_up::scheduled(id, &after)
         }
         PingCommand::Off => {
-            for room in rooms.iter().filter(|room| can_end(&room.state)) {
-                writes.extend(changed(desk, room, ending(now, by.clone()))?);
+            for room in rooms
+                .iter()
+                .filter(|room| stage(room) == Some(&Stage::Open))
+            {
+                let pinging = room.state.follow_up.as_ref().map(|open| &open.pinging);
+                let event = match pinging {
+                    // A ping that is being sent is sent to its end; then it is over.
+                    Some(Some(_)) => no_more(now, &by),
+                    Some(None) | None => ending(now, by.clone()),
+                };
+                writes.extend(changed(desk, room, vec![event])?);
             }
             if writes.is_empty() {
                 shown(desk, id, &rooms)
@@ -108,12 +126,17 @@ fn ending(at: Timestamp, by: OwnedUserId) -> FollowUpEvent {
     }
 }
 
-/// Whether there is something to be ended. A ping that is being sent is sent to its end.
-fn can_end(state: &State) -> bool {
-    state
-        .follow_up
-        .as_ref()
-        .is_some_and(|open| open.stage == Stage::Open && open.pinging.is_none())
+/// No pings but those that are asked for or being sent.
+fn no_more(at: Timestamp, by: &OwnedUserId) -> FollowUpEvent {
+    FollowUpEvent::Scheduled {
+        timetable: Timetable::empty(at),
+        by: Some(by.clone()),
+    }
+}
+
+/// Where the follow-up of a room stands, if it has one.
+fn stage(room: &Room) -> Option<&Stage> {
+    room.state.follow_up.as_ref().map(|open| &open.stage)
 }
 
 fn all(rooms: &[Room]) -> Tally {
@@ -139,9 +162,14 @@ fn shown(desk: &Desk, id: WorkId, rooms: &[Room]) -> Text {
 }
 
 /// The event, and the members followed if they were not.
-fn changed(desk: &Desk, room: &Room, event: FollowUpEvent) -> Result<Vec<Write>, HandleError> {
+fn changed(
+    desk: &Desk,
+    room: &Room,
+    events: Vec<FollowUpEvent>,
+) -> Result<Vec<Write>, HandleError> {
     let Room { job, state, .. } = room;
-    let mut writes = desk.advance(job, Entry::FollowUp { event })?;
+    let entries = events.into_iter().map(|event| Entry::FollowUp { event });
+    let mut writes = announce::advance(job, entries.collect(), desk.clock.now())?;
     if let Some(new_room) = state.new_room()
         && !desk.store.is_followed(job.id)?
     {

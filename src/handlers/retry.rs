@@ -2,7 +2,8 @@
 
 use super::{Call, Desk, HandleError};
 use crate::campaign::{Entry as CampaignEntry, Phase as CampaignPhase};
-use crate::job::{Asks, Consent, Entry, Job, Phase, Plan, Request, State, Turn};
+use crate::job::log::Hold;
+use crate::job::{Asks, Consent, Entry, Job, Phase, Plan, Request, State, Turn, WaitReason};
 use crate::message::{answer, emoji};
 use crate::model::{CampaignId, JobId, WorkId};
 use crate::store::Write;
@@ -48,10 +49,23 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
     if writes.is_empty() {
         return Ok(call.refuse(answer::nothing_to_retry(id)));
     }
+    // Rooms that a pause holds go on as well: the campaign does.
+    for (job, _) in desk
+        .children_in(id, &[Phase::Running, Phase::InReview])?
+        .iter()
+        .filter(|(_, state)| state.hold == Hold::Paused)
+    {
+        writes.extend(desk.advance(job, Entry::Resumed { by: by.clone() })?);
+    }
+    let mut entries = vec![CampaignEntry::Retried { by }];
+    // It still begins when it was agreed to.
+    if let Some((until, reason @ WaitReason::Scheduled)) = state.waiting {
+        entries.push(CampaignEntry::Waiting { until, reason });
+    }
     writes.push(Write::AppendCampaign {
         campaign: id,
         expected: campaign.log.len(),
-        entries: vec![CampaignEntry::Retried { by }],
+        entries,
     });
     writes.push(call.react(emoji::YES));
     Ok(writes)
@@ -105,7 +119,12 @@ async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, Hand
         }
         Phase::Failed => {
             let mut writes = desk.supersede(&job.request.old_room)?;
-            writes.push(call.react(emoji::WORKING));
+            // A campaign tells about its jobs in one place: there is no end that would replace the ⏳.
+            let heard = match job.request.campaign {
+                Some(_) => emoji::YES,
+                None => emoji::WORKING,
+            };
+            writes.push(call.react(heard));
             writes.push(again(call, job.request, Consent::Own));
             Ok(writes)
         }

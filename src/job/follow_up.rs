@@ -339,11 +339,14 @@ impl FollowUp {
                 this.incompatible.extend(incompatible.iter().cloned());
                 this.waiting = None;
             }
-            FollowUpEvent::Pinged { at, .. } => {
+            FollowUpEvent::Pinged { at, outcome } => {
                 let parts = this.pinging.take()?;
                 this.pings += 1;
-                let people = parts.into_iter().flatten();
-                this.mentioned.extend(people.map(|user| (user, this.pings)));
+                // A ping that was refused has reached nobody.
+                if *outcome == PingOutcome::Sent {
+                    let people = parts.into_iter().flatten();
+                    this.mentioned.extend(people.map(|user| (user, this.pings)));
+                }
                 this.also.clear();
                 this.last = Some(*at);
                 this.asked = None;
@@ -367,6 +370,7 @@ impl FollowUp {
                     return None;
                 };
                 this.stage = Stage::Over;
+                this.asked = None;
                 this.waiting = None;
                 this.tries = 0;
                 this.ends += 1;

@@ -423,7 +423,10 @@ impl State {
             (Phase::Running, Entry::Paused { .. }) if self.hold == Hold::Free => {
                 self.hold = Hold::Paused;
             }
-            (Phase::Running, Entry::Resumed { .. }) if self.hold == Hold::Paused => {
+            // A pause during the review's step outlasts it.
+            (Phase::Running | Phase::InReview, Entry::Resumed { .. })
+                if self.hold == Hold::Paused =>
+            {
                 self.hold = Hold::Free;
             }
             (
@@ -467,12 +470,18 @@ impl State {
                 },
             ) => match event {
                 StepEvent::Started => self.waiting = None,
-                StepEvent::Waiting { until, .. } => self.recheck = Some(*until),
+                StepEvent::Waiting { until, reason, .. } => {
+                    self.attempts += u32::from(matches!(reason, WaitReason::Problem { .. }));
+                    self.waits += 1;
+                    self.recheck = Some(*until);
+                }
                 StepEvent::Succeeded { output } => {
+                    self.rest();
                     self.verified(output);
                     self.checked();
                 }
                 StepEvent::Failed { .. } => {
+                    self.rest();
                     self.recheck = None;
                     self.checked();
                 }

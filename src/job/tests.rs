@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::follow_up::{End, EndReason, Pause, PingOutcome, Stage, Timetable};
-use super::log::{Again, Called, Direction};
+use super::log::{Again, Called, Direction, Hold};
 use super::*;
 use crate::model::{Bucket, Method, Review};
 use crate::room::finding::Finding;
@@ -378,5 +378,75 @@ fn a_scheduled_job_sleeps_is_told_of_and_can_be_called_off() {
     // A yes after the time begins at once, and so does one to a new room in review.
     for (phase, now) in [(Phase::Planned, 1000), (Phase::InReview, 5)] {
         assert_eq!(schedule::confirmed(phase, &plan, user(), at(now)).len(), 1);
+    }
+}
+
+/// A pause while the review is prepared outlasts it, and can be ended there.
+#[test]
+fn a_pause_can_be_ended_in_review() {
+    let state = [
+        Entry::Paused { by: user() },
+        step(
+            Step::Review,
+            StepEvent::Succeeded {
+                output: Output::Reviewed { until: at(2000) },
+            },
+        ),
+    ]
+    .iter()
+    .try_fold(begun(Step::Review), State::after)
+    .unwrap();
+    assert_eq!((state.phase, state.hold), (Phase::InReview, Hold::Paused));
+    let state = state.after(&Entry::Resumed { by: user() }).unwrap();
+    assert_eq!(state.hold, Hold::Free);
+}
+
+/// A finished upgrade that cannot be looked at is tried more and more seldom, and not for ever.
+#[test]
+fn looks_after_the_end_are_counted() {
+    let state = to_the_end(State::default());
+    assert_eq!(state.phase, Phase::Done);
+    let waiting = |reason| {
+        let event = StepEvent::Waiting {
+            until: at(10),
+            reason,
+            progress: None,
+        };
+        step(Step::Verify, event)
+    };
+    let problem = WaitReason::Problem {
+        problem: "p".to_owned(),
+    };
+    let log = [waiting(problem), waiting(WaitReason::Unreachable)];
+    let state = log.iter().try_fold(state, State::after).unwrap();
+    assert_eq!((state.attempts, state.waits), (1, 2));
+    let state = state.after(&success(&State::default(), Step::Verify));
+    let state = state.unwrap();
+    assert_eq!((state.attempts, state.waits), (0, 0));
+}
+
+/// A staged job with a review, at the beginning of a step.
+fn begun(until: Step) -> State {
+    let mut state = State::default();
+    loop {
+        let entries = match state.next_action() {
+            Action::Run(now) if now == until => {
+                return state.after(&step(now, StepEvent::Started)).unwrap();
+            }
+            Action::Run(Step::Plan) => vec![
+                step(Step::Plan, StepEvent::Started),
+                Entry::Planned {
+                    plan: Box::new(plan_by(Method::Staged, Review::Wanted, vec![])),
+                },
+            ],
+            Action::Run(now) => vec![step(now, StepEvent::Started), success(&state, now)],
+            _ => vec![Entry::Confirmed {
+                by: user(),
+                hash: "abc".to_owned(),
+            }],
+        };
+        for entry in entries {
+            state = state.after(&entry).unwrap();
+        }
     }
 }

@@ -9,7 +9,7 @@ mod progress;
 mod report;
 
 pub use follow_up::ended;
-pub use plan::{Planned, plan};
+pub use plan::{Planned, Rooms, plan};
 pub use progress::{planning, progress};
 pub use report::{Open, report};
 
@@ -127,7 +127,9 @@ fn how(child: &Child, bot: &UserId, now: Timestamp) -> Vec<Span> {
             None => text("only planned"),
         },
         JobPhase::Cancelled => text("not done: it was cancelled"),
-        JobPhase::Expired => text("not done: another upgrade of it was at work"),
+        JobPhase::Expired => {
+            text("not done: nobody said yes in time, or another upgrade took its place")
+        }
         JobPhase::Failed => [
             problem(),
             own(&format!(" To try again: `!upgrade retry {id}`.")),

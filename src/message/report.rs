@@ -6,7 +6,7 @@ use super::doc::{Doc, Span, own, room};
 use super::{count, todo};
 use crate::job::log::Again;
 use crate::job::{Job, Output, Phase, State, Step, Todo};
-use crate::model::{Method, Text};
+use crate::model::{JobId, Method, Text};
 
 /// To-dos that are listed; the rest is counted.
 const TODOS_SHOWN_MAX: usize = 20;
@@ -167,4 +167,17 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
         ))
         .finish(),
     )
+}
+/// A finished upgrade could not be looked at again, for hours.
+#[must_use]
+pub fn unchecked(id: JobId, problem: &str) -> Text {
+    Doc::new()
+        .line(&[
+            Span::Bold(format!("I could not check #{id} again: ")),
+            Span::Text(problem.to_owned()),
+        ])
+        .say(&format!(
+            "What was left to do may still be. `!upgrade verify {id}` has me look once more."
+        ))
+        .finish()
 }

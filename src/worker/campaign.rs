@@ -24,7 +24,7 @@ use crate::job::{
     Consent, Entry as JobEntry, Phase as JobPhase, Request as JobRequest, Schedule, Todo, Turn,
     WaitReason,
 };
-use crate::message::campaign::{Open, Planned, plan};
+use crate::message::campaign::{Open, Planned, Rooms, plan};
 use crate::message::plan::Occasion;
 use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef};
 use crate::permissions;
@@ -332,7 +332,16 @@ impl Worker {
             jobs.push(job);
         }
         let bot = self.means.port.account();
-        let text = plan(campaign, &found, &made, &planned, occasion, bot, look.now);
+        let failed: Vec<_> = look
+            .children
+            .iter()
+            .filter(|child| child.phase == JobPhase::Failed)
+            .collect();
+        let rooms = Rooms {
+            planned: &planned,
+            failed: &failed,
+        };
+        let text = plan(campaign, &found, &made, rooms, occasion, bot, look.now);
         let mut writes = announce::campaign::asking(campaign, &made.hash, text);
         let nothing = made.rooms == 0;
         info!(campaign = %campaign.id, rooms = made.rooms, "campaign planned");

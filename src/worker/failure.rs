@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::steps::{SETTLE_POLL_MAX, StepError};
 use crate::job::log::Again;
-use crate::job::{State, Step, StepEvent, WaitReason};
+use crate::job::{Phase, State, Step, StepEvent, WaitReason};
 use crate::telemetry::chain;
 
 /// Tries of one step that may fail in a way that may pass, before people are asked.
@@ -16,11 +16,20 @@ const ATTEMPTS_MAX: u32 = 6;
 /// Longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_mins(2);
 
+/// The same of a finished upgrade that is looked at again: nobody waits for it, and it must not be dropped
+/// because the server was away for a minute. These tries take about five hours.
+const LOOKS_MAX: u32 = 16;
+const LOOKS_BACKOFF_MAX: Duration = Duration::from_hours(1);
+
 /// What a failing step means for the job. The failure is logged here and nowhere else.
 pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timestamp) -> StepEvent {
+    let (tries_max, longest) = match state.phase {
+        Phase::Done => (LOOKS_MAX, LOOKS_BACKOFF_MAX),
+        _ => (ATTEMPTS_MAX, BACKOFF_MAX),
+    };
     let pause = |tries: u32, least: Duration| {
         let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
-        doubled.max(least).min(BACKOFF_MAX.max(least))
+        doubled.max(least).min(longest.max(least))
     };
     let after = |wait: Duration| {
         SignedDuration::try_from(wait)
@@ -61,7 +70,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 progress: None,
             }
         }
-        StepError::Retry { problem, source } if state.attempts + 1 < ATTEMPTS_MAX => {
+        StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
             warn!(
                 step = step.name(),
                 error = source.as_ref().map(|e| chain(e)),

@@ -279,7 +279,12 @@ impl One<'_> {
         if self.plan.intent.invite == InvitePolicy::None {
             return Ok(incompatible);
         }
-        let rules = port.state_event(self.new_room, JOIN_RULES, "").await?;
+        let rules = match port.state_event(self.new_room, JOIN_RULES, "").await {
+            Ok(rules) => rules,
+            // The bot is not in the new room any more, and can invite nobody.
+            Err(HomeserverError::Refused { .. }) => return Ok(incompatible),
+            Err(error) => return Err(error.into()),
+        };
         if rules.is_some_and(|rules| join_rules::lets_in(&rules, &self.job.request.old_room)) {
             return Ok(incompatible);
         }
@@ -423,9 +428,13 @@ impl One<'_> {
             return Ok(Some("something is left to do"));
         }
         let rooms = told(&*self.means.port).await?;
-        let is_needed = rooms
-            .values()
-            .any(|room| room.room_id != *old_room && join_rules::rooms(room).contains(old_room));
+        // Of the new room, sync has not told yet that it was shut just now; closed rooms let in nobody.
+        let is_needed = rooms.values().any(|room| {
+            room.room_id != *old_room
+                && room.room_id != *self.new_room
+                && room.tombstone().is_none()
+                && join_rules::rooms(room).contains(old_room)
+        });
         Ok(is_needed.then_some("another room lets in its members"))
     }
 

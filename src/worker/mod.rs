@@ -222,6 +222,7 @@ impl Worker {
     /// Takes a job as far as it goes now.
     async fn drive(&self, id: JobId) -> Result<(), StoreError> {
         let mut drive = self.unpark(id);
+        let mut first = true;
         loop {
             let Some(job) = self.means.store.job(id)? else {
                 return Ok(());
@@ -235,8 +236,12 @@ impl Worker {
             // Nobody knows how long it has waited: it looks once, and waits anew if it must. An agreed
             // time is another matter: it comes when it comes.
             let looks = turned_back && schedule::sleeping(&state).is_none();
+            let first_look = std::mem::take(&mut first);
             let result = match state.next_action() {
-                Action::FollowUp(at) if at <= now => self.follow_up(&job, &state).await,
+                // A look that finds nothing to do writes nothing, so that there is one of them.
+                Action::FollowUp(at) if at <= now || (looks && first_look) => {
+                    self.follow_up(&job, &state).await
+                }
                 Action::FollowUp(_) | Action::Wait(Step::Verify, _) | Action::Finished
                     if self.means.store.restless_jobs()?.contains(&id) =>
                 {

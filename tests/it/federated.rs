@@ -257,7 +257,7 @@ async fn a_server_that_is_away_holds_nothing_up() {
         let alias = &scene.community.remote.as_ref().expect("an address").alias;
         assert!(text.contains(&format!("The address `{alias}`")), "{text}");
         assert!(text.contains(&format!("/invite {id}")), "{text}");
-        let why = "refused it: their server does not answer.";
+        let why = "did not work: their server does not answer.";
         assert!(text.contains(why), "{method}: {text}");
         let new = scene.community.assert_moved("12").await;
 

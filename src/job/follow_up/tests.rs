@@ -303,3 +303,45 @@ proptest! {
         prop_assert!(!twice);
     }
 }
+
+/// People who lag in several rooms of a campaign are mentioned in another one where the bot cannot write.
+#[test]
+fn a_ping_that_was_refused_has_mentioned_nobody() {
+    let [pinging, _] = ping(DAY);
+    let pinged = |outcome| FollowUpEvent::Pinged {
+        at: at(DAY),
+        outcome,
+    };
+    let refused = PingOutcome::Refused {
+        message: "no power".to_owned(),
+    };
+    for (outcome, mentioned) in [(PingOutcome::Sent, true), (refused, false)] {
+        let events = [scheduled(days(&[1])), pinging.clone(), pinged(outcome)];
+        let follow_up = fold(&events).unwrap();
+        let FollowUpEvent::Pinging { parts, .. } = &pinging else {
+            unreachable!()
+        };
+        assert_eq!(follow_up.has_mentioned(&parts[0][0], 1), mentioned);
+    }
+}
+
+/// `off` while a ping is being sent, and `now` while the end is being made.
+#[test]
+fn off_and_now_come_at_any_moment() {
+    let no_more = scheduled(Timetable::empty(at(DAY)));
+    let [pinging, pinged] = ping(DAY);
+    let begun = scheduled(days(&[1, 3, 7]));
+    let off = fold(&[begun.clone(), pinging, no_more.clone(), pinged]).unwrap();
+    assert_eq!(off.decide(&given(DAY + 1)), Decision::End(EndReason::Time));
+
+    let ending = FollowUpEvent::Ending {
+        at: at(1),
+        why: EndReason::Time,
+    };
+    let asked = FollowUpEvent::Asked {
+        by: "@mod:x".try_into().unwrap(),
+        at: at(2),
+    };
+    let now = fold(&[begun, ending, no_more, asked]).unwrap();
+    assert_eq!(now.decide(&given(2)), Decision::Ping);
+}

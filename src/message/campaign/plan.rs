@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use ruma::UserId;
 
-use super::{Span, count, finding, listed, of_child, of_left_out, own, room, server, until, why};
+use super::{
+    Span, count, finding, how, listed, of_child, of_left_out, own, room, server, until, why,
+};
 use crate::campaign::rooms::Why;
 use crate::campaign::{Campaign, Child, Found, Plan};
 use crate::job::Plan as JobPlan;
@@ -31,6 +33,15 @@ pub struct Planned {
     pub plan: JobPlan,
 }
 
+/// The rooms of a campaign that were looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Rooms<'a> {
+    /// Those that have a plan.
+    pub planned: &'a [Planned],
+    /// Those that could not be planned.
+    pub failed: &'a [&'a Child],
+}
+
 /// The plan.
 #[must_use]
 #[expect(clippy::too_many_lines, reason = "a paragraph after the other")]
@@ -38,12 +49,16 @@ pub fn plan(
     campaign: &Campaign,
     found: &Found,
     plan: &Plan,
-    rooms: &[Planned],
+    rooms: Rooms<'_>,
     occasion: Occasion,
     bot: &UserId,
     now: Timestamp,
 ) -> Text {
     let id = campaign.id;
+    let Rooms {
+        planned: rooms,
+        failed,
+    } = rooms;
     let going: Vec<_> = rooms
         .iter()
         .filter(|room| room.child.is_waiting_for_its_turn())
@@ -88,6 +103,19 @@ pub fn plan(
         }
         doc = more(doc, blocked.len());
     }
+    if !failed.is_empty() {
+        doc = doc.heading(&format!(
+            "Could not be looked at, and stays as it is: {}",
+            count(failed.len(), "room", "rooms")
+        ));
+        for child in failed.iter().take(FINDINGS_SHOWN_MAX) {
+            let mut line = of_child(child, &server(bot));
+            line.push(Span::Text(": ".to_owned()));
+            line.extend(how(child, bot, now));
+            doc = doc.item(&line);
+        }
+        doc = more(doc, failed.len());
+    }
     for (weight, heading) in [
         (Weight::Loss, "What gets lost or is left for you:"),
         (Weight::Note, "Good to know:"),
@@ -107,7 +135,11 @@ pub fn plan(
     doc = left_out(doc, campaign, found);
     if going.is_empty() {
         return doc
-            .say("There is nothing to upgrade here now. Nothing was changed.")
+            .say(if failed.is_empty() {
+                "There is nothing to upgrade here now. Nothing was changed."
+            } else {
+                "No room can be upgraded now. Nothing was changed. Please send the command again later."
+            })
             .finish();
     }
     doc = listed(

@@ -56,7 +56,7 @@ pub fn progress(
     }
     let going: Vec<_> = children
         .iter()
-        .filter(|child| child.phase != JobPhase::Closed || child.summary.begun_at.is_some())
+        .filter(|child| child.was_meant_to_go())
         .cloned()
         .collect();
     let settled = going.iter().filter(|child| child.is_settled()).count();

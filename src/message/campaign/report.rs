@@ -73,9 +73,7 @@ pub fn report(
     let not_done: Vec<_> = children
         .iter()
         .filter(|child| {
-            !child.is_moved()
-                && (child.phase != JobPhase::Closed || child.summary.begun_at.is_some())
-                || child.phase == JobPhase::Stuck
+            !child.is_moved() && child.was_meant_to_go() || child.phase == JobPhase::Stuck
         })
         .cloned()
         .collect();
