@@ -137,6 +137,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             shortened(version.as_str()),
             versions(available)
         ))],
+        Finding::UnknownOldVersion { version } => vec![text(format!(
+            "This room has version {}. I do not know its rules, and so not who has power in it.",
+            shortened(version.as_str())
+        ))],
         Finding::VersionNotOffered { version, available } => vec![text(format!(
             "This server does not offer room version {}. It offers: {}.",
             shortened(version.as_str()),
@@ -300,7 +304,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
         Finding::UnknownCreator { user } => vec![
             text("I could not find out whether "),
             person(user),
-            text(" exists; their server does not answer."),
+            text(" exists; their server does not say."),
         ],
         Finding::Creators { users } => {
             let mut spans = vec![text(

@@ -97,12 +97,33 @@ pub fn request(before: &Snapshot, staged: &Target, intent: &Intent, mark: &str) 
     let levels = staged.new_state.get(&slot(POWER_LEVELS, ""));
     content(json!({
         "room_version": intent.version,
-        "preset": "private_chat",
+        "preset": preset(old),
         "visibility": "private",
         "creation_content": create,
         "power_level_content_override": levels,
         "initial_state": initial_state(staged),
     }))
+}
+
+/// Everything that a preset sets is sent along in other words, but that a server may encrypt new rooms that
+/// are not public, which cannot be undone.
+/// Source: Synapse, `encryption_enabled_by_default_for_room_type`.
+fn preset(old: &RoomState) -> &'static str {
+    let is_public = old
+        .content(JOIN_RULES, "")
+        .is_some_and(|rules| rules.get("join_rule").and_then(Value::as_str) == Some("public"));
+    if is_public && !is_encrypted(old) {
+        "public_chat"
+    } else {
+        "private_chat"
+    }
+}
+
+/// Whether messages in a room are encrypted.
+#[must_use]
+pub fn is_encrypted(room: &RoomState) -> bool {
+    room.content("m.room.encryption", "")
+        .is_some_and(|content| !content.is_empty())
 }
 
 /// The room a create event stands for, if it carries this mark and was made by the bot.

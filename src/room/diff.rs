@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::finding::Holder;
 use super::invitation::{Guest, Role};
-use super::join_rules::JOIN_RULES;
+use super::join_rules::{self, JOIN_RULES};
 use super::power::POWER_LEVELS;
 use super::state::{Content, Listing, RoomState, Slot};
 use super::target::{Target, is_link, slot, via_of};
@@ -416,13 +416,16 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
                 .filter(|user| *user != target.bot),
         });
     }
-    // An address can be shown by a room only once it leads there (Synapse refuses others).
+    // An address can be shown by a room only once it leads there (Synapse refuses others). If one cannot
+    // be moved, the others are shown all the same.
     let shown = shown_by_new(target, |alias| {
         target.aliases.contains(alias) || leads_to_new(alias)
     });
     let showing = slot("m.room.canonical_alias", "");
+    let there = now.new.content(&showing.0, &showing.1);
     if !shown.is_empty()
-        && now.new.content(&showing.0, &showing.1) != Some(&shown)
+        && there != Some(&shown)
+        && there != Some(&showable(target, now))
         && !is_theirs(target, now, &showing)
     {
         changes.push(Change::ShowAliases {
@@ -457,6 +460,18 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         let mut slots: Vec<_> = wanted.iter().collect();
         slots.sort_by_key(|(_, content)| content.is_empty());
         for (slot, content) in slots {
+            let rules = there.and_then(|there| there.get(slot));
+            if let Some(rules) = rules.filter(|rules| slot.0 == JOIN_RULES && !rules.is_empty()) {
+                // Made from what is there: others may have changed it since the upgrade began.
+                if let Some(content) = repointed_rules(rules, now) {
+                    changes.push(Change::OtherState {
+                        room: room.clone(),
+                        slot: slot.clone(),
+                        content,
+                    });
+                }
+                continue;
+            }
             if !satisfied(slot, content) {
                 changes.push(Change::OtherState {
                     room: room.clone(),
@@ -476,6 +491,16 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     }
     changes.extend(target.guests.iter().filter_map(|guest| missing(guest, now)));
     changes
+}
+
+/// Join rules of another room that let in members of the new room in the place of those of the old one;
+/// `None` where they do, or where it does not matter any more.
+fn repointed_rules(rules: &Content, now: &Observed) -> Option<Content> {
+    let (old, new) = (&now.old.room_id, &now.new.room_id);
+    if join_rules::lets_in(rules, new) {
+        return None;
+    }
+    join_rules::repointed(rules, old, new)
 }
 
 /// Whether somebody else decided this in the new room, after the old one was closed. A mere copy of
@@ -523,6 +548,16 @@ fn is_satisfied(slot: &Slot, wanted: &Content, now: &Content) -> bool {
         return is_link(wanted) == is_link(now);
     }
     wanted == now
+}
+
+/// Content of the new room's canonical alias, with the addresses that lead there by now.
+#[must_use]
+pub fn showable(target: &Target, now: &Observed) -> Content {
+    let leads_to_new = |alias: &OwnedRoomAliasId| {
+        let leads_to = now.aliases.get(alias).and_then(Option::as_ref);
+        leads_to == Some(&now.new.room_id)
+    };
+    shown_by_new(target, leads_to_new)
 }
 
 /// Content of the new room's canonical alias, with those addresses that may be shown.

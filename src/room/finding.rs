@@ -98,6 +98,11 @@ pub enum Finding {
         /// Which.
         job: JobId,
     },
+    /// The old room's version is one that this program does not know.
+    UnknownOldVersion {
+        /// Which.
+        version: RoomVersionId,
+    },
     /// The room the bot takes its orders in.
     OwnAdminRoom,
     /// The same, where its upgrade is to be finished.
@@ -266,6 +271,7 @@ impl Finding {
             | Self::BrokenPowerLevels { .. }
             | Self::UnbannableBans { .. }
             | Self::ActiveJob { .. }
+            | Self::UnknownOldVersion { .. }
             | Self::OwnAdminRoom
             | Self::AdminRoomClosed
             | Self::NotUpgraded

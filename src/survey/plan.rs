@@ -130,7 +130,12 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     }
     if intent.method != Method::Adopt {
         findings.extend(version_findings(&at.around.server.versions, &intent));
-        findings.extend(creator_findings(port, &intent.creators).await?);
+        let from = before.map(|old| old.room.create().version);
+        let from = from.filter(|from| versions::properties(from).is_none());
+        findings.extend(from.map(|version| Finding::UnknownOldVersion { version }));
+        let asked = at.request.options.creators.iter();
+        let asked = asked.chain(&at.settings.additional_creators).collect();
+        findings.extend(creator_findings(port, &intent.creators, &asked).await?);
     }
     let successor = match read {
         Read::Succeeded(_, new) => Some(new.room_id.clone()),
@@ -318,14 +323,21 @@ fn version_findings(offered: &RoomVersions, intent: &Intent) -> Option<Finding> 
     }
 }
 
+/// Somebody of whom their server knows nothing may still be there, without a name and a picture. So only who
+/// was `asked` for may be misspelt; creators of the old room were there at least once.
+/// Source: Matrix specification, `GET /profile`, 404.
 async fn creator_findings(
     port: &dyn Homeserver,
     creators: &BTreeSet<OwnedUserId>,
+    asked: &BTreeSet<&OwnedUserId>,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for user in creators {
         match port.user_exists(user).await? {
             Some(Existence::Known) => {}
+            Some(Existence::Unknown) if !asked.contains(user) => {
+                findings.push(Finding::UnknownCreator { user: user.clone() });
+            }
             Some(Existence::Unknown) => findings.push(Finding::NoSuchUser { user: user.clone() }),
             None => findings.push(Finding::UnknownCreator { user: user.clone() }),
         }

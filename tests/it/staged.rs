@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use roomlift_testbed::{Community, Fault, Kind, Rule, Seen, eventually, user};
+use roomlift_testbed::{
+    Community, Entry, Fault, Kind, Rule, Seen, Synapse, SynapseOptions, Wanted, eventually, user,
+};
 use serde_json::json;
 
 use crate::scene::{SPEECH, Scene, said};
@@ -204,16 +206,16 @@ async fn state(community: &Community) -> BTreeSet<String> {
         .collect()
 }
 
-/// What people change in the old room while the new one is made slowly is not set back when the old one
-/// is closed.
-#[tokio::test]
-async fn what_others_change_meanwhile_stays() {
+/// What people change in the old room while the upgrade is held up comes along into the new one, and is
+/// not set back when the old one is closed.
+async fn what_others_change_meanwhile_stays(method: &str, held_up: Rule) {
     let mut scene = Scene::new().await;
     let (room, moderator) = (
         scene.community.room.clone(),
         scene.community.moderator.clone(),
     );
     let other = scene.community.members[0].user_id.clone();
+    let outcast = scene.community.members[1].user_id.clone();
     let levels = async |level: i64| {
         let levels = moderator.state_event(&room, "m.room.power_levels", "");
         let mut levels = levels.await.expect("power levels");
@@ -223,17 +225,93 @@ async fn what_others_change_meanwhile_stays() {
             .await;
     };
     levels(50).await;
-    let slow = Fault::Delay(Duration::from_secs(12));
-    let made = scene.proxy.add(Rule::on(Kind::CreateRoom, slow));
-    scene.upgrade("12 --method staged").await;
-    eventually("the new room is being made", SPEECH, async || {
-        (made.count() > 0).then_some(())
+    let held_up = scene.proxy.add(held_up);
+    scene.upgrade(&format!("12 --method {method}")).await;
+    eventually("the new room is asked for", SPEECH, async || {
+        (held_up.count() > 0).then_some(())
     })
     .await;
     levels(10).await;
+    moderator.ban(&room, &outcast, "spam").await;
     scene.hear("Upgrade #1 is done").await;
-    let now = moderator.state_event(&room, "m.room.power_levels", "");
-    let now = now.await.expect("power levels");
-    assert_eq!(now["users"][&other], 10, "{now:#}");
-    assert_eq!(now["events_default"], 50, "and it is closed: {now:#}");
+    let new = scene.community.replacement().await.expect("a new room");
+    let bot = &scene.community.bot;
+    for room in [&room, &new] {
+        let now = bot.state_event(room, "m.room.power_levels", "");
+        let now = now.await.expect("power levels");
+        assert_eq!(now["users"][&other], 10, "{now:#}");
+        let member = bot.state_event(room, "m.room.member", &outcast).await;
+        assert_eq!(member.expect("a ban")["membership"], "ban");
+    }
+    let old = moderator
+        .state_event(&room, "m.room.power_levels", "")
+        .await;
+    assert_eq!(old.expect("power levels")["events_default"], 50, "closed");
+}
+
+#[tokio::test]
+async fn what_others_change_while_the_room_is_made_stays() {
+    let slow = Fault::Delay(Duration::from_secs(12));
+    what_others_change_meanwhile_stays("staged", Rule::on(Kind::CreateRoom, slow)).await;
+}
+
+#[tokio::test]
+async fn what_others_change_while_the_server_makes_us_wait_stays() {
+    let limit = Fault::too_many_requests(Duration::from_secs(12));
+    what_others_change_meanwhile_stays("server", Rule::on(Kind::Upgrade, limit)).await;
+}
+
+/// On a server that encrypts rooms which are not public by its own choice, a public room stays as it is.
+#[tokio::test]
+async fn a_public_room_is_not_encrypted_in_passing() {
+    let key = "encryption_enabled_by_default_for_room_type";
+    let options = SynapseOptions::default().with(key, "invite".into());
+    let synapse = Synapse::start(options).await;
+    let wanted = Wanted {
+        entry: Entry::Public,
+        ..Wanted::default()
+    };
+    let community = Community::make(&synapse, &wanted).await;
+    let scene = Scene::around(community, &synapse, "").await;
+    let alias = scene.community.alias.clone();
+    // The admin room is encrypted there: what the bot says is not read here.
+    scene.say(&format!("!upgrade {alias} {STAGED} --yes")).await;
+    let new = eventually("the new room", SPEECH, async || {
+        scene.community.replacement().await
+    })
+    .await;
+    let bot = &scene.community.bot;
+    let create = bot.state_event(&new, "m.room.create", "").await;
+    assert_eq!(create.expect("a create event")["room_version"], "12");
+    let encryption = bot.state_event(&new, "m.room.encryption", "").await;
+    assert_eq!(encryption, None);
+}
+
+/// Where the server encrypts every new room, it is said and taken back: an encrypted room stays so for ever.
+#[tokio::test]
+async fn a_room_that_the_server_encrypted_is_taken_back() {
+    let mut scene = Scene::new().await;
+    let bot = scene.community.bot.clone();
+    let encrypting = Fault::custom(move |status, answer| {
+        let (bot, room) = (bot.clone(), answer["room_id"].as_str().map(str::to_owned));
+        let encrypt = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let content = json!({"algorithm": "m.megolm.v1.aes-sha2"});
+            let room = room.expect("a room");
+            runtime.expect("a runtime").block_on(bot.put_state(
+                &room,
+                "m.room.encryption",
+                "",
+                content,
+            ));
+        };
+        std::thread::spawn(encrypt).join().expect("it is encrypted");
+        (status, answer)
+    });
+    scene.proxy.add(Rule::new(is_create, encrypting));
+    scene.upgrade(STAGED).await;
+    scene.hear("encrypts every new room").await;
+    assert_eq!(scene.community.replacement().await, None);
 }

@@ -121,3 +121,74 @@ fn an_address_that_was_led_elsewhere_is_left_to_people() {
         assert_eq!(!moves[0].is_for_people(&old), ours, "{leads_to:?}");
     }
 }
+
+/// Other upgrades and other people change them as well: what they made of them stays.
+#[test]
+fn join_rules_of_other_rooms_are_made_from_what_is_there() {
+    let rules = |rooms: &[&str]| {
+        let allow: Vec<_> = rooms
+            .iter()
+            .map(|room| json!({"type": "m.room_membership", "room_id": room}))
+            .collect();
+        content(json!({"join_rule": "restricted", "allow": allow}))
+    };
+    let rule = |rule: &str| content(json!({"join_rule": rule}));
+    let (mut target, mut now) = observed(None);
+    let hall: OwnedRoomId = "!hall:x".try_into().unwrap();
+    let place = slot(JOIN_RULES, "");
+    let planned = [(place.clone(), rules(&["!new:x"]))];
+    target.others = [(hall.clone(), planned.into())].into();
+    for (there, sent) in [
+        (rules(&["!old:x"]), Some(rules(&["!new:x"]))),
+        (
+            rules(&["!old:x", "!third:x"]),
+            Some(rules(&["!new:x", "!third:x"])),
+        ),
+        (rules(&["!third:x", "!new:x"]), None),
+        (rules(&["!old:x", "!new:x"]), None),
+        (rule("public"), None),
+        (rule("invite"), None),
+        // It could not be read.
+        (Content::new(), Some(rules(&["!new:x"]))),
+    ] {
+        let known = [(place.clone(), there.clone())];
+        now.others = [(hall.clone(), known.into())].into();
+        let changes = diff(&target, &now);
+        let found = changes.iter().find_map(|change| match change {
+            Change::OtherState { content, .. } => Some(content.clone()),
+            _ => None,
+        });
+        assert_eq!(found, sent, "{there:?}");
+    }
+}
+
+/// An address that cannot be moved does not keep the others from being shown.
+#[test]
+fn addresses_that_lead_to_the_new_room_are_shown_without_those_that_do_not() {
+    let (mut target, mut now) = observed(None);
+    let [main, stuck]: [OwnedRoomAliasId; 2] =
+        ["#a:x", "#b:x"].map(|alias| alias.try_into().unwrap());
+    target.aliases = [main.clone(), stuck.clone()].into();
+    target.canonical.alias = Some(main);
+    target.canonical.alternatives = vec![stuck.clone()].into_iter().collect();
+    now.aliases
+        .insert(stuck, Some("!old:x".try_into().unwrap()));
+    let some = showable(&target, &now);
+    assert_eq!(some, content(json!({"alias": "#a:x"})));
+    let is_wanted = |now: &Observed| {
+        let changes = diff(&target, now);
+        changes.iter().any(|change| {
+            matches!(
+                change,
+                Change::ShowAliases {
+                    side: Side::New,
+                    ..
+                }
+            )
+        })
+    };
+    assert!(is_wanted(&now));
+    let bot = target.bot.clone();
+    now.new.put(slot("m.room.canonical_alias", ""), &bot, some);
+    assert!(!is_wanted(&now), "all that is possible is there");
+}

@@ -14,7 +14,7 @@ use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
 use crate::room::creation::staged;
-use crate::room::diff::{Change, Observed, Part, Side, diff};
+use crate::room::diff::{Change, Observed, Part, Side, diff, showable};
 use crate::room::predict::after_switch;
 use crate::room::state::{Listing, RoomState, Snapshot};
 use crate::room::target::{Target, target};
@@ -81,7 +81,18 @@ pub(super) async fn close(
     let (mut made, mut refused) = (0, Vec::new());
     let mut away = BTreeSet::new();
     let left = changes.len();
-    for change in changes {
+    for mut change in changes {
+        if let Change::ShowAliases {
+            side: Side::New,
+            content,
+        } = &mut change
+        {
+            // The server refuses all of it if one address does not lead there.
+            *content = showable(&seen.target, &seen.now);
+            if content.is_empty() {
+                continue;
+            }
+        }
         match attempt(&*drive.port, &change, job, new_room, &reason, &mut away).await {
             Ok(None) => {
                 seen.now.apply(&change, drive.port.account());

@@ -4,6 +4,7 @@
 use super::close::{self, Stage};
 use super::{Done, Drive, StepError, plan_of};
 use crate::job::{Job, Output, State};
+use crate::room::creation::is_encrypted;
 use crate::room::diff::Part;
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
@@ -11,5 +12,17 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let plan = plan_of(state)?;
     let (made, refused) =
         close::close(drive, job, plan, &new_room, Part::Complete, Stage::Staged).await?;
+    let encrypts = drive
+        .seen
+        .as_ref()
+        .is_some_and(|seen| is_encrypted(&seen.now.new) && !is_encrypted(&seen.before.room));
+    if encrypts {
+        return Err(StepError::Fail {
+            problem: "This server encrypts every new room, which cannot be undone, and the old room is not \
+                      encrypted. Its admin can change that \
+                      (`encryption_enabled_by_default_for_room_type` on Synapse)."
+                .to_owned(),
+        });
+    }
     Ok(Output::Closed { made, refused }.into())
 }

@@ -11,7 +11,9 @@ use super::{Done, Drive, StepError, plan_of};
 use crate::job::{Job, Plan, State};
 use crate::message::member;
 use crate::model::Method;
-use crate::room::state::{Content, content};
+use crate::room::state::{Content, Snapshot, content};
+use crate::store::Write;
+use crate::survey;
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     match plan_of(state)?.intent.method {
@@ -19,6 +21,36 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         Method::Staged => staged::run(drive, job, state).await,
         Method::Adopt => adopt::run(drive, job, state).await,
     }
+}
+
+/// Reads the old room once more and stores it, unless that was done just now: what people changed there
+/// while limits, a pause or a slow server held up the upgrade comes along, and is not set back. To be
+/// called before anything was asked of the server. Rooms that the bot is in stay as they were noted before
+/// the upgrade: by those, a room that was made half-way is found (P2).
+async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
+    if drive.just_read().is_some() {
+        return Ok(());
+    }
+    let noted = drive.snapshot(job)?.joined_rooms;
+    let around = drive.surroundings(job).await?;
+    let old_room = &job.request.old_room;
+    let Some(before) = survey::snapshot(&*drive.port, old_room, &around).await? else {
+        return Err(StepError::Fail {
+            problem: "I am not in the old room any more.".to_owned(),
+        });
+    };
+    let before = Snapshot {
+        joined_rooms: noted,
+        ..before
+    };
+    let snapshot = Write::Snapshot {
+        job: job.id,
+        snapshot: Box::new(before.clone()),
+    };
+    drive.store.commit(drive.clock.now(), &[snapshot])?;
+    drive.has_read(before);
+    drive.seen = None;
+    Ok(())
 }
 
 /// Content of the event that points the old room to the new one.

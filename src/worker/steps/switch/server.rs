@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::super::close::Stage;
 use super::super::mark::{fold, mark, may_have_left, reread};
 use super::super::{Done, Drive, SETTLE, StepError, close, plan_of};
-use super::{overtaken, tombstone};
+use super::{overtaken, refresh, tombstone};
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
@@ -82,7 +82,10 @@ pub(in super::super) async fn run(
     let plan = plan_of(state)?.clone();
     let sight = look(&*drive.port, job, &before).await?;
     match decide(&sight, state.called(Step::Switch), drive.clock.now()) {
-        Act::Call => call(drive, job, &plan, &before).await,
+        Act::Call => {
+            refresh(drive, job).await?;
+            call(drive, job, &plan, &before).await
+        }
         act => settle(drive, job, state, &plan, act).await,
     }
 }

@@ -3,12 +3,14 @@
 //! Both can be repeated. What is marked in the log is the moment from which nobody can take the
 //! upgrade back any more.
 
+use super::super::close::{Stage, close};
 use super::super::mark::mark;
 use super::super::{Done, Drive, StepError, plan_of, staged_room};
-use super::{overtaken, tombstone};
+use super::{overtaken, refresh, tombstone};
 use crate::homeserver::HomeserverError;
 use crate::job::log::Called;
 use crate::job::{Job, Output, State, Step, StepEvent};
+use crate::room::diff::Part;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::target::{slot, target};
 
@@ -17,6 +19,10 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let old_room = &job.request.old_room;
     let new_room = staged_room(state)?;
     let called = state.called(Step::Switch);
+    if called == Called::Never && drive.just_read().is_none() {
+        refresh(drive, job).await?;
+        close(drive, job, &plan, &new_room, Part::Complete, Stage::Staged).await?;
+    }
     // What the steps before this one have just completed, if they did.
     let mut seen = drive.seen.take();
     let stop = |problem: String| {
