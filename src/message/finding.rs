@@ -54,6 +54,7 @@ fn deed(deed: &Deed) -> &'static str {
         Deed::EditParent => "change which space it names",
         Deed::EditJoinRules => "change who can join it",
         Deed::ChangeAliases => "change its addresses",
+        Deed::Invite => "let people into the new one, which nobody could enter then",
         Deed::SendState { .. } => "change its settings",
     }
 }
@@ -266,6 +267,13 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             text("The address "),
             Span::Code(alias.to_string()),
             text(" is on another server. Only somebody with an account there can move it."),
+        ],
+        Finding::UnseenSpace { space } => vec![
+            text("This room says that it is in a space which I am not in: "),
+            Span::Code(space.to_string()),
+            text(". Please invite me there, or put the new room into its list yourself: "),
+            Span::Code(format!("/invite {bot}")),
+            text("."),
         ],
         Finding::InvitationsNeeded { count: people } => vec![text(format!(
             "{} an invitation to the new room, as it is not open to members of the old one.",

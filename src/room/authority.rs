@@ -9,9 +9,11 @@ use ruma::{OwnedRoomId, OwnedUserId, ServerName, UserId};
 
 use super::diff::{Change, Observed, Obstacle, Side};
 use super::finding::{Deed, Finding};
+use super::join_rules::JOIN_RULES;
 use super::power::{Allowance, Power};
 use super::state::{Membership, RoomState, Snapshot};
-use super::target::Intent;
+use super::target::{Intent, Target, is_link, slot};
+use super::versions::has_creators;
 use crate::model::Method;
 
 /// What keeps the bot from making a change; `None` where its power is enough.
@@ -168,4 +170,106 @@ pub fn findings(
         }
     }
     found
+}
+
+/// Whether nobody could ever enter the new room: below version 12, the bot is alone in it with the power that
+/// it has in the old one, and somebody in there has to be able to invite, also for who may come in as a member
+/// of the old room.
+/// Source: Matrix specification, room version 8, authorization rules, `join_authorised_via_users_server`.
+#[must_use]
+pub fn nobody_enters(old: &Snapshot, intent: &Intent, target: &Target) -> Option<Finding> {
+    let rules = target.new_state.get(&slot(JOIN_RULES, ""));
+    let rule = rules.and_then(|rules| rules.get("join_rule")?.as_str());
+    if has_creators(&intent.version) || intent.method == Method::Adopt || rule == Some("public") {
+        return None;
+    }
+    let power = old.room.power();
+    let Allowance::Short { needed, have } = power.reaches(&intent.bot, power.invite) else {
+        return None;
+    };
+    Some(Finding::NoPower {
+        what: Deed::Invite,
+        needed,
+        have,
+        holders: power.holders(needed, &people(&old.room)),
+    })
+}
+
+/// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
+#[must_use]
+pub fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
+    old.room
+        .of_kind("m.space.parent")
+        .filter(|parent| is_link(&parent.content))
+        .filter_map(|parent| OwnedRoomId::try_from(parent.state_key.as_str()).ok())
+        .filter(|space| !old.joined_rooms.contains(space))
+        .map(|space| Finding::UnseenSpace { space })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::state::Listing;
+    use super::super::state::tests::room;
+    use super::super::target::tests::intent;
+    use super::super::target::{room_to_be, target};
+    use super::*;
+
+    fn snapshot(rule: &str, invite: i64) -> Snapshot {
+        let levels = json!({"users": {"@admin:x": 100, "@bot:x": 50}, "invite": invite});
+        let link = json!({"via": ["x"]});
+        let events: [(&str, &str, &str, Value); 5] = [
+            (
+                "m.room.create",
+                "",
+                "@admin:x",
+                json!({"room_version": "10"}),
+            ),
+            ("m.room.power_levels", "", "@admin:x", levels),
+            (
+                "m.room.join_rules",
+                "",
+                "@admin:x",
+                json!({"join_rule": rule}),
+            ),
+            ("m.space.parent", "!seen:x", "@admin:x", link.clone()),
+            ("m.space.parent", "!unseen:x", "@admin:x", link),
+        ];
+        Snapshot {
+            room: room("!old:x", &events),
+            replaced: [].into(),
+            aliases: BTreeSet::new(),
+            listing: Listing::Private,
+            referrers: Vec::new(),
+            joined_rooms: ["!seen:x".try_into().unwrap()].into(),
+        }
+    }
+
+    #[test]
+    fn a_room_that_nobody_could_enter_is_not_made() {
+        for (version, rule, invite, is_shut) in [
+            ("11", "invite", 100, true),
+            ("11", "restricted", 100, true),
+            ("11", "invite", 50, false),
+            ("11", "public", 100, false),
+            // The bot is its creator.
+            ("12", "invite", 100, false),
+        ] {
+            let old = snapshot(rule, invite);
+            let intent = intent(version);
+            let target = target(&old, &intent, &room_to_be());
+            let found = nobody_enters(&old, &intent, &target);
+            assert_eq!(found.is_some(), is_shut, "{version} {rule} {invite}");
+        }
+    }
+
+    #[test]
+    fn a_space_that_the_bot_cannot_see_is_named() {
+        let unseen = Finding::UnseenSpace {
+            space: "!unseen:x".try_into().unwrap(),
+        };
+        assert_eq!(unseen_spaces(&snapshot("public", 0)), [unseen]);
+    }
 }

@@ -13,6 +13,7 @@ use ruma::OwnedRoomId;
 use serde_json::{Value, json};
 
 use super::join_rules::JOIN_RULES;
+use super::method::SYNAPSE;
 use super::power::{self, POWER_LEVELS};
 use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
 use super::target::{Canonical, Intent, Target, slot};
@@ -37,20 +38,28 @@ const OF_OLD_ROOM: [&str; 5] = [
     MARK,
 ];
 
-/// What the server's own upgrade keeps of the old room's create event.
-/// Source: Synapse 1.163.2, `_calculate_upgraded_room_creation_content`.
-const KEPT_BY_SERVER: [&str; 2] = ["type", "m.federate"];
+/// What every server's own upgrade keeps of the old room's create event.
+const KEPT_BY_SERVER: &str = "type";
+
+/// Whether other servers may take part in a room. Synapse's own upgrade keeps that a room is closed to them,
+/// others open it.
+/// Source: Synapse 1.163.2, `_calculate_upgraded_room_creation_content`; continuwuity, `upgrade_room`.
+const FEDERATE: &str = "m.federate";
 
 /// Keys of the create event that the server's own upgrade forgets. Nothing can add them later.
 #[must_use]
-pub fn forgotten_by_server(old: &RoomState) -> Vec<String> {
+pub fn forgotten_by_server(old: &RoomState, software: Option<&str>) -> Vec<String> {
     let create = old.content("m.room.create", "");
-    let keys = create.into_iter().flat_map(Content::keys);
-    keys.filter(|key| {
-        !OF_OLD_ROOM.contains(&key.as_str()) && !KEPT_BY_SERVER.contains(&key.as_str())
-    })
-    .cloned()
-    .collect()
+    create
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| match key.as_str() {
+            KEPT_BY_SERVER => false,
+            FEDERATE => software != Some(SYNAPSE) && **value == json!(false),
+            key => !OF_OLD_ROOM.contains(&key),
+        })
+        .map(|(key, _)| key.clone())
+        .collect()
 }
 
 /// What the new room should be until the old one points to it: as it will be, but closed, and with
@@ -302,5 +311,18 @@ mod tests {
                 .iter()
                 .any(|event| event["type"] == "m.room.join_rules")
         );
+    }
+
+    /// Whether a room that is closed to other servers stays so depends on the server.
+    #[test]
+    fn what_the_servers_own_upgrade_forgets_is_known() {
+        let old = before(0).room;
+        for (software, forgotten) in [
+            (Some("Synapse"), vec!["org.example"]),
+            (Some("continuwuity"), vec!["m.federate", "org.example"]),
+            (None, vec!["m.federate", "org.example"]),
+        ] {
+            assert_eq!(forgotten_by_server(&old, software), forgotten);
+        }
     }
 }

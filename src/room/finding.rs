@@ -149,6 +149,11 @@ pub enum Finding {
         /// Who could.
         holders: Vec<Holder>,
     },
+    /// The room says that it is in a space which the bot cannot see.
+    UnseenSpace {
+        /// Which.
+        space: OwnedRoomId,
+    },
     /// An address on another server, which only its own people can move.
     RemoteAlias {
         /// The address.
@@ -280,6 +285,7 @@ impl Finding {
             Self::NotCarried { .. }
             | Self::CannotEdit { .. }
             | Self::RemoteAlias { .. }
+            | Self::UnseenSpace { .. }
             | Self::InvitationsNeeded { .. }
             | Self::CreateKeysStay { .. }
             | Self::SettingsStay { .. }
@@ -325,6 +331,8 @@ pub enum Deed {
     EditJoinRules,
     /// Change the published addresses.
     ChangeAliases,
+    /// Let people in.
+    Invite,
     /// Send any other state event.
     SendState {
         /// Its type.

@@ -13,7 +13,7 @@ use super::versions::has_creators;
 use crate::model::{Method, MethodChoice, Review};
 
 /// The homeserver whose own upgrade moves what nothing else can.
-const SYNAPSE: &str = "Synapse";
+pub(super) const SYNAPSE: &str = "Synapse";
 
 /// Why a method was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -240,9 +240,14 @@ impl Store {
     pub fn post_sent(&self, id: i64, revision: i64, sent: &Sent) -> Result<()> {
         self.write("record a post", |tx| {
             match sent {
+                // Files are in the room now, and are never edited: the database does not keep them.
                 Sent::Posted(event) => tx.execute(
                     "UPDATE outbox SET event_id = coalesce(event_id, ?3), sent_revision = ?2,
-                     attempts = 0, due_at = CASE WHEN revision = ?2 THEN NULL ELSE due_at END
+                     attempts = 0, due_at = CASE WHEN revision = ?2 THEN NULL ELSE due_at END,
+                     post = CASE json_extract(post, '$.type')
+                            WHEN 'file' THEN json_set(post, '$.body', '')
+                            WHEN 'image' THEN json_set(post, '$.png', '')
+                            ELSE post END
                      WHERE id = ?1",
                     params![id, revision, event.as_str()],
                 )?,

@@ -78,6 +78,35 @@ fn a_post_is_stored_once_per_key_and_revised_in_place() {
     assert_eq!(revised[0].txn, due[0].txn, "the transaction id stays");
 }
 
+/// A year of reports and pictures does not stay in the database.
+#[test]
+fn a_file_that_is_in_its_room_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let store = Store::open(&path).unwrap();
+    let file = Outgoing {
+        key: "file".to_owned(),
+        room_id: "!admin:x".try_into().unwrap(),
+        post: Post::File {
+            name: "report.txt".to_owned(),
+            content_type: "text/plain".to_owned(),
+            body: "x".repeat(10_000),
+            reply_to: None,
+        },
+    };
+    store.commit(now(), &[Write::Enqueue(file)]).unwrap();
+    let due = store.due_posts(now(), 10).unwrap();
+    let sent = Sent::Posted("$posted".try_into().unwrap());
+    store.post_sent(due[0].id, due[0].revision, &sent).unwrap();
+    assert_eq!(store.due_posts(now(), 10).unwrap(), []);
+    drop(store);
+    let db = Connection::open(&path).unwrap();
+    let bytes: usize = db
+        .query_row("SELECT length(post) FROM outbox", [], |row| row.get(0))
+        .unwrap();
+    assert!(bytes < 200, "{bytes}");
+}
+
 #[test]
 fn a_database_of_a_newer_program_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();

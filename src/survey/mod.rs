@@ -390,7 +390,13 @@ pub async fn observe(
 
     let mut old = before.room.clone();
     for (kind, content) in of_old {
-        old.put(target::slot(kind, ""), port.account(), content);
+        // Who set it before the upgrade, and may know more of it.
+        let by = before.room.event(kind, "").map(|event| &*event.sender);
+        old.put(
+            target::slot(kind, ""),
+            by.unwrap_or(port.account()),
+            content,
+        );
     }
     let mut others_now: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> = BTreeMap::new();
     for (room, slot, content) in others {

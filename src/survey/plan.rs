@@ -156,7 +156,8 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         (Read::Old(before), Some(target)) => {
             let now = predict::after_switch(before, &intent, target, &new_room);
             changes = diff(target, &now);
-            findings.extend(method_findings(before, &intent, reason));
+            let known = at.around.server.software.as_deref();
+            findings.extend(method_findings(before, &intent, reason, known));
             let room = &before.room;
             let people =
                 method::leaves_settings(intent.method, room, &intent.bot, software.as_deref());
@@ -267,7 +268,12 @@ fn intent(
 }
 
 /// What the method itself has to say.
-fn method_findings(before: &Snapshot, intent: &Intent, reason: Reason) -> Vec<Finding> {
+fn method_findings(
+    before: &Snapshot,
+    intent: &Intent,
+    reason: Reason,
+    software: Option<&str>,
+) -> Vec<Finding> {
     let room = &before.room;
     let create = room.create();
     let mut findings = vec![Finding::MethodChosen {
@@ -289,7 +295,7 @@ fn method_findings(before: &Snapshot, intent: &Intent, reason: Reason) -> Vec<Fi
             to: intent.version.clone(),
         });
     }
-    let keys = creation::forgotten_by_server(room);
+    let keys = creation::forgotten_by_server(room, software);
     if !keys.is_empty() {
         findings.push(Finding::CreateKeysStay { keys });
     }
@@ -359,6 +365,8 @@ fn room_findings(
         .filter_map(|finding| told(finding, intent))
         .collect();
     findings.extend(authority::findings(before, intent, changes, now));
+    findings.extend(authority::nobody_enters(before, intent, target));
+    findings.extend(authority::unseen_spaces(before));
     if versions::has_creators(&intent.version) && intent.method != Method::Adopt {
         findings.push(Finding::Creators {
             users: intent.all_creators().into_iter().collect(),
