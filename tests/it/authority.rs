@@ -150,7 +150,7 @@ async fn who_was_sent_away_upgrades_nothing() {
         scene.community.admin_room.clone(),
         scene.community.alias.clone(),
     );
-    weak.send_text(&admin, &format!("!upgrade {alias} 12 --in 6s --yes"))
+    weak.send_text(&admin, &format!("!upgrade {alias} 12 --in 15s --yes"))
         .await;
     scene.hear("Waiting until").await;
     let moderator = &scene.community.moderator;

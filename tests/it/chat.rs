@@ -67,7 +67,7 @@ async fn the_progress_ends_before_the_report() {
 #[tokio::test]
 async fn a_paused_job_says_so() {
     let mut scene = Scene::new().await;
-    let slow = Fault::Delay(Duration::from_secs(3));
+    let slow = Fault::Delay(Duration::from_secs(8));
     let made = scene.proxy.add(Rule::on(Kind::CreateRoom, slow));
     scene.upgrade("12 --method staged").await;
     roomlift_testbed::eventually("it is at work", crate::scene::SPEECH, async || {
