@@ -322,8 +322,8 @@ pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
 }
 
-/// One process per data folder, which is made for its owner alone: the encryption keys are in it. Held as long as the file is open, and let go by the
-/// system however the process ends.
+/// One process per data folder, which is made for its owner alone: the encryption keys are in it. Held
+/// as long as the file is open, and let go by the system however the process ends.
 ///
 /// # Errors
 /// [`AppError::Running`] when another process has it, others when it cannot be had.

@@ -5,7 +5,7 @@
 //! room is read back to it. Of all other rooms only their closing by others is told, the members of those
 //! that are followed up, and invitations. Left out: what the events mean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,7 +186,7 @@ impl Receiver {
             behind: self.admin_rooms.iter().cloned().collect(),
             answer: Answer::First,
             unread: Unread::default(),
-            reading: Trouble::new("reading back"),
+            reading: BTreeMap::new(),
             enter_at: Instant::now(),
         };
         let mut trouble = Trouble::new("sync");
@@ -210,7 +210,7 @@ impl Receiver {
                     self.take(answer, &mut place, started).await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
-                    poll = if place.unread.is_empty() && place.behind.is_empty() {
+                    poll = if place.unread.is_empty() && place.reading.is_empty() {
                         LONG_POLL
                     } else {
                         LOOK_AGAIN
@@ -491,6 +491,8 @@ impl Receiver {
     ) -> Result<Reading, MatrixError> {
         let joined = |room: &Room| room.state() == RoomState::Joined;
         let Some(room) = self.session.client().get_room(id).filter(joined) else {
+            // Sync tells when the bot is in there again.
+            place.reading.remove(id);
             return Ok(Reading::NotNow);
         };
         let oldest = before(self.clock.now(), self.max_age);
@@ -512,22 +514,20 @@ impl Receiver {
                 Err(error) => {
                     let error = self.fault("read back", error);
                     self.still_signed_in(&error)?;
-                    return match error {
-                        // By the homeserver, and not by something in front of it.
-                        HomeserverError::Refused { ref code, .. } if !code.is_empty() => {
-                            let error = &error as &dyn std::error::Error;
-                            tracing::error!(room = %id, error, "cannot read what was missed here");
-                            Ok(Reading::Done)
-                        }
-                        // The other rooms are listened to meanwhile.
-                        error => {
-                            place.reading.with(&error);
-                            Ok(Reading::NotNow)
-                        }
-                    };
+                    // By the homeserver, and not by something in front of it.
+                    if matches!(&error, HomeserverError::Refused { code, .. } if !code.is_empty()) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(room = %id, error, "cannot read what was missed here");
+                        break;
+                    }
+                    // The other rooms are listened to meanwhile.
+                    let trouble = place.reading.entry(id.to_owned());
+                    trouble
+                        .or_insert_with(|| Trouble::new("reading back"))
+                        .with(&error);
+                    return Ok(Reading::NotNow);
                 }
             };
-            place.reading.over();
             page += 1;
             if news.newest.is_none() {
                 news.newest = answer.chunk.iter().find_map(TimelineEvent::event_id);
@@ -556,6 +556,9 @@ impl Receiver {
                 break;
             }
             from = answer.end;
+        }
+        if let Some(mut trouble) = place.reading.remove(id) {
+            trouble.over();
         }
         missed.reverse();
         news.events = missed;
@@ -597,8 +600,8 @@ struct Place {
     answer: Answer,
     /// Messages that cannot be decrypted yet.
     unread: Unread,
-    /// Failures at reading back.
-    reading: Trouble,
+    /// Of those, rooms that the server fails to let the bot read back.
+    reading: BTreeMap<OwnedRoomId, Trouble>,
     /// When invitations to admin rooms are accepted again.
     enter_at: Instant,
 }

@@ -234,7 +234,8 @@ pub(super) async fn read(
 }
 
 /// Both rooms after a switch by the bot, where it had read both itself just before: nothing is
-/// read again. What somebody changed in between is seen by `verify`, which reads everything.
+/// read again. What somebody changed in between is seen by `verify`, which reads everything, unless the
+/// bot has overwritten it by then: hence only what was read just now is gone on from.
 fn switched(new: RoomState, read: Timestamp, before: &Snapshot, plan: &Plan) -> Seen {
     let target = target(before, &plan.intent, &new.room_id);
     let after = after_switch(before, &plan.intent, &target, &new.room_id);
