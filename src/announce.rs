@@ -19,7 +19,7 @@ use crate::model::Text;
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
 
 /// A job that is done in this time needs nobody to follow it: its report says it all.
-const PROGRESS_AFTER: SignedDuration = SignedDuration::from_secs(1);
+const PROGRESS_AFTER: SignedDuration = SignedDuration::from_secs(3);
 
 /// How long after the answer the clicked question is tidied up: work goes before talk.
 const TIDY_AFTER: SignedDuration = SignedDuration::from_secs(2);
@@ -377,13 +377,13 @@ mod tests {
         let job = confirmed_at(at(100));
         let (running, done) = (in_phase(Phase::Running), in_phase(Phase::Done));
         let told_at = |after: &State, now| progress_of(&told(&job, &running, after, now));
-        assert_eq!(told_at(&running, at(500)), ["revise", "hold until 1100"]);
+        assert_eq!(told_at(&running, at(500)), ["revise", "hold until 3100"]);
         // The same moment, however often it is revised: a slow one is not put off again and again.
-        assert_eq!(told_at(&running, at(900)), ["revise", "hold until 1100"]);
-        assert_eq!(told_at(&running, at(9_000)), ["revise", "hold until 1100"]);
-        assert_eq!(told_at(&done, at(1_000)), ["revise", "withdraw"]);
+        assert_eq!(told_at(&running, at(900)), ["revise", "hold until 3100"]);
+        assert_eq!(told_at(&running, at(9_000)), ["revise", "hold until 3100"]);
+        assert_eq!(told_at(&done, at(3_000)), ["revise", "withdraw"]);
         // One that needs somebody stays in sight.
         let stuck = in_phase(Phase::Stuck);
-        assert_eq!(told_at(&stuck, at(1_000)), ["revise", "hold until 1100"]);
+        assert_eq!(told_at(&stuck, at(3_000)), ["revise", "hold until 3100"]);
     }
 }

@@ -10,11 +10,31 @@ use serde_json::{Value, json};
 
 use crate::village::Home;
 
-/// The least that somebody who knows the room by heart would type into a script.
-pub(crate) async fn by_script(bot: &User, space: &str, home: &Home) -> Duration {
+/// How much a script does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Extent<'a> {
+    /// The least that somebody who knows the room by heart would type into it.
+    Least,
+    /// Also the events that Roomlift owes people in every upgrade: the new room stays closed until it is
+    /// complete, and the notice is pinned.
+    Owed,
+    /// In this admin room, an acknowledgement and a report as well.
+    OwedAndTold(&'a str),
+}
+
+/// An upgrade by a script.
+pub(crate) async fn by_script(
+    bot: &User,
+    space: &str,
+    home: &Home,
+    extent: Extent<'_>,
+) -> Duration {
     let old = home.room.as_str();
     let server = bot.user_id.split_once(':').map_or("", |(_, server)| server);
     let begun = Instant::now();
+    if let Extent::OwedAndTold(admin_room) = extent {
+        bot.send_text(admin_room, "at work").await;
+    }
     let state = bot.state(old).await;
     let is = |event: &Value, kind: &str| event["type"] == kind;
     let left = [
@@ -23,7 +43,7 @@ pub(crate) async fn by_script(bot: &User, space: &str, home: &Home) -> Duration 
         "m.room.canonical_alias",
         "m.room.tombstone",
     ];
-    let initial: Vec<Value> = state
+    let mut initial: Vec<Value> = state
         .iter()
         .filter(|event| !left.iter().any(|kind| is(event, kind)))
         .filter(|event| !is(event, "m.room.member") || event["content"]["membership"] == "ban")
@@ -47,6 +67,15 @@ pub(crate) async fn by_script(bot: &User, space: &str, home: &Home) -> Duration 
         users.remove(&bot.user_id);
     }
     levels["events"]["m.room.tombstone"] = json!(150);
+    let is_closed = !matches!(extent, Extent::Least);
+    if is_closed {
+        let rules = initial
+            .iter_mut()
+            .find(|event| is(event, "m.room.join_rules"));
+        if let Some(rules) = rules {
+            rules["content"] = json!({"join_rule": "invite"});
+        }
+    }
     let new = bot
         .create_room(json!({
             "room_version": "12",
@@ -56,6 +85,10 @@ pub(crate) async fn by_script(bot: &User, space: &str, home: &Home) -> Duration 
             "initial_state": initial,
         }))
         .await;
+    if is_closed {
+        bot.put_state(&new, "m.room.join_rules", "", content("m.room.join_rules"))
+            .await;
+    }
     let tombstone = json!({"body": "This room has been replaced", "replacement_room": new});
     bot.put_state(old, "m.room.tombstone", "", tombstone).await;
     let shown = content("m.room.canonical_alias");
@@ -76,7 +109,14 @@ pub(crate) async fn by_script(bot: &User, space: &str, home: &Home) -> Duration 
     locked["events_default"] = json!(50);
     locked["invite"] = json!(50);
     bot.put_state(old, "m.room.power_levels", "", locked).await;
-    bot.send_text(old, &format!("https://matrix.to/#/{new}?via={server}"))
-        .await;
+    let link = format!("https://matrix.to/#/{new}?via={server}");
+    let notice = bot.send_text(old, &link).await;
+    if is_closed {
+        let pinned = json!({"pinned": [notice]});
+        bot.put_state(old, "m.room.pinned_events", "", pinned).await;
+    }
+    if let Extent::OwedAndTold(admin_room) = extent {
+        bot.send_text(admin_room, "done").await;
+    }
     begun.elapsed()
 }

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use roomlift_testbed::{Community, Synapse, Wanted};
 
-use crate::script::by_script;
+use crate::script::{Extent, by_script};
 use crate::village::Home;
 use crate::{Result, Talk, bound, median, say, start};
 
 /// Upgrades of each kind; the medians are compared.
 const ROUNDS: usize = 7;
 
-/// The bot may take so many times what the script takes.
+/// The bot may take so many times what the script takes that posts and sets as much as it does: each event
+/// more takes its share of the server's one processor, whoever sends it.
 const RATIO_MAX: f64 = 1.25;
 
 /// One upgrade by the bot against one by the script, in turn.
@@ -25,32 +26,50 @@ pub(crate) async fn run(synapse: &Synapse) -> Result<bool> {
         "An upgrade of a room with {} members, {} bans, 2 addresses, a listing and a space:",
         wanted.members, wanted.bans
     ));
-    let (mut script, mut staged, mut server) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut least, mut owed) = (Vec::new(), Vec::new());
+    let (mut staged, mut server) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         let community = Community::make(synapse, &wanted).await;
-        let home = Home {
-            room: community.room.clone(),
-            aliases: vec![community.alias.clone(), community.second_alias.clone()],
-        };
-        script.push(by_script(&community.bot, &community.space, &home).await);
+        least.push(by_hand(&community, Extent::Least).await);
+        let community = Community::make(synapse, &wanted).await;
+        let told = Extent::OwedAndTold(&community.admin_room);
+        owed.push(by_hand(&community, told).await);
         let community = Community::make(synapse, &wanted).await;
         staged.push(by_bot(synapse, &community, "staged").await?);
         let community = Community::make(synapse, &wanted).await;
         server.push(by_bot(synapse, &community, "server").await?);
         say(&format!(
-            "  round {round}: script {:.2} s, bot staged {:.2} s, bot server {:.2} s",
-            script[round - 1].as_secs_f64(),
+            "  round {round}: script {:.2} s, script with all that is owed {:.2} s, bot staged {:.2} s, \
+             bot server {:.2} s",
+            least[round - 1].as_secs_f64(),
+            owed[round - 1].as_secs_f64(),
             staged[round - 1].as_secs_f64(),
             server[round - 1].as_secs_f64(),
         ));
     }
-    let (script, staged, server) = (median(script), median(staged), median(server));
+    let (least, owed) = (median(least), median(owed));
+    let (staged, server) = (median(staged), median(server));
     say(&format!(
-        "  medians: script {script:.2} s, bot staged {staged:.2} s, bot server {server:.2} s \
-         ({:.2} times)",
-        server / script
+        "  medians: script {least:.2} s, with all that is owed {owed:.2} s ({:.2} times), bot staged \
+         {staged:.2} s ({:.2} times), bot server {server:.2} s ({:.2} times)",
+        owed / least,
+        staged / least,
+        server / least,
     ));
-    Ok(bound("bot staged / script", staged / script, RATIO_MAX))
+    Ok(bound(
+        "bot staged / script with all that is owed",
+        staged / owed,
+        RATIO_MAX,
+    ))
+}
+
+/// By a script.
+async fn by_hand(community: &Community, extent: Extent<'_>) -> Duration {
+    let home = Home {
+        room: community.room.clone(),
+        aliases: vec![community.alias.clone(), community.second_alias.clone()],
+    };
+    by_script(&community.bot, &community.space, &home, extent).await
 }
 
 /// From the yes, once it is in the room, to the report.

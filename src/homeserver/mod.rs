@@ -228,6 +228,9 @@ pub trait Homeserver: Send + Sync {
         additional_creators: &BTreeSet<OwnedUserId>,
     ) -> Result<OwnedRoomId>;
 
+    /// Waits until sync has told that the account is in these rooms, not longer than `patience`.
+    async fn until_told(&self, rooms: &[&RoomId], patience: Duration);
+
     /// Every room the account is in, as sync last told, by room id: whatever concerns many rooms
     /// at once takes one pass over what is stored here and no request.
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>>;

@@ -49,6 +49,14 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 /// How much longer the first sync of a new device may take: it tells all rooms.
 const INITIAL_SYNC: Duration = Duration::from_mins(5);
 
+/// How long sync rests after an answer that there is nothing to do about: chatter of the rooms that the bot
+/// is in.
+const REST: Duration = Duration::from_secs(1);
+
+/// The same while a job is at work. What the bot does in rooms comes back to it event by event, and each
+/// answer costs the homeserver about what the event did.
+const REST_AT_WORK: Duration = Duration::from_secs(2);
+
 /// Events per room in one sync answer; with more, the rest is read back.
 const TIMELINE_LIMIT: u32 = 50;
 
@@ -207,9 +215,14 @@ impl Receiver {
                     self.set_up_encryption(&mut encryption_tries).await?;
                     self.take_invitations(&answer, &mut invitations).await?;
                     self.enter_again(&mut place.enter_at).await;
+                    let rest = self.rest(&answer)?;
                     self.take(answer, &mut place, started).await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
+                    tokio::select! {
+                        () = tokio::time::sleep(rest) => {}
+                        () = self.session.hurry().notified() => {}
+                    }
                     poll = if place.unread.is_empty() && place.reading.is_empty() {
                         LONG_POLL
                     } else {
@@ -227,6 +240,34 @@ impl Receiver {
                 }
             }
         }
+    }
+
+    /// How long sync rests after an answer. Not at all where more may follow that somebody waits to be
+    /// answered: after invitations, keys, and what is said in an admin room. What the bot says there itself
+    /// is no reason to listen at once while it works.
+    fn rest(&self, answer: &SyncResponse) -> Result<Duration, MatrixError> {
+        let rooms = &answer.rooms;
+        let own = self.session.user();
+        let is_ours = |event: &TimelineEvent| event.sender().is_some_and(|sender| sender == own);
+        let told: Vec<_> = rooms
+            .joined
+            .iter()
+            .filter(|(room, _)| self.admin_rooms.contains(room))
+            .map(|(_, update)| update.timeline.events.iter().all(is_ours))
+            .collect();
+        let calls =
+            !rooms.invited.is_empty() || !answer.to_device.is_empty() || told.contains(&false);
+        if calls {
+            return Ok(Duration::ZERO);
+        }
+        let due = self.store.due_jobs(self.clock.now());
+        Ok(if !due.map_err(MatrixError::Inbox)?.is_empty() {
+            REST_AT_WORK
+        } else if told.is_empty() {
+            REST
+        } else {
+            Duration::ZERO
+        })
     }
 
     /// Sets up encryption, unless it is, or was tried often enough.

@@ -30,7 +30,8 @@ use crate::store::{Due, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wa
 /// Type of messages and files.
 const MESSAGE: &str = "m.room.message";
 
-/// At most one edit of a post in this time, unless something new is said after it.
+/// At most one edit of a post in this time, and none so soon after it was sent, unless something new is
+/// said after it.
 const EDIT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The same while the server limits messages, which it counts together with settings of rooms: work
@@ -161,7 +162,7 @@ struct Sender {
     store: Arc<Store>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
-    /// When posts were last edited.
+    /// When posts were last sent or edited.
     edited: Mutex<HashMap<i64, Timestamp>>,
 }
 
@@ -277,7 +278,7 @@ impl Sender {
                 if wanted.map_err(MatrixError::Outbox)? == Wanted::NoMore {
                     return Ok(Outcome::Settled);
                 }
-                if post.event_id.is_some() {
+                {
                     let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
                     edited.insert(post.id, self.clock.now());
                 }

@@ -7,6 +7,7 @@
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use matrix_sdk::authentication::matrix::MatrixSession;
@@ -16,6 +17,7 @@ use ruma::api::client::session::login;
 use ruma::api::error::ErrorKind;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +61,7 @@ pub struct Session {
     device: OwnedDeviceId,
     credentials: Credentials,
     recovery_key: Option<Secret>,
+    hurry: Arc<Notify>,
 }
 
 impl Session {
@@ -76,6 +79,11 @@ impl Session {
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Notified when somebody waits for what sync tells next.
+    pub(super) fn hurry(&self) -> &Arc<Notify> {
+        &self.hurry
     }
 
     /// The password, where that is how the account logs in.
@@ -220,6 +228,7 @@ async fn restore(
         device: saved.device_id,
         credentials: account.credentials.clone(),
         recovery_key: account.recovery_key.clone(),
+        hurry: Arc::default(),
     })
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, RoomId};
 use tracing::{error, info, warn};
 
 use super::Worker;
@@ -209,6 +209,8 @@ impl Worker {
     async fn walk(&self, look: &Look) -> Result<Walked, HomeserverError> {
         let request = &look.campaign.request;
         let port = &*self.means.port;
+        let joined = joined(&look.campaign.log);
+        port.until_told(&joined, SYNC_WAIT).await;
         let rooms = told(port).await?;
         let walk = self.walked(look, &rooms);
         // Only looking at a plan makes the bot join nothing.
@@ -244,19 +246,8 @@ impl Worker {
         if !entries.is_empty() {
             return Ok(Walked::Joined(entries));
         }
-        let joined = look
-            .campaign
-            .log
-            .iter()
-            .filter_map(|(_, entry)| match entry {
-                Entry::Joined {
-                    room,
-                    joining: Joining::Done,
-                } => Some(room),
-                _ => None,
-            });
-        let is_told = |room: &OwnedRoomId| rooms.contains_key(room);
-        if !joined.into_iter().all(is_told) && look.state.waits < SYNC_WAITS_MAX {
+        let is_told = |room: &&RoomId| rooms.contains_key(*room);
+        if !joined.iter().all(is_told) && look.state.waits < SYNC_WAITS_MAX {
             return Ok(Walked::Awaits);
         }
         let label = rooms.get(&request.space).map(RoomState::label);
@@ -477,12 +468,14 @@ impl Worker {
     }
 
     async fn links(&self, look: &Look) -> Result<Linking, LinkError> {
-        let rooms = told(&*self.means.port).await?;
         let moved: Vec<_> = look
             .children
             .iter()
             .filter_map(|child| Some((child, child.summary.new_room.as_ref()?)))
             .collect();
+        let new_rooms: Vec<&RoomId> = moved.iter().map(|(_, new)| &***new).collect();
+        self.means.port.until_told(&new_rooms, SYNC_WAIT).await;
+        let rooms = told(&*self.means.port).await?;
         let is_told = |new: &OwnedRoomId| rooms.contains_key(new);
         if !moved.iter().all(|(_, new)| is_told(new)) && look.state.waits < SYNC_WAITS_MAX {
             return Ok(Linking::Awaits);
@@ -537,6 +530,18 @@ impl Worker {
             _ => self.wait(look, pause, WaitReason::Unreachable),
         }
     }
+}
+
+/// Rooms that a campaign made the bot join.
+fn joined(log: &[(Timestamp, Entry)]) -> Vec<&RoomId> {
+    let joined = log.iter().filter_map(|(_, entry)| match entry {
+        Entry::Joined {
+            room,
+            joining: Joining::Done,
+        } => Some(&**room),
+        _ => None,
+    });
+    joined.collect()
 }
 
 enum Walked {

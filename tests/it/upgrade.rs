@@ -15,6 +15,8 @@ struct Cost {
     puts: usize,
     /// All of them.
     all: usize,
+    /// How often sync was asked.
+    syncs: usize,
     /// What they were, for whoever has to find out why they became more.
     kinds: String,
 }
@@ -46,6 +48,7 @@ async fn cost(method: &str) -> Cost {
             );
             !is_beside
         }),
+        syncs: count(&|kind| *kind == Kind::Sync),
         kinds: log
             .iter()
             .map(|seen| format!("{:?} {}\n", seen.kind, seen.path))
@@ -53,6 +56,10 @@ async fn cost(method: &str) -> Cost {
             .concat(),
     }
 }
+
+/// Sync around an upgrade: with the yes, its acknowledgement and what is said in the end, and every two
+/// seconds meanwhile. Each event of an upgrade would have it asked three times as often.
+const SYNCS_MAX: usize = 12;
 
 /// What one upgrade costs, confirmation included. A change that makes it dearer has to say so here
 /// (2 are for the lists of members that a follow-up begins with, 1 tells whether who asked is still in the
@@ -72,6 +79,7 @@ async fn an_upgrade_costs_few_requests() {
             "{method}, state events sent: {}",
             cost.puts
         );
+        assert!(cost.syncs <= SYNCS_MAX, "{method}, syncs: {}", cost.syncs);
         assert!(
             cost.all <= all + 3,
             "{method}, requests: {}\n{}",

@@ -1,12 +1,13 @@
 //! Sync into the inbox: nothing lost between two runs, nothing twice.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roomlift::clock::{Clock as _, SystemClock};
+use roomlift::homeserver::Homeserver as _;
 use roomlift::matrix::{self, MatrixError};
 use roomlift::store::Store;
-use roomlift_testbed::{Synapse, SynapseOptions, eventually};
+use roomlift_testbed::{Kind, Proxy, Synapse, SynapseOptions, eventually};
 use serde_json::json;
 
 use super::{account, bodies, connect, drain, port, receive};
@@ -119,6 +120,47 @@ async fn nothing_is_lost_between_two_runs() {
     alice.send_text(&room, "!upgrade six").await;
     receive(&session, &quiet, &room).await.end().await;
     assert_eq!(bodies(&drain(&quiet)), ["!upgrade six"]);
+}
+
+/// What is said in rooms where nobody speaks to the bot does not make it ask each time, and whoever waits
+/// for what sync tells does not wait for the end of the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn chatter_is_told_in_few_answers() {
+    const CHATTER: usize = 30;
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let alice = synapse.register("alice").await;
+    let room = bot.create_room(json!({ "preset": "public_chat" })).await;
+    let loud = bot.create_room(json!({ "preset": "public_chat" })).await;
+    alice.join(&room).await;
+    alice.join(&loud).await;
+    let proxy = Proxy::start(&synapse.base_url());
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&proxy.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let running = receive(&session, &store, &room).await;
+    let (asked, begun) = (proxy.log_of(&Kind::Sync).len(), Instant::now());
+    for n in 0..CHATTER {
+        alice.send_text(&loud, &format!("chatter {n}")).await;
+    }
+    let syncs = proxy.log_of(&Kind::Sync).len() - asked;
+    // One a second, and two for the ends.
+    let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 3;
+    assert!(syncs <= most, "{syncs} syncs, at most {most}");
+
+    let port = port(&session);
+    let new = bot.create_room(json!({})).await;
+    let new = super::id(&new);
+    port.until_told(&[&new], Duration::from_secs(20)).await;
+    assert!(port.known_state(&new).await.unwrap().is_some());
+    alice.send_text(&room, "!upgrade now").await;
+    eventually("the command", Duration::from_secs(20), async || {
+        (bodies(&drain(&store)) == ["!upgrade now"]).then_some(())
+    })
+    .await;
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

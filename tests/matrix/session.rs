@@ -104,9 +104,12 @@ async fn a_session_stays_the_same_device() {
     assert!(matches!(error, MatrixError::SdkStore { .. }), "{error}");
     std::fs::remove_dir_all(dir.path().join("data/matrix")).unwrap();
     connect(&account, &dir).await.unwrap();
-    // A damaged store.
+    // A damaged store. Put in place, not written into it: the SDK may still be closing a file that it has
+    // in its memory, and would be killed for reading what is not there any more.
+    let garbage = dir.path().join("garbage");
     for entry in std::fs::read_dir(dir.path().join("data/matrix")).unwrap() {
-        std::fs::write(entry.unwrap().path(), "garbage garbage garbage").unwrap();
+        std::fs::write(&garbage, "garbage garbage garbage").unwrap();
+        std::fs::rename(&garbage, entry.unwrap().path()).unwrap();
     }
     let error = connect(&account, &dir).await.unwrap_err();
     assert!(matches!(error, MatrixError::SdkStore { .. }), "{error}");

@@ -9,6 +9,7 @@ pub(super) mod told;
 use std::collections::BTreeSet;
 use std::future::IntoFuture;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use matrix_sdk::{Client, HttpResult};
@@ -30,13 +31,14 @@ use ruma::{
     RoomId, RoomVersionId, ServerName, UserId,
 };
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::file::upload;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
     CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, after, count, failed,
-    found, once, sdk_failed, send_event,
+    found, joined, once, sdk_failed, send_event,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -53,6 +55,12 @@ use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 /// Entries of another server's directory that are looked through for a room.
 const SEARCHED_MAX: u32 = 50;
 
+/// How long a message waits for sync to tell of the room that it goes to.
+const SYNC_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether sync has told of a room.
+const SYNC_POLL: Duration = Duration::from_millis(20);
+
 /// A homeserver as the account sees it.
 #[derive(Clone)]
 pub struct Port {
@@ -60,6 +68,8 @@ pub struct Port {
     account: OwnedUserId,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
+    /// Notified when this waits for sync.
+    hurry: Arc<Notify>,
     /// There if the account is a server admin's.
     room_power: Option<RoomPower>,
 }
@@ -88,6 +98,7 @@ impl Port {
             account: session.user().to_owned(),
             gate,
             clock,
+            hurry: Arc::clone(session.hurry()),
             room_power: None,
         }
     }
@@ -261,6 +272,8 @@ impl Homeserver for Port {
         content: &Content,
     ) -> Result<OwnedEventId> {
         self.enter(Bucket::Everything, format!("send m.room.message to {room}"))?;
+        // Who could read it, if the room is encrypted, is known from sync.
+        self.until_told(&[room], SYNC_PATIENCE).await;
         let now = self.clock.now();
         let sent = send_event(
             &self.client,
@@ -547,6 +560,18 @@ impl Homeserver for Port {
             .ask(Bucket::RoomCreation, what, answer)
             .await?
             .replacement_room)
+    }
+
+    async fn until_told(&self, rooms: &[&RoomId], patience: Duration) {
+        let is_told = |room: &&RoomId| joined(&self.client, room).is_some();
+        let told = async {
+            while !rooms.iter().all(is_told) {
+                self.hurry.notify_one();
+                tokio::time::sleep(SYNC_POLL).await;
+            }
+        };
+        // Whoever asked looks for themselves what there is.
+        let _told = tokio::time::timeout(patience, told).await;
     }
 
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {
