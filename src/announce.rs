@@ -177,19 +177,13 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
 fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
     let command = &job.request.command_event;
     let name = job.request.key();
-    // Once the bot has closed its own admin room, people are in the new one; it follows as soon as sync
-    // tells, which may be after the end.
-    let admin_room = &job.request.admin_room;
-    let moved = after
-        .new_room()
-        .filter(|_| *admin_room == job.request.old_room);
-    let room_id = moved.unwrap_or(admin_room).clone();
+    let (room_id, reply_to) = job.told_in(after);
     let message = |key: String, text: Text| Outgoing {
         key,
         room_id: room_id.clone(),
         post: Post::Message {
             text,
-            reply_to: job.reply_to().filter(|_| moved.is_none()),
+            reply_to: reply_to.clone(),
         },
     };
     let mut writes = Vec::new();
@@ -214,7 +208,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         && plan.asks == Asks::Itself
     {
         let question = question_key(job, &what, &plan.hash);
-        writes.extend(tidied(&question, &room_id, now));
+        writes.extend(tidied(&question, room_id, now));
     }
     // Whoever was told that it comes is told that it does not.
     if before.phase != after.phase

@@ -231,6 +231,10 @@ pub trait Homeserver: Send + Sync {
     /// Waits until sync has told that the account is in these rooms, not longer than `patience`.
     async fn until_told(&self, rooms: &[&RoomId], patience: Duration);
 
+    /// Waits until sync has told of everything that happened up to now, not longer than `patience`: the
+    /// server says nothing where there is nothing to be told.
+    async fn until_now(&self, patience: Duration);
+
     /// Every room the account is in, as sync last told, by room id: whatever concerns many rooms
     /// at once takes one pass over what is stored here and no request.
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>>;

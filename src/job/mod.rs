@@ -117,6 +117,21 @@ impl Job {
         (self.asked_in == self.request.admin_room).then(|| self.request.command_event.clone())
     }
 
+    /// Where people are told of it, and the command as something to reply to there. Once the bot has closed
+    /// its own admin room, people are in the new one; it follows as soon as sync tells, which may be after
+    /// the end.
+    #[must_use]
+    pub fn told_in<'a>(&'a self, state: &'a State) -> (&'a OwnedRoomId, Option<OwnedEventId>) {
+        let admin_room = &self.request.admin_room;
+        let moved = state
+            .new_room()
+            .filter(|_| *admin_room == self.request.old_room);
+        match moved {
+            Some(new_room) => (new_room, None),
+            None => (admin_room, self.reply_to()),
+        }
+    }
+
     /// When the old room began to lead to the new one.
     #[must_use]
     pub fn switched_at(&self) -> Option<Timestamp> {

@@ -4,6 +4,7 @@
 //! Left out: what events mean (`handlers`) and what is to be sent (`message`, `worker`). Neither
 //! the SDK's event cache nor its send queue is used: inbox and outbox are ours, and survive a kill.
 
+mod beat;
 mod encryption;
 mod event;
 mod file;

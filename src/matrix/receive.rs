@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
+use super::beat::{REST, REST_AT_WORK};
 use super::encryption;
 use super::event::{ForUs, once_more, received, tombstone};
 use super::invitations::Invitations;
@@ -48,14 +49,6 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 
 /// How much longer the first sync of a new device may take: it tells all rooms.
 const INITIAL_SYNC: Duration = Duration::from_mins(5);
-
-/// How long sync rests after an answer that there is nothing to do about: chatter of the rooms that the bot
-/// is in.
-const REST: Duration = Duration::from_secs(1);
-
-/// The same while a job is at work. What the bot does in rooms comes back to it event by event, and each
-/// answer costs the homeserver about what the event did.
-const REST_AT_WORK: Duration = Duration::from_secs(2);
 
 /// Events per room in one sync answer; with more, the rest is read back.
 const TIMELINE_LIMIT: u32 = 50;
@@ -206,6 +199,8 @@ impl Receiver {
             .members_may_be_missing()
             .map_err(MatrixError::Inbox)?;
         loop {
+            let beat = self.session.beat();
+            let sync = beat.begin();
             let answer = self.session.client().sync_once(settings(poll)).await;
             let answer = answer.map_err(|error| self.fault("sync", error));
             count("sync", &answer);
@@ -219,15 +214,12 @@ impl Receiver {
                     self.take(answer, &mut place, started).await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
-                    tokio::select! {
-                        () = tokio::time::sleep(rest) => {}
-                        () = self.session.hurry().notified() => {}
+                    beat.take(sync);
+                    poll = LOOK_AGAIN;
+                    if place.unread.is_empty() && place.reading.is_empty() {
+                        poll = LONG_POLL;
+                        beat.rest(rest).await;
                     }
-                    poll = if place.unread.is_empty() && place.reading.is_empty() {
-                        LONG_POLL
-                    } else {
-                        LOOK_AGAIN
-                    };
                 }
                 Err(error) => {
                     self.still_signed_in(&error)?;
@@ -243,8 +235,8 @@ impl Receiver {
     }
 
     /// How long sync rests after an answer. Not at all where more may follow that somebody waits to be
-    /// answered: after invitations, keys, and what is said in an admin room. What the bot says there itself
-    /// is no reason to listen at once while it works.
+    /// answered: after invitations, keys, and what is said in an admin room, nor where nothing came. What
+    /// the bot says there itself is no reason to listen at once while it works.
     fn rest(&self, answer: &SyncResponse) -> Result<Duration, MatrixError> {
         let rooms = &answer.rooms;
         let own = self.session.user();
@@ -257,7 +249,8 @@ impl Receiver {
             .collect();
         let calls =
             !rooms.invited.is_empty() || !answer.to_device.is_empty() || told.contains(&false);
-        if calls {
+        let is_empty = rooms.joined.is_empty() && rooms.left.is_empty();
+        if calls || is_empty {
             return Ok(Duration::ZERO);
         }
         let due = self.store.due_jobs(self.clock.now());
@@ -342,6 +335,7 @@ impl Receiver {
             closed.extend(self.opened_rooms().await);
         }
         let (mut events, mut newest) = (Vec::new(), Vec::new());
+        let mut after_closing = Vec::new();
         for room in self.admin_rooms.iter() {
             let update = answer.rooms.joined.get(room);
             if update.is_some_and(|update| update.timeline.limited) {
@@ -359,7 +353,13 @@ impl Receiver {
             }
             if let Some(update) = update {
                 for event in &update.timeline.events {
-                    self.read(room, event, &mut news.events, &mut place.unread);
+                    let into = if news.is_closed {
+                        &mut news.after_closing
+                    } else {
+                        &mut news.events
+                    };
+                    self.read(room, event, into, &mut place.unread);
+                    news.is_closed |= closes(event, room);
                 }
                 let last = update
                     .timeline
@@ -379,9 +379,11 @@ impl Receiver {
                     started
                 };
                 news.events.retain(|event| event.sent_at >= since);
+                news.after_closing.retain(|event| event.sent_at >= since);
                 place.unread.forget_before(room, since);
             }
             events.append(&mut news.events);
+            after_closing.append(&mut news.after_closing);
             newest.extend(news.newest.map(|newest| (room.clone(), newest)));
         }
         let client = self.session.client();
@@ -390,8 +392,10 @@ impl Receiver {
             self.read(room, event, &mut events, &mut place.unread);
         }
         events.extend(looked.unreadable);
-        // Last: what was said in a room before it was closed is handled before the bot leaves for another.
+        // What was said in a room before it was closed is handled before the bot leaves for another, and what
+        // was said there later is not.
         events.append(&mut closed);
+        events.append(&mut after_closing);
         // A room that could not be read back, or whose last words may still be understood, keeps
         // its place.
         newest.retain(|(room, _)| !place.behind.contains(room) && !place.unread.holds(room));
@@ -666,7 +670,17 @@ enum Reading {
 #[derive(Default)]
 struct News {
     events: Vec<Received>,
+    /// Whether the room was closed in this answer.
+    is_closed: bool,
+    /// What was said after that.
+    after_closing: Vec<Received>,
     newest: Option<OwnedEventId>,
+}
+
+/// Whether an event closes its room.
+fn closes(event: &TimelineEvent, room: &RoomId) -> bool {
+    let event = serde_json::from_str::<Value>(event.raw().json().get());
+    event.is_ok_and(|event| tombstone(&event, room).is_some())
 }
 
 fn settings(poll: Duration) -> SyncSettings {

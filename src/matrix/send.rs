@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::MatrixError;
 use super::file::{self, File, Shown};
 use super::session::{Session, is_unknown_token};
-use super::wire::{after, count, failed, once, send_event};
+use super::wire::{after, count, failed, joined, once, send_event};
 use crate::clock::Clock;
 use crate::homeserver::gate::{Gate, Supply};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
@@ -308,6 +308,10 @@ impl Sender {
     async fn ask(&self, room: &RoomId, request: Request) -> Result<OwnedEventId, HomeserverError> {
         let client = self.session.client();
         let now = self.clock.now();
+        if joined(client, room).is_none() {
+            // Only what sync tells of a room lets the bot speak in it, if it is encrypted.
+            self.session.beat().hurry();
+        }
         match request {
             Request::Event {
                 kind,

@@ -17,11 +17,11 @@ use ruma::api::client::session::login;
 use ruma::api::error::ErrorKind;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
+use super::beat::Beat;
 use super::encryption;
 use super::wire::{WhoAmI, failed, once};
 use crate::clock::{Clock, SystemClock};
@@ -61,7 +61,7 @@ pub struct Session {
     device: OwnedDeviceId,
     credentials: Credentials,
     recovery_key: Option<Secret>,
-    hurry: Arc<Notify>,
+    beat: Arc<Beat>,
 }
 
 impl Session {
@@ -81,9 +81,9 @@ impl Session {
         &self.client
     }
 
-    /// Notified when somebody waits for what sync tells next.
-    pub(super) fn hurry(&self) -> &Arc<Notify> {
-        &self.hurry
+    /// When sync rests.
+    pub(super) fn beat(&self) -> &Arc<Beat> {
+        &self.beat
     }
 
     /// The password, where that is how the account logs in.
@@ -228,7 +228,7 @@ async fn restore(
         device: saved.device_id,
         credentials: account.credentials.clone(),
         recovery_key: account.recovery_key.clone(),
-        hurry: Arc::default(),
+        beat: Arc::default(),
     })
 }
 

@@ -473,8 +473,8 @@ impl Worker {
             .iter()
             .filter_map(|child| Some((child, child.summary.new_room.as_ref()?)))
             .collect();
-        let new_rooms: Vec<&RoomId> = moved.iter().map(|(_, new)| &***new).collect();
-        self.means.port.until_told(&new_rooms, SYNC_WAIT).await;
+        // What the last jobs changed in their new rooms counts, too.
+        self.means.port.until_now(SYNC_WAIT).await;
         let rooms = told(&*self.means.port).await?;
         let is_told = |new: &OwnedRoomId| rooms.contains_key(new);
         if !moved.iter().all(|(_, new)| is_told(new)) && look.state.waits < SYNC_WAITS_MAX {

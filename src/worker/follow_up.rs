@@ -439,13 +439,11 @@ impl One<'_> {
     }
 
     fn say(&self, what: &str, text: Text) -> Write {
+        let (room_id, reply_to) = self.job.told_in(self.state);
         Write::Enqueue(Outgoing {
             key: format!("{what}:{}", self.job.request.key()),
-            room_id: self.job.request.admin_room.clone(),
-            post: Post::Message {
-                text,
-                reply_to: self.job.reply_to(),
-            },
+            room_id: room_id.clone(),
+            post: Post::Message { text, reply_to },
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The port for a real homeserver: one request per method, none repeated, every failure told.
 //!
-//! The gate is asked first and told of every 429. Left out: waiting; whoever asks stores the wait.
-//! What sync has told already (`told`) is read from the SDK's store.
+//! The gate is asked first and told of every 429. Left out: waiting for the server; whoever asks stores
+//! the wait. What sync has told already (`told`) is read from the SDK's store.
 
 mod admin;
 pub(super) mod told;
@@ -31,14 +31,14 @@ use ruma::{
     RoomId, RoomVersionId, ServerName, UserId,
 };
 use serde_json::Value;
-use tokio::sync::Notify;
 
+use super::beat::Beat;
 use super::file::upload;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
     CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, after, count, failed,
-    found, joined, once, sdk_failed, send_event,
+    found, once, sdk_failed, send_event,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -55,12 +55,6 @@ use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 /// Entries of another server's directory that are looked through for a room.
 const SEARCHED_MAX: u32 = 50;
 
-/// How long a message waits for sync to tell of the room that it goes to.
-const SYNC_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often it is looked whether sync has told of a room.
-const SYNC_POLL: Duration = Duration::from_millis(20);
-
 /// A homeserver as the account sees it.
 #[derive(Clone)]
 pub struct Port {
@@ -68,8 +62,8 @@ pub struct Port {
     account: OwnedUserId,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
-    /// Notified when this waits for sync.
-    hurry: Arc<Notify>,
+    /// To wait for sync by.
+    beat: Arc<Beat>,
     /// There if the account is a server admin's.
     room_power: Option<RoomPower>,
 }
@@ -98,7 +92,7 @@ impl Port {
             account: session.user().to_owned(),
             gate,
             clock,
-            hurry: Arc::clone(session.hurry()),
+            beat: Arc::clone(session.beat()),
             room_power: None,
         }
     }
@@ -272,8 +266,6 @@ impl Homeserver for Port {
         content: &Content,
     ) -> Result<OwnedEventId> {
         self.enter(Bucket::Everything, format!("send m.room.message to {room}"))?;
-        // Who could read it, if the room is encrypted, is known from sync.
-        self.until_told(&[room], SYNC_PATIENCE).await;
         let now = self.clock.now();
         let sent = send_event(
             &self.client,
@@ -563,15 +555,17 @@ impl Homeserver for Port {
     }
 
     async fn until_told(&self, rooms: &[&RoomId], patience: Duration) {
-        let is_told = |room: &&RoomId| joined(&self.client, room).is_some();
         let told = async {
-            while !rooms.iter().all(is_told) {
-                self.hurry.notify_one();
-                tokio::time::sleep(SYNC_POLL).await;
+            while !rooms.iter().all(|room| self.is_told(room)) {
+                self.beat.next().await;
             }
         };
         // Whoever asked looks for themselves what there is.
         let _told = tokio::time::timeout(patience, told).await;
+    }
+
+    async fn until_now(&self, patience: Duration) {
+        let _told = tokio::time::timeout(patience, self.beat.next()).await;
     }
 
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {

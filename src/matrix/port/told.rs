@@ -32,10 +32,19 @@ impl Port {
     pub(super) async fn all_told(&self) -> Result<Vec<ToldRoom>> {
         let mut rooms = Vec::new();
         for room in self.client.joined_rooms() {
+            // The SDK knows a room before it has stored what sync told of it.
+            if !room.is_state_fully_synced() {
+                continue;
+            }
             rooms.push(self.told(&room).await?);
         }
         rooms.sort_by(|a, b| a.state.room_id.cmp(&b.state.room_id));
         Ok(rooms)
+    }
+
+    /// Whether sync has told of a room that the account is in.
+    pub(super) fn is_told(&self, room: &RoomId) -> bool {
+        joined(&self.client, room).is_some_and(|room| room.is_state_fully_synced())
     }
 
     async fn told(&self, room: &Room) -> Result<ToldRoom> {

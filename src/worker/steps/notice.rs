@@ -3,7 +3,6 @@
 //! Sent with a transaction id that belongs to the job, so that a repeat is the same message. What the
 //! server refuses becomes a to-do, which `verify` has tried again.
 
-use futures_util::future::join;
 use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
@@ -50,8 +49,7 @@ pub(super) async fn again(
             PINNED => {
                 let event = pins_of(content).next().and_then(Value::as_str);
                 if let Some(event) = event {
-                    let pins = drive.port.state_event(room, PINNED, "").await?;
-                    refused.extend(pin(&*drive.port, room, event, pins).await?);
+                    refused.extend(pin(&*drive.port, room, event).await?);
                 }
             }
             _ => {}
@@ -72,11 +70,9 @@ async fn post(
     let variables = Variables::of(plan, new_room, port.server_name());
     let content = notice(&drive.setup.messages.notice, &variables)?;
     let transaction = format!("notice.{}", job.request.key());
-    let sent = port.send_message(old, &transaction, &content);
-    let (sent, pins) = join(sent, port.state_event(old, PINNED, "")).await;
-    match sent {
+    match port.send_message(old, &transaction, &content).await {
         Ok(event) => {
-            let refused = pin(port, old, event.as_str(), pins?).await?;
+            let refused = pin(port, old, event.as_str()).await?;
             Ok((Some(event), refused.into_iter().collect()))
         }
         Err(HomeserverError::Refused { code, message, .. }) => {
@@ -92,14 +88,16 @@ async fn post(
     }
 }
 
-/// Pins an event unless it is among the pins.
+/// Pins an event unless it is.
 async fn pin(
     port: &dyn Homeserver,
     room: &RoomId,
     event: &str,
-    pins: Option<Content>,
 ) -> Result<Option<Refusal>, HomeserverError> {
-    let mut pins = pins.unwrap_or_default();
+    let mut pins = port
+        .state_event(room, PINNED, "")
+        .await?
+        .unwrap_or_default();
     if pins_of(&pins).any(|pin| pin.as_str() == Some(event)) {
         return Ok(None);
     }

@@ -3,6 +3,8 @@
 //! Each copy has a transaction id of its own that belongs to the job, so that a repeat is the same
 //! message. What people pinned in the new room meanwhile stays pinned.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Done, Drive, StepError, new_room, plan_of};
@@ -13,6 +15,9 @@ use crate::room::state::content;
 
 /// Pinned messages that are posted again; clients show a few, and each takes two requests.
 const PINS_MAX: usize = 50;
+
+/// How long the copies wait for sync to tell of the new room.
+const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 
 const PINNED_EVENTS: &str = "m.room.pinned_events";
 
@@ -26,6 +31,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let old = &before.room.room_id;
     let via = before.room.via(plan_of(state)?.intent.bot.server_name());
     let port = &*drive.port;
+    // Who can read the copies, if the room is encrypted, is known from sync.
+    port.until_told(&[&new], SYNC_PATIENCE).await;
     let mut copies: Vec<Value> = Vec::new();
     for pin in pins.iter().take(PINS_MAX) {
         let Some(event) = port.event(old, pin).await? else {
