@@ -352,14 +352,15 @@ impl Receiver {
                 place.behind.remove(room);
             }
             if let Some(update) = update {
+                let mut is_closed = false;
                 for event in &update.timeline.events {
-                    let into = if news.is_closed {
+                    let into = if is_closed {
                         &mut news.after_closing
                     } else {
                         &mut news.events
                     };
                     self.read(room, event, into, &mut place.unread);
-                    news.is_closed |= closes(event, room);
+                    is_closed |= closes(event, room);
                 }
                 let last = update
                     .timeline
@@ -670,9 +671,7 @@ enum Reading {
 #[derive(Default)]
 struct News {
     events: Vec<Received>,
-    /// Whether the room was closed in this answer.
-    is_closed: bool,
-    /// What was said after that.
+    /// What was said after the room was closed.
     after_closing: Vec<Received>,
     newest: Option<OwnedEventId>,
 }
