@@ -178,7 +178,7 @@ fn outline(plan: &Plan) -> Vec<String> {
         ],
         (Method::Staged, review) => {
             let mut lines = vec![format!(
-                "I make the new room, which nobody can enter yet, and complete it ({content})."
+                "I make the new room, which nobody can find yet, and complete it ({content})."
             )];
             if review == Review::Wanted {
                 lines.push(

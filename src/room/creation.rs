@@ -1,8 +1,9 @@
 //! The request that makes the new room when the bot does it itself, and what that room should be
 //! until the old one points to it. Pure.
 //!
-//! Nobody can enter before the switch: the room is by invitation until then. Left out: sending it,
-//! and what did not fit (`diff` finds that).
+//! Nobody can enter before the room is complete: one request makes all of it, and nothing leads to it
+//! until the switch. Where it is seen or completed before that, it is by invitation until then
+//! ([`Door`]). Left out: sending it, and what did not fit (`diff` finds that).
 //!
 //! Sources: Matrix specification, `POST /createRoom`; Synapse 1.163.2, measured: the time grows
 //! with the square of the number of events; `power_level_content_override` replaces whole keys.
@@ -18,6 +19,7 @@ use super::power::{self, POWER_LEVELS};
 use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
 use super::target::{Canonical, Intent, Target, slot};
 use super::versions::has_creators;
+use crate::model::Review;
 
 /// Key of the create event that names the command a room was made for: a room whose making was
 /// not answered is found again by it.
@@ -62,7 +64,17 @@ pub fn forgotten_by_server(old: &RoomState, software: Option<&str>) -> Vec<Strin
         .collect()
 }
 
-/// What the new room should be until the old one points to it: as it will be, but closed, and with
+/// Who may enter the new room until the old one points to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// Only who is invited: moderators look at it first, or there is more of it than one request carries.
+    Closed,
+    /// Who may later. Nobody can: the room is whole when its id becomes known, to the bot alone, and in no
+    /// directory, space or address. So it takes no event to open it.
+    AsLater,
+}
+
+/// What the new room should be until the old one points to it: as it will be, with its door, and with
 /// enough power for the bot to complete it. Of anything else it says nothing: until then the bot
 /// touches nothing else (P6).
 #[must_use]
@@ -77,14 +89,27 @@ pub fn staged(target: &Target, intent: &Intent) -> Target {
         guests: Vec::new(),
         ..target.clone()
     };
-    let closed = content(json!({"join_rule": "invite"}));
-    staged.new_state.insert(slot(JOIN_RULES, ""), closed);
+    if door(&staged, intent) == Door::Closed {
+        let closed = content(json!({"join_rule": "invite"}));
+        staged.new_state.insert(slot(JOIN_RULES, ""), closed);
+    }
     if !has_creators(&intent.version)
         && let Some(levels) = staged.new_state.get_mut(&slot(POWER_LEVELS, ""))
     {
         power::empower(levels, &intent.bot);
     }
     staged
+}
+
+fn door(staged: &Target, intent: &Intent) -> Door {
+    // Power levels travel beside the initial state.
+    let levels = usize::from(staged.new_state.contains_key(&slot(POWER_LEVELS, "")));
+    let all = staged.new_state.len() + staged.bans.len() - levels;
+    if intent.review == Review::Wanted || initial_state(staged).len() < all {
+        Door::Closed
+    } else {
+        Door::AsLater
+    }
 }
 
 /// The body of the request. `mark` is the command's event id.
@@ -248,14 +273,21 @@ mod tests {
     }
 
     fn made(extra: usize, version: &str) -> Content {
+        made_for(extra, version, Review::Skip)
+    }
+
+    fn made_for(extra: usize, version: &str, review: Review) -> Content {
         let before = before(extra);
-        let intent = intent(version);
+        let intent = Intent {
+            review,
+            ..intent(version)
+        };
         let staged = staged(&target(&before, &intent, &room_to_be()), &intent);
         request(&before, &staged, &intent, "$command")
     }
 
     #[test]
-    fn the_new_room_is_closed_marked_and_as_the_old_one_was() {
+    fn the_new_room_is_marked_and_as_the_old_one_was() {
         let body = made(1, "11");
         let create = &body["creation_content"];
         assert_eq!(
@@ -272,10 +304,6 @@ mod tests {
             event.map(|event| event["content"].clone())
         };
         assert_eq!(
-            find("m.room.join_rules"),
-            Some(json!({"join_rule": "invite"}))
-        );
-        assert_eq!(
             find("m.room.member"),
             Some(json!({"membership": "ban", "reason": "spam"}))
         );
@@ -291,6 +319,26 @@ mod tests {
             .iter()
             .filter(|event| event["type"] == "m.room.member");
         assert_eq!(members.count(), 1, "nobody but the banned");
+    }
+
+    /// An event that opens it later is spared where nobody can know the room before it is whole.
+    #[test]
+    fn the_new_room_is_closed_while_people_look_or_something_is_to_come() {
+        let fit = INITIAL_STATE_MAX - made(0, "12")["initial_state"].as_array().unwrap().len();
+        for (extra, review, expected) in [
+            (1, Review::Skip, "public"),
+            (1, Review::Wanted, "invite"),
+            (fit, Review::Skip, "public"),
+            (fit + 1, Review::Skip, "invite"),
+        ] {
+            let body = made_for(extra, "12", review);
+            let state = body["initial_state"].as_array().unwrap();
+            let rules = state
+                .iter()
+                .find(|event| event["type"] == "m.room.join_rules");
+            let rules = rules.map(|event| &event["content"]["join_rule"]);
+            assert_eq!(rules, Some(&json!(expected)), "{extra} {review:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Makes the new room, which nobody can enter yet; and takes it back.
+//! Makes the new room, which nobody can find yet; and takes it back.
 //!
 //! A second call makes a second room, so this step looks before it calls, writes down that it
 //! calls, and afterwards believes only the rooms (P2): the create event carries the command.
