@@ -2,19 +2,73 @@
 //!
 //! Whatever the bot does in a room comes back to it by sync, event by event, and each answer costs the
 //! homeserver about what the event did. So sync rests between answers that there is nothing to do about.
-//! Whoever needs to know what it would tell asks for the next beat. Left out: which answers those are
+//! Whoever needs to know what it would tell asks for the next beat. Left out: whether the bot is at work
 //! (`receive`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use matrix_sdk::deserialized_responses::TimelineEvent;
+use matrix_sdk::sync::SyncResponse;
+use ruma::{OwnedRoomId, UserId};
 use tokio::sync::{Notify, watch};
 
 /// How long sync rests after chatter of the rooms that the bot is in.
 pub(super) const REST: Duration = Duration::from_secs(1);
 
-/// The same while a job is at work.
+/// The same while a job is at work, or messages are to be sent.
 pub(super) const REST_AT_WORK: Duration = Duration::from_secs(2);
+
+/// How long sync rests until it looks again whether the bot is at work. So long it also waits for what was
+/// said in an admin room to be handled.
+pub(super) const BREATH: Duration = Duration::from_millis(100);
+
+/// What an answer tells of, as far as sync may rest after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Invitations, or keys: more may follow that somebody waits for.
+    Call,
+    /// What others say in an admin room.
+    Talk,
+    /// What the bot says there itself, and nothing else there.
+    Ourselves,
+    /// What happens in other rooms.
+    Chatter,
+    /// No news.
+    Nothing,
+}
+
+impl Heard {
+    /// What one answer tells of.
+    pub(super) fn of(answer: &SyncResponse, admin_rooms: &[OwnedRoomId], own: &UserId) -> Self {
+        let rooms = &answer.rooms;
+        if !rooms.invited.is_empty() || !answer.to_device.is_empty() {
+            return Self::Call;
+        }
+        let is_ours = |event: &TimelineEvent| event.sender().is_some_and(|sender| sender == own);
+        let only_ours = rooms
+            .joined
+            .iter()
+            .filter(|(room, _)| admin_rooms.contains(room))
+            .map(|(_, update)| update.timeline.events.iter().all(is_ours))
+            .reduce(|all, ours| all && ours);
+        match only_ours {
+            Some(true) => Self::Ourselves,
+            Some(false) => Self::Talk,
+            None if rooms.joined.is_empty() && rooms.left.is_empty() => Self::Nothing,
+            None => Self::Chatter,
+        }
+    }
+}
+
+/// How a rest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was long enough.
+    Rested,
+    /// Somebody was in a hurry.
+    Hurried,
+}
 
 /// Shared by whoever syncs and whoever waits for it.
 #[derive(Debug, Default)]
@@ -38,10 +92,10 @@ impl Beat {
     }
 
     /// Rests, unless somebody is in a hurry.
-    pub(super) async fn rest(&self, rest: Duration) {
+    pub(super) async fn rest(&self, rest: Duration) -> Ended {
         tokio::select! {
-            () = tokio::time::sleep(rest) => {}
-            () = self.hurry.notified() => {}
+            () = tokio::time::sleep(rest) => Ended::Rested,
+            () = self.hurry.notified() => Ended::Hurried,
         }
     }
 

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
-use super::beat::{REST, REST_AT_WORK};
+use super::beat::{BREATH, Ended, Heard, REST, REST_AT_WORK};
 use super::encryption;
 use super::event::{ForUs, once_more, received, tombstone};
 use super::invitations::Invitations;
@@ -210,7 +210,7 @@ impl Receiver {
                     self.set_up_encryption(&mut encryption_tries).await?;
                     self.take_invitations(&answer, &mut invitations).await?;
                     self.enter_again(&mut place.enter_at).await;
-                    let rest = self.rest(&answer)?;
+                    let heard = Heard::of(&answer, &self.admin_rooms, self.session.user());
                     self.take(answer, &mut place, started).await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
@@ -218,7 +218,7 @@ impl Receiver {
                     poll = LOOK_AGAIN;
                     if place.unread.is_empty() && place.reading.is_empty() {
                         poll = LONG_POLL;
-                        beat.rest(rest).await;
+                        self.rest(heard).await?;
                     }
                 }
                 Err(error) => {
@@ -234,33 +234,31 @@ impl Receiver {
         }
     }
 
-    /// How long sync rests after an answer. Not at all where more may follow that somebody waits to be
-    /// answered: after invitations, keys, and what is said in an admin room, nor where nothing came. What
-    /// the bot says there itself is no reason to listen at once while it works.
-    fn rest(&self, answer: &SyncResponse) -> Result<Duration, MatrixError> {
-        let rooms = &answer.rooms;
-        let own = self.session.user();
-        let is_ours = |event: &TimelineEvent| event.sender().is_some_and(|sender| sender == own);
-        let told: Vec<_> = rooms
-            .joined
-            .iter()
-            .filter(|(room, _)| self.admin_rooms.contains(room))
-            .map(|(_, update)| update.timeline.events.iter().all(is_ours))
-            .collect();
-        let calls =
-            !rooms.invited.is_empty() || !answer.to_device.is_empty() || told.contains(&false);
-        let is_empty = rooms.joined.is_empty() && rooms.left.is_empty();
-        if calls || is_empty {
-            return Ok(Duration::ZERO);
+    /// Rests between two beats of sync. Not where more may follow that somebody waits to be answered, but
+    /// for what comes while the bot is at work: that costs the homeserver as much as the work does.
+    async fn rest(&self, heard: Heard) -> Result<(), MatrixError> {
+        let rest = match heard {
+            Heard::Call | Heard::Nothing => return Ok(()),
+            // It may be a yes, and then a job is at work.
+            Heard::Talk => BREATH,
+            Heard::Ourselves => Duration::ZERO,
+            Heard::Chatter => REST,
+        };
+        let beat = self.session.beat();
+        let begun = Instant::now();
+        loop {
+            let is_at_work = self.store.is_at_work(self.clock.now());
+            let longest = if is_at_work.map_err(MatrixError::Inbox)? {
+                REST_AT_WORK
+            } else {
+                rest
+            };
+            let left = longest.saturating_sub(begun.elapsed());
+            // In breaths, since answers may be waited for as soon as the work is done.
+            if left.is_zero() || beat.rest(left.min(BREATH)).await == Ended::Hurried {
+                return Ok(());
+            }
         }
-        let due = self.store.due_jobs(self.clock.now());
-        Ok(if !due.map_err(MatrixError::Inbox)?.is_empty() {
-            REST_AT_WORK
-        } else if told.is_empty() {
-            REST
-        } else {
-            Duration::ZERO
-        })
     }
 
     /// Sets up encryption, unless it is, or was tried often enough.

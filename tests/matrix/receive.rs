@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use roomlift::clock::{Clock as _, SystemClock};
 use roomlift::homeserver::Homeserver as _;
 use roomlift::matrix::{self, MatrixError};
-use roomlift::store::Store;
+use roomlift::model::Text;
+use roomlift::store::{Outgoing, Post, Sent, Store, Write};
 use roomlift_testbed::{Kind, Proxy, Synapse, SynapseOptions, eventually};
+use ruma::OwnedEventId;
 use serde_json::json;
 
 use super::{account, bodies, connect, drain, port, receive};
@@ -160,6 +162,60 @@ async fn chatter_is_told_in_few_answers() {
         (bodies(&drain(&store)) == ["!upgrade now"]).then_some(())
     })
     .await;
+    running.end().await;
+}
+
+/// Sync rests longer while there is work; as soon as that is done, answers to it are heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_heard_when_the_work_is_done() {
+    const ROUNDS: i64 = 5;
+    // At work it rests two seconds: some ten for all rounds.
+    const MOST: Duration = Duration::from_millis(7_500);
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let alice = synapse.register("alice").await;
+    let room = bot.create_room(json!({ "preset": "public_chat" })).await;
+    alice.join(&room).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = connect(&account(&synapse.base_url(), &bot), &dir)
+        .await
+        .unwrap();
+    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let running = receive(&session, &store, &room).await;
+    let within = Duration::from_secs(20);
+    let mut took = Duration::ZERO;
+    for round in 1..=ROUNDS {
+        // The plan is to be posted; nobody does in this test.
+        let plan = Write::Enqueue(Outgoing {
+            key: format!("plan:{round}"),
+            room_id: super::id(&room),
+            post: Post::Message {
+                text: Text {
+                    plain: "Plan".to_owned(),
+                    html: "Plan".to_owned(),
+                },
+                reply_to: None,
+            },
+        });
+        store.commit(SystemClock.now(), &[plan]).unwrap();
+        alice.send_text(&room, "!upgrade this").await;
+        eventually("the command", within, async || {
+            (bodies(&drain(&store)) == ["!upgrade this"]).then_some(())
+        })
+        .await;
+        let begun = Instant::now();
+        let due = store.due_posts(SystemClock.now(), 1).unwrap().remove(0);
+        let event = OwnedEventId::try_from("$posted:example.org").unwrap();
+        let posted = Sent::Posted(event);
+        store.post_sent(due.id, due.revision, &posted).unwrap();
+        alice.send_text(&room, "!upgrade confirm 1").await;
+        eventually("the answer", within, async || {
+            (bodies(&drain(&store)) == ["!upgrade confirm 1"]).then_some(())
+        })
+        .await;
+        took += begun.elapsed();
+    }
+    assert!(took < MOST, "{took:?}");
     running.end().await;
 }
 
