@@ -372,13 +372,8 @@ impl Worker {
                     entries.extend(follow_up::entries(begun.events));
                     writes.extend(begun.writes);
                 }
-                // With the step that follows at once, which saves every other transaction.
-                let next = entries.iter().try_fold(state, State::after);
-                let next = match next.map(|state| state.next_action()) {
-                    Ok(Action::Run(next)) => Some(next),
-                    Ok(_) | Err(_) => None,
-                };
-                entries.extend(next.map(started));
+                let (more, next) = following(drive, &job, state, &entries);
+                entries.extend(more);
                 self.record(&job, entries, writes)?;
                 drive.started = next;
                 Ok(())
@@ -472,6 +467,36 @@ impl Worker {
         writes.extend(announce::advance(job, entries, now)?);
         self.means.store.commit(now, &writes)
     }
+}
+
+/// What goes into the same transaction as the end of a step, which saves most of them: the steps that have
+/// nothing to do, and the beginning of the next one, which it returns.
+fn following(
+    drive: &mut Drive,
+    job: &Job,
+    state: State,
+    ended: &[Entry],
+) -> (Vec<Entry>, Option<Step>) {
+    let mut entries = Vec::new();
+    let mut after = ended.iter().try_fold(state, State::after);
+    while let Ok(state) = after {
+        let Action::Run(step) = state.next_action() else {
+            break;
+        };
+        let output = steps::idle(drive, job, &state, step);
+        let begins = entries.len();
+        entries.push(started(step));
+        let Some(output) = output else {
+            return (entries, Some(step));
+        };
+        info!(step = step.name(), "nothing to do");
+        entries.push(Entry::Step {
+            step,
+            event: StepEvent::Succeeded { output },
+        });
+        after = entries[begins..].iter().try_fold(state, State::after);
+    }
+    (entries, None)
 }
 
 fn started(step: Step) -> Entry {

@@ -53,29 +53,12 @@ pub(super) async fn close(
     part: Part,
     stage: Stage,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
-    let seen = drive
-        .seen
-        .take()
-        .filter(|seen| seen.now.new.room_id == new_room);
-    let mut seen = match (seen, drive.just_read()) {
-        // A part that was held up goes on with what it saw.
-        (Some(seen), _)
-            if seen.stage == stage && (seen.part == Some(part) || drive.is_just_now(seen.read)) =>
-        {
-            seen
-        }
-        (Some(seen), Some((at, before)))
-            if stage == Stage::Final && seen.stage == Stage::Staged =>
-        {
-            switched(seen.now.new, at, before, plan)
-        }
-        _ => read(drive, job, plan, new_room, stage).await?,
+    let mut seen = match at_hand(drive, plan, new_room, part, stage) {
+        Some(seen) => seen,
+        None => read(drive, job, plan, new_room, stage).await?,
     };
     seen.part = Some(part);
-    let changes: Vec<_> = diff(&seen.target, &seen.now)
-        .into_iter()
-        .filter(|change| change.part() == part && !change.is_for_people(&job.request.old_room))
-        .collect();
+    let changes = changes(&seen, job, part);
     let variables = Variables::of(plan, new_room, drive.port.server_name());
     let reason = render(&drive.setup.messages.invite, &variables)?;
     let (mut made, mut refused) = (0, Vec::new());
@@ -123,6 +106,47 @@ pub(super) async fn close(
     }
     drive.seen = Some(seen);
     Ok((made, refused))
+}
+
+/// What the step of a part leaves that has nothing to do, as far as that is known without asking.
+pub(super) fn idle(drive: &mut Drive, job: &Job, state: &State, part: Part) -> Option<Output> {
+    let (plan, new_room) = (state.plan.as_ref()?, state.new_room()?);
+    let seen = at_hand(drive, plan, new_room, part, Stage::Final)?;
+    let is_idle = changes(&seen, job, part).is_empty();
+    drive.seen = Some(seen);
+    is_idle.then(|| Output::Closed {
+        made: 0,
+        refused: Vec::new(),
+    })
+}
+
+/// The changes of a part that are the bot's to make.
+fn changes(seen: &Seen, job: &Job, part: Part) -> Vec<Change> {
+    diff(&seen.target, &seen.now)
+        .into_iter()
+        .filter(|change| change.part() == part && !change.is_for_people(&job.request.old_room))
+        .collect()
+}
+
+/// Both rooms as this drive saw them, where that still holds for a part.
+fn at_hand(
+    drive: &mut Drive,
+    plan: &Plan,
+    new_room: &RoomId,
+    part: Part,
+    stage: Stage,
+) -> Option<Seen> {
+    let seen = drive
+        .seen
+        .take()
+        .filter(|seen| seen.now.new.room_id == new_room)?;
+    // A part that was held up goes on with what it saw.
+    if seen.stage == stage && (seen.part == Some(part) || drive.is_just_now(seen.read)) {
+        return Some(seen);
+    }
+    let (at, before) = drive.just_read()?;
+    (stage == Stage::Final && seen.stage == Stage::Staged)
+        .then(|| switched(seen.now.new, at, before, plan))
 }
 
 /// Tries again what was left to people, where nothing hinders the bot any more; says what is

@@ -312,6 +312,30 @@ pub(super) async fn run(
     }
 }
 
+/// What a step leaves that has nothing to do, as far as that is known without asking the server. Such steps
+/// are written down together with the one before.
+pub(super) fn idle(drive: &mut Drive, job: &Job, state: &State, step: Step) -> Option<Output> {
+    let part = match step {
+        Step::Pins => return pins::idle(drive),
+        Step::Complete => Part::Complete,
+        Step::Aliases => Part::Aliases,
+        Step::Directory => Part::Directory,
+        Step::Spaces => Part::Spaces,
+        Step::Access => Part::Access,
+        Step::Lock => Part::Lock,
+        Step::Invite => Part::Invite,
+        Step::Plan
+        | Step::Snapshot
+        | Step::Create
+        | Step::Populate
+        | Step::Review
+        | Step::Switch
+        | Step::Notice
+        | Step::Verify => return None,
+    };
+    close::idle(drive, job, state, part)
+}
+
 /// Takes back what a step made.
 pub(super) async fn undo(
     drive: &mut Drive,

@@ -21,6 +21,16 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 
 const PINNED_EVENTS: &str = "m.room.pinned_events";
 
+/// What the step leaves where nothing was pinned.
+pub(super) fn idle(drive: &Drive) -> Option<Output> {
+    let (_, before) = drive.just_read()?;
+    before
+        .room
+        .pins()
+        .is_empty()
+        .then_some(Output::Pinned { count: 0, lost: 0 })
+}
+
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let before = drive.snapshot(job)?;
     let pins = before.room.pins();
