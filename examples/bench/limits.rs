@@ -83,8 +83,8 @@ async fn rooms() -> Result<bool> {
         "!upgrade space {space} 12 --skip {space} --method staged"
     ))
     .await;
-    talk.see_plan("C1").await;
-    talk.say("!upgrade confirm C1").await;
+    let plan = talk.see_plan("C1").await;
+    talk.agree(&plan).await;
     let begun = Instant::now();
     talk.hear("Done, campaign C1").await;
     let floor = floor(HOMES, ROOMS_BURST, ROOMS_PER_SECOND);
@@ -122,8 +122,8 @@ async fn invitations() -> Result<bool> {
         community.room
     ))
     .await;
-    talk.see_plan("#1").await;
-    talk.say("!upgrade confirm 1").await;
+    let plan = talk.see_plan("#1").await;
+    talk.agree(&plan).await;
     let begun = Instant::now();
     talk.hear("Upgrade #1 is done").await;
     // The moderator is invited, too.

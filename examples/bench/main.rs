@@ -114,23 +114,34 @@ impl<'a> Talk<'a> {
             .await;
     }
 
-    /// Waits until the bot says something with that in it.
-    async fn hear(&mut self, part: &str) {
+    /// Waits until the bot says something with that in it; returns the id of that message.
+    async fn hear(&mut self, part: &str) -> String {
         let bot = self.community.bot.user_id.as_str();
         let said =
             |event: &serde_json::Value| event["sender"] == bot && user::text(event).contains(part);
-        self.timeline.until(part, said).await;
+        let heard = self.timeline.until(part, said).await;
+        heard["event_id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits for a plan and the answers below it, which come with it.
-    async fn see_plan(&mut self, id: &str) {
-        self.hear(&format!("Plan {id}")).await;
+    /// Says yes to a plan as the plan asks for it, with the answer below it.
+    async fn agree(&self, plan: &str) {
+        let community = self.community;
+        community
+            .moderator
+            .react(&community.admin_room, plan, "✅")
+            .await;
+    }
+
+    /// Waits for a plan and the answers below it, which come with it; returns the id of its message.
+    async fn see_plan(&mut self, id: &str) -> String {
+        let plan = self.hear(&format!("Plan {id}")).await;
         let bot = self.community.bot.user_id.as_str();
         let answer = |event: &serde_json::Value| {
             let relation = &event["content"]["m.relates_to"];
             event["sender"] == bot && relation["key"] == "❌"
         };
         self.timeline.until("the last answer", answer).await;
+        plan
     }
 }
 

@@ -15,10 +15,9 @@ use crate::village::Home;
 pub(crate) enum Extent<'a> {
     /// The least that somebody who knows the room by heart would type into it.
     Least,
-    /// Also the events that Roomlift owes people in every upgrade: the new room stays closed until it is
-    /// complete, and the notice is pinned.
+    /// Also what Roomlift owes people in every room: the notice is pinned.
     Owed,
-    /// In this admin room, an acknowledgement and a report as well.
+    /// In this admin room, a report as well.
     OwedAndTold(&'a str),
 }
 
@@ -32,9 +31,6 @@ pub(crate) async fn by_script(
     let old = home.room.as_str();
     let server = bot.user_id.split_once(':').map_or("", |(_, server)| server);
     let begun = Instant::now();
-    if let Extent::OwedAndTold(admin_room) = extent {
-        bot.send_text(admin_room, "at work").await;
-    }
     let state = bot.state(old).await;
     let is = |event: &Value, kind: &str| event["type"] == kind;
     let left = [
@@ -43,7 +39,7 @@ pub(crate) async fn by_script(
         "m.room.canonical_alias",
         "m.room.tombstone",
     ];
-    let mut initial: Vec<Value> = state
+    let initial: Vec<Value> = state
         .iter()
         .filter(|event| !left.iter().any(|kind| is(event, kind)))
         .filter(|event| !is(event, "m.room.member") || event["content"]["membership"] == "ban")
@@ -67,15 +63,6 @@ pub(crate) async fn by_script(
         users.remove(&bot.user_id);
     }
     levels["events"]["m.room.tombstone"] = json!(150);
-    let is_closed = !matches!(extent, Extent::Least);
-    if is_closed {
-        let rules = initial
-            .iter_mut()
-            .find(|event| is(event, "m.room.join_rules"));
-        if let Some(rules) = rules {
-            rules["content"] = json!({"join_rule": "invite"});
-        }
-    }
     let new = bot
         .create_room(json!({
             "room_version": "12",
@@ -85,10 +72,6 @@ pub(crate) async fn by_script(
             "initial_state": initial,
         }))
         .await;
-    if is_closed {
-        bot.put_state(&new, "m.room.join_rules", "", content("m.room.join_rules"))
-            .await;
-    }
     let tombstone = json!({"body": "This room has been replaced", "replacement_room": new});
     bot.put_state(old, "m.room.tombstone", "", tombstone).await;
     let shown = content("m.room.canonical_alias");
@@ -111,7 +94,7 @@ pub(crate) async fn by_script(
     bot.put_state(old, "m.room.power_levels", "", locked).await;
     let link = format!("https://matrix.to/#/{new}?via={server}");
     let notice = bot.send_text(old, &link).await;
-    if is_closed {
+    if !matches!(extent, Extent::Least) {
         let pinned = json!({"pinned": [notice]});
         bot.put_state(old, "m.room.pinned_events", "", pinned).await;
     }

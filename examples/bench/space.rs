@@ -161,8 +161,8 @@ async fn campaign(
         "!upgrade space {space} 12 --skip {space} --method {method}"
     ))
     .await;
-    talk.see_plan("C1").await;
-    talk.say("!upgrade confirm C1").await;
+    let plan = talk.see_plan("C1").await;
+    talk.agree(&plan).await;
     let begun = Instant::now();
     talk.hear("Done, campaign C1").await;
     let took = begun.elapsed();

@@ -78,8 +78,8 @@ async fn by_bot(synapse: &Synapse, community: &Community, method: &str) -> Resul
         community.alias
     ))
     .await;
-    talk.see_plan("#1").await;
-    talk.say("!upgrade confirm 1").await;
+    let plan = talk.see_plan("#1").await;
+    talk.agree(&plan).await;
     let begun = Instant::now();
     talk.hear("Upgrade #1 is done").await;
     let took = begun.elapsed();
