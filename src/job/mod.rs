@@ -161,7 +161,7 @@ pub enum Step {
     Plan,
     /// Reads the old room again, whole, and stores it.
     Snapshot,
-    /// Makes the new room; nobody can enter it yet.
+    /// Makes the new room; nobody can find it yet.
     Create,
     /// Completes it while nobody is in it.
     Populate,

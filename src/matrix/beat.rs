@@ -3,7 +3,7 @@
 //! Whatever the bot does in a room comes back to it by sync, event by event, and each answer costs the
 //! homeserver about what the event did. So sync rests between answers that there is nothing to do about.
 //! Whoever needs to know what it would tell asks for the next beat. Left out: whether the bot is at work
-//! (`receive`).
+//! (`Store::is_at_work`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,11 +26,11 @@ pub(super) const BREATH: Duration = Duration::from_millis(100);
 /// What an answer tells of, as far as sync may rest after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// Invitations, or keys: more may follow that somebody waits for.
+    /// Invitations, or messages to the device, such as keys: more may follow that somebody waits for.
     Call,
     /// What others say in an admin room.
     Talk,
-    /// What the bot says there itself, and nothing else there.
+    /// What the bot says there itself, or nothing that anybody said.
     Ourselves,
     /// What happens in other rooms.
     Chatter,

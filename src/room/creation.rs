@@ -69,8 +69,9 @@ pub fn forgotten_by_server(old: &RoomState, software: Option<&str>) -> Vec<Strin
 enum Door {
     /// Only who is invited: moderators look at it first, or there is more of it than one request carries.
     Closed,
-    /// Who may later. Nobody can: the room is whole when its id becomes known, to the bot alone, and in no
-    /// directory, space or address. So it takes no event to open it.
+    /// Who may later. Nobody can: its id is known to the bot alone until the switch, and is in no directory,
+    /// space or address; if the server left the room half made, it is completed before anything leads there.
+    /// So it takes no event to open it.
     AsLater,
 }
 

@@ -490,6 +490,7 @@ fn following(
             return (entries, Some(step));
         };
         info!(step = step.name(), "nothing to do");
+        metrics::step(step.name(), Duration::ZERO);
         entries.push(Entry::Step {
             step,
             event: StepEvent::Succeeded { output },

@@ -66,7 +66,7 @@ const SYNCS_MAX: usize = 12;
 /// admin room); `all` has room for three that a slow machine asks.
 #[tokio::test]
 async fn an_upgrade_costs_few_requests() {
-    for (method, states, puts, all) in [("server", 3, 9, 37), ("staged", 3, 8, 35)] {
+    for (method, states, puts, all) in [("server", 3, 9, 37), ("staged", 3, 7, 34)] {
         let cost = cost(method).await;
         assert_eq!(cost.made, 1, "{method}");
         assert!(

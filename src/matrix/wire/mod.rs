@@ -12,7 +12,6 @@ use matrix_sdk::config::RequestConfig;
 use matrix_sdk::{Client, HttpError, Room, RoomState};
 use ruma::api::client::message::send_message_event;
 use ruma::api::error::{ErrorBody, ErrorKind, FromHttpResponseError, RetryAfter};
-use ruma::events::room::encryption::RoomEncryptionEventContent;
 use ruma::serde::Raw;
 use ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::Value;
@@ -214,14 +213,8 @@ pub(super) async fn send_event(
     let what = format!("send {kind} to {room}");
     let transaction = OwnedTransactionId::from(transaction);
     let Some(known) = joined(client, room) else {
-        if kind != "m.reaction" {
-            refuse_encrypted(client, room, &what, now).await?;
-        }
-        return send_plain(client, room, kind, transaction, content, now, what).await;
+        return send_unseen(client, room, kind, transaction, content, now, what).await;
     };
-    if is_plain(&known).await {
-        return send_plain(client, room, kind, transaction, content, now, what).await;
-    }
     let sent = known
         .send_raw(kind, Value::Object(content.clone()))
         .with_transaction_id(&transaction)
@@ -231,17 +224,8 @@ pub(super) async fn send_event(
         .map_err(|error| sdk_failed(what, Bucket::Everything, now, error))
 }
 
-/// Whether a room is not encrypted by all that sync told of it. The SDK would ask once more before the
-/// first message into each room.
-async fn is_plain(room: &Room) -> bool {
-    let told = room.get_state_event_static::<RoomEncryptionEventContent>();
-    room.is_state_fully_synced()
-        && !room.encryption_state().is_encrypted()
-        && matches!(told.await, Ok(None))
-}
-
-/// Sends an event as it is.
-async fn send_plain(
+/// Sends to a room that sync has not told of yet: only if it is not encrypted.
+async fn send_unseen(
     client: &Client,
     room: &RoomId,
     kind: &str,
@@ -250,6 +234,9 @@ async fn send_plain(
     now: Timestamp,
     what: String,
 ) -> Result<OwnedEventId, HomeserverError> {
+    if kind != "m.reaction" {
+        refuse_encrypted(client, room, &what, now).await?;
+    }
     let request = send_message_event::v3::Request::new_raw(
         room.to_owned(),
         transaction,

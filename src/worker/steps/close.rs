@@ -53,7 +53,7 @@ pub(super) async fn close(
     part: Part,
     stage: Stage,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
-    let mut seen = match at_hand(drive, plan, new_room, part, stage) {
+    let mut seen = match take_seen(drive, plan, new_room, part, stage) {
         Some(seen) => seen,
         None => read(drive, job, plan, new_room, stage).await?,
     };
@@ -111,7 +111,7 @@ pub(super) async fn close(
 /// What the step of a part leaves that has nothing to do, as far as that is known without asking.
 pub(super) fn idle(drive: &mut Drive, job: &Job, state: &State, part: Part) -> Option<Output> {
     let (plan, new_room) = (state.plan.as_ref()?, state.new_room()?);
-    let seen = at_hand(drive, plan, new_room, part, Stage::Final)?;
+    let seen = take_seen(drive, plan, new_room, part, Stage::Final)?;
     let is_idle = changes(&seen, job, part).is_empty();
     drive.seen = Some(seen);
     is_idle.then(|| Output::Closed {
@@ -128,8 +128,8 @@ fn changes(seen: &Seen, job: &Job, part: Part) -> Vec<Change> {
         .collect()
 }
 
-/// Both rooms as this drive saw them, where that still holds for a part.
-fn at_hand(
+/// Takes what this drive saw of both rooms, where that still holds for a part; what does not is dropped.
+fn take_seen(
     drive: &mut Drive,
     plan: &Plan,
     new_room: &RoomId,

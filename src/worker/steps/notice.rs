@@ -49,8 +49,7 @@ pub(super) async fn again(
             PINNED => {
                 let event = pins_of(content).next().and_then(Value::as_str);
                 if let Some(event) = event {
-                    let now = drive.port.state_event(room, PINNED, "").await?;
-                    refused.extend(pin(&*drive.port, room, event, now).await?);
+                    refused.extend(pin(&*drive.port, room, event).await?);
                 }
             }
             _ => {}
@@ -73,11 +72,7 @@ async fn post(
     let transaction = format!("notice.{}", job.request.key());
     match port.send_message(old, &transaction, &content).await {
         Ok(event) => {
-            let now = match drive.just_read() {
-                Some((_, before)) => before.room.content(PINNED, "").cloned(),
-                None => port.state_event(old, PINNED, "").await?,
-            };
-            let refused = pin(port, old, event.as_str(), now).await?;
+            let refused = pin(port, old, event.as_str()).await?;
             Ok((Some(event), refused.into_iter().collect()))
         }
         Err(HomeserverError::Refused { code, message, .. }) => {
@@ -93,14 +88,16 @@ async fn post(
     }
 }
 
-/// Pins an event beside what is pinned now, unless it is.
+/// Pins an event unless it is.
 async fn pin(
     port: &dyn Homeserver,
     room: &RoomId,
     event: &str,
-    now: Option<Content>,
 ) -> Result<Option<Refusal>, HomeserverError> {
-    let mut pins = now.unwrap_or_default();
+    let mut pins = port
+        .state_event(room, PINNED, "")
+        .await?
+        .unwrap_or_default();
     if pins_of(&pins).any(|pin| pin.as_str() == Some(event)) {
         return Ok(None);
     }

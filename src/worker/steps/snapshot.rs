@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::try_join;
-
 use super::{Done, Drive, StepError, plan, plan_of};
 use crate::command::Need;
 use crate::config::{MissedStart, TargetPower};
@@ -16,8 +14,8 @@ use crate::store::Write;
 use crate::survey::{self, Presence};
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    let ((), (before, plan)) =
-        try_join(may_still(drive, job, state), plan::read(drive, job)).await?;
+    may_still(drive, job, state).await?;
+    let (before, plan) = plan::read(drive, job).await?;
     if state.staged_room().is_some() {
         // The moderators said yes to the new room; what the old one became meanwhile is carried
         // over, unless something forbids the upgrade now.

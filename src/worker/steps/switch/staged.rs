@@ -1,4 +1,4 @@
-//! The switch by the bot: opens the new room, then points the old one to it.
+//! The switch by the bot: opens the new room where it was closed, then points the old one to it.
 //!
 //! Both can be repeated. What is marked in the log is the moment from which nobody can take the
 //! upgrade back any more.
