@@ -483,19 +483,17 @@ fn following(
         let Action::Run(step) = state.next_action() else {
             break;
         };
-        let output = steps::idle(drive, job, &state, step);
-        let begins = entries.len();
-        entries.push(started(step));
-        let Some(output) = output else {
+        let begun = started(step);
+        let Some(output) = steps::idle(drive, job, &state, step) else {
+            entries.push(begun);
             return (entries, Some(step));
         };
         info!(step = step.name(), "nothing to do");
         metrics::step(step.name(), Duration::ZERO);
-        entries.push(Entry::Step {
-            step,
-            event: StepEvent::Succeeded { output },
-        });
-        after = entries[begins..].iter().try_fold(state, State::after);
+        let event = StepEvent::Succeeded { output };
+        let done = Entry::Step { step, event };
+        after = state.after(&begun).and_then(|state| state.after(&done));
+        entries.extend([begun, done]);
     }
     (entries, None)
 }

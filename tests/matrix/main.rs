@@ -41,6 +41,14 @@ async fn connect(account: &Account, dir: &tempfile::TempDir) -> Result<Session, 
     matrix::connect(account, &dir.path().join("data"), &CancellationToken::new()).await
 }
 
+async fn signed_in(base: &str, user: &User, dir: &tempfile::TempDir) -> Session {
+    connect(&account(base, user), dir).await.unwrap()
+}
+
+fn store_in(dir: &tempfile::TempDir) -> Arc<Store> {
+    Arc::new(Store::open(&dir.path().join("s.db")).unwrap())
+}
+
 fn port(session: &Session) -> Port {
     Port::new(session, Arc::new(Gate::default()), Arc::new(SystemClock))
 }

@@ -10,13 +10,12 @@ use roomlift::homeserver::{Bucket, Existence, Homeserver as _, HomeserverError};
 use roomlift::matrix::Port;
 use roomlift::model::{RoomName, RoomRef};
 use roomlift::room::state::{Content, Listing, RoomEvent};
-use roomlift::store::Store;
 use roomlift::survey::{ServerTraits, Surroundings};
 use roomlift_testbed::{Fault, Proxy, Rule, Synapse, SynapseOptions, User, eventually};
 use ruma::{OwnedEventId, OwnedRoomId, RoomAliasId, RoomVersionId, ServerName, UserId, event_id};
 use serde_json::{Value, json};
 
-use super::{account, connect, id, port, receive};
+use super::{id, port, receive, signed_in, store_in};
 
 fn object(value: Value) -> Content {
     let Value::Object(content) = value else {
@@ -36,9 +35,7 @@ async fn the_port_does_what_it_says() {
     let alice = synapse.register("alice").await;
     let server = synapse.server_name();
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let port = port(&session);
 
     let versions = port.room_versions().await.unwrap();
@@ -208,7 +205,7 @@ async fn the_port_does_what_it_says() {
     let apart = bot.create_room(json!({})).await;
     bot.put_state(&apart, "m.space.parent", new.as_str(), json!({}))
         .await;
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let store = store_in(&dir);
     let running = receive(&session, &store, room.as_str()).await;
     let server = ServerTraits::read(&port).await.unwrap();
     let around = Surroundings::read(&port, server.into()).await.unwrap();
@@ -244,9 +241,7 @@ async fn limits_and_doubt_reach_the_caller() {
     let bot = synapse.register("bot").await;
     let room: OwnedRoomId = bot.create_room(json!({})).await.parse().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let gate = Arc::new(Gate::default());
     let port = Port::new(&session, Arc::clone(&gate), Arc::new(SystemClock));
     let mut limited = None;
@@ -288,9 +283,7 @@ async fn rooms_are_made_from_json_as_it_is() {
     let synapse = Synapse::shared().await;
     let bot = synapse.register("bot").await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let port = port(&session);
     let body = object(json!({
         "room_version": "11",
@@ -321,9 +314,7 @@ async fn people_come_and_go() {
     let bot = synapse.register("bot").await;
     let alice = synapse.register("alice").await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let port = port(&session);
     let room = id(&bot.create_room(json!({ "preset": "private_chat" })).await);
     let membership = async || {
@@ -369,9 +360,7 @@ async fn invitations_have_a_limit_of_their_own() {
     let bot = synapse.register("bot").await;
     let (alice, other) = (synapse.register("alice").await, synapse.register("o").await);
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let port = port(&session);
     let room = id(&bot.create_room(json!({})).await);
     port.invite(&room, user_id(&alice), None).await.unwrap();
@@ -393,9 +382,7 @@ async fn single_events_are_read_and_decrypted() {
     let bot = synapse.register("bot").await;
     let alice = synapse.register("alice").await;
     let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let bots = port(&session);
     let hello = object(json!({ "msgtype": "m.text", "body": "hello", "org.example.f": [1] }));
 
@@ -438,11 +425,9 @@ async fn single_events_are_read_and_decrypted() {
         .create_room(json!({ "preset": "public_chat", "initial_state": encryption }))
         .await);
     bot.join(secret.as_str()).await;
-    let theirs = connect(&account(&synapse.base_url(), &alice), &their_dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
-    let their_store = Arc::new(Store::open(&their_dir.path().join("s.db")).unwrap());
+    let theirs = signed_in(&synapse.base_url(), &alice, &their_dir).await;
+    let store = store_in(&dir);
+    let their_store = store_in(&their_dir);
     let receiving = receive(&session, &store, secret.as_str()).await;
     let they_receive = receive(&theirs, &their_store, secret.as_str()).await;
     let sent = port(&theirs)
@@ -472,10 +457,8 @@ async fn single_events_are_read_and_decrypted() {
     let late = synapse.register("late").await;
     late.join(secret.as_str()).await;
     let late_dir = tempfile::tempdir().unwrap();
-    let without_key = connect(&account(&synapse.base_url(), &late), &late_dir)
-        .await
-        .unwrap();
-    let late_store = Arc::new(Store::open(&late_dir.path().join("s.db")).unwrap());
+    let without_key = signed_in(&synapse.base_url(), &late, &late_dir).await;
+    let late_store = store_in(&late_dir);
     let late_receives = receive(&without_key, &late_store, secret.as_str()).await;
     let event = port(&without_key).event(&secret, &sent).await.unwrap();
     let event = event.unwrap();
@@ -491,9 +474,7 @@ async fn files_go_up_whole() {
     let synapse = Synapse::shared().await;
     let bot = synapse.register("bot").await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();
     let uri = port(&session)
         .upload("a record.bin", "application/octet-stream", bytes.clone())
@@ -508,9 +489,7 @@ async fn the_software_of_the_server_has_a_name() {
     let bot = synapse.register("bot").await;
     let proxy = Proxy::start(&synapse.base_url());
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&proxy.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&proxy.base_url(), &bot, &dir).await;
     let port = port(&session);
     let name = port.server_software().await.unwrap();
     assert_eq!(name.as_deref(), Some("Synapse"));
@@ -538,9 +517,7 @@ async fn a_replacement_is_what_both_rooms_say() {
     let bot = synapse.register("bot").await;
     let alice = synapse.register("alice").await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let old = bot.create_room(json!({ "room_version": "11" })).await;
     let new = bot.upgrade(&old, "12").await;
     let (lies, living) = (
@@ -553,7 +530,7 @@ async fn a_replacement_is_what_both_rooms_say() {
         let tombstone = json!({ "body": "moved", "replacement_room": replacement });
         bot.put_state(room, "m.room.tombstone", "", tombstone).await;
     }
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let store = store_in(&dir);
     let running = receive(&session, &store, &living).await;
     let port = port(&session);
     let server = ServerTraits::read(&port).await.unwrap();
@@ -578,9 +555,7 @@ async fn directories_of_other_servers_are_searched() {
     let synapse = Synapse::shared().await;
     let bot = synapse.register("bot").await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let port = port(&session);
     let name = format!("Attic {}", bot.localpart());
     let room = id(&bot
@@ -604,9 +579,7 @@ async fn all_rooms_are_told_in_one_pass() {
     let alice = synapse.register("alice").await;
     let proxy = Proxy::start(&synapse.base_url());
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&proxy.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&proxy.base_url(), &bot, &dir).await;
     let via = json!({ "via": [synapse.server_name()] });
     let room = bot
         .create_room(
@@ -626,7 +599,7 @@ async fn all_rooms_are_told_in_one_pass() {
     let closed = bot.create_room(json!({ "room_version": "11" })).await;
     let new = bot.upgrade(&closed, "12").await;
     let left = bot.create_room(json!({})).await;
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let store = store_in(&dir);
     let running = receive(&session, &store, &room).await;
     let port = port(&session);
     port.leave(&id(&left)).await.unwrap();

@@ -12,7 +12,7 @@ use roomlift_testbed::{Kind, Proxy, Synapse, SynapseOptions, eventually};
 use ruma::OwnedEventId;
 use serde_json::json;
 
-use super::{account, bodies, connect, drain, port, receive};
+use super::{bodies, drain, port, receive, signed_in, store_in};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_between_two_runs() {
@@ -21,10 +21,8 @@ async fn nothing_is_lost_between_two_runs() {
     let alice = synapse.register("alice").await;
     let room = alice.create_room(json!({ "preset": "private_chat" })).await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
     let admin: ruma::OwnedRoomOrAliasId = room.parse().unwrap();
     let error = matrix::enter(
         &session,
@@ -94,9 +92,7 @@ async fn nothing_is_lost_between_two_runs() {
     let taken_back = alice.send_text(&room, "!upgrade taken back").await;
     alice.redact(&room, &taken_back).await;
     alice.send_text(&room, "!upgrade four").await;
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let running = receive(&session, &store, &room).await;
     assert_eq!(bodies(&drain(&store)), ["!upgrade three", "!upgrade four"]);
     running.end().await;
@@ -106,9 +102,7 @@ async fn nothing_is_lost_between_two_runs() {
     let aside = Arc::new(Store::open(&dir.path().join("other.db")).unwrap());
     receive(&session, &aside, &room).await.end().await;
     drop(session);
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let running = receive(&session, &store, &room).await;
     assert_eq!(bodies(&drain(&store)), ["!upgrade five"]);
     running.end().await;
@@ -138,10 +132,8 @@ async fn chatter_is_told_in_few_answers() {
     alice.join(&loud).await;
     let proxy = Proxy::start(&synapse.base_url());
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&proxy.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&proxy.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
     let running = receive(&session, &store, &room).await;
     let (asked, begun) = (proxy.log_of(&Kind::Sync).len(), Instant::now());
     for n in 0..CHATTER {
@@ -177,10 +169,8 @@ async fn an_answer_is_heard_when_the_work_is_done() {
     let room = bot.create_room(json!({ "preset": "public_chat" })).await;
     alice.join(&room).await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
     let running = receive(&session, &store, &room).await;
     let within = Duration::from_secs(20);
     let mut took = Duration::ZERO;
@@ -227,10 +217,8 @@ async fn sync_survives_a_restart_of_the_homeserver() {
     let alice = synapse.register("alice").await;
     alice.join(&room).await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
     let running = receive(&session, &store, &room).await;
     synapse.restart().await;
     alice.send_text(&room, "!upgrade after").await;

@@ -16,7 +16,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{Running, account, bodies, connect, drain, id, port, receive};
+use super::{Running, bodies, drain, id, port, receive, signed_in, store_in};
 
 fn say(key: &str, room: &str, plain: &str, reply_to: Option<&str>) -> Outgoing {
     Outgoing {
@@ -71,10 +71,8 @@ async fn the_outbox_becomes_true() {
     let closed = synapse.register("alice").await.create_room(json!({})).await;
     let proxy = Proxy::start(&synapse.base_url());
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&proxy.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&proxy.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
     let command = bot.send_text(&room, "!upgrade x").await;
     let react = |key: &str, target| {
         about(
@@ -196,17 +194,13 @@ async fn talk_in_an_encrypted_room() {
         .create_room(json!({ "preset": "public_chat", "initial_state": encryption }))
         .await;
     let (dir, their_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let theirs = connect(&account(&synapse.base_url(), &other), &their_dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
+    let theirs = signed_in(&synapse.base_url(), &other, &their_dir).await;
+    let store = store_in(&dir);
     matrix::enter(&session, &port(&session), &store, &[room.parse().unwrap()])
         .await
         .unwrap();
-    let their_store = Arc::new(Store::open(&their_dir.path().join("s.db")).unwrap());
+    let their_store = store_in(&their_dir);
     let mut message = serde_json::Map::new();
     message.insert("msgtype".into(), json!("m.text"));
     message.insert("body".into(), json!("!upgrade x"));
@@ -283,9 +277,7 @@ async fn talk_in_an_encrypted_room() {
         .unwrap();
     drop(session);
     sending.end().await;
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let receiving = receive(&session, &store, &room).await;
     assert_eq!(bodies(&drain(&store)), ["!upgrade y"]);
     receiving.end().await;
@@ -302,10 +294,8 @@ async fn a_room_that_hangs_holds_up_nobody_else() {
     );
     let proxy = Proxy::start(&synapse.base_url());
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&proxy.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&proxy.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
     let room = format!("{slow}/send");
     let (second, on_its_way) = (room.clone(), room.clone());
     let fault = Fault::Delay(Duration::from_secs(6));
@@ -360,10 +350,8 @@ async fn what_is_said_next_comes_after_the_last_edit() {
     let bot = synapse.register("bot").await;
     let room = bot.create_room(json!({})).await;
     let dir = tempfile::tempdir().unwrap();
-    let session = connect(&account(&synapse.base_url(), &bot), &dir)
-        .await
-        .unwrap();
-    let store = Arc::new(Store::open(&dir.path().join("s.db")).unwrap());
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
     let sending = start_sending(&session, &store);
     let progress = |text: &str| say("progress", &room, text, None);
     for text in ["begun", "half"] {
