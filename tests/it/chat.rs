@@ -32,14 +32,14 @@ async fn a_command_is_acknowledged_before_anything_is_read() {
     scene.hear("Plan #1").await;
 }
 
-/// An upgrade that takes more than a second has a message that follows it. The end of that comes before
-/// the report, and after that nothing changes any more.
+/// An upgrade that takes more than three seconds has a message that follows it. The end of that comes
+/// before the report, and after that nothing changes any more.
 #[tokio::test]
 async fn the_progress_ends_before_the_report() {
     for method in ["server", "staged"] {
         let mut scene = Scene::new().await;
         let makes_room = |seen: &Seen| matches!(seen.kind, Kind::Upgrade | Kind::CreateRoom);
-        let slow = Fault::Delay(Duration::from_millis(1500));
+        let slow = Fault::Delay(Duration::from_secs(4));
         scene.proxy.add(Rule::new(makes_room, slow));
         let alias = scene.community.alias.clone();
         let command = scene
