@@ -3,7 +3,7 @@
 //!
 //! Nobody can enter before the room is complete: one request makes all of it, and nothing leads to it
 //! until the switch. Where it is seen or completed before that, it is by invitation until then
-//! ([`Door`]). Left out: sending it, and what did not fit (`diff` finds that).
+//! ([`StagedDoor`]). Left out: sending it, and what did not fit (`diff` finds that).
 //!
 //! Sources: Matrix specification, `POST /createRoom`; Synapse 1.163.2, measured: the time grows
 //! with the square of the number of events; `power_level_content_override` replaces whole keys.
@@ -66,7 +66,7 @@ pub fn forgotten_by_server(old: &RoomState, software: Option<&str>) -> Vec<Strin
 
 /// Who may enter the new room until the old one points to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
+enum StagedDoor {
     /// Only who is invited: moderators look at it first, or there is more of it than one request carries.
     Closed,
     /// Who may later. Nobody can: its id is known to the bot alone until the switch, and is in no directory,
@@ -90,7 +90,7 @@ pub fn staged(target: &Target, intent: &Intent) -> Target {
         guests: Vec::new(),
         ..target.clone()
     };
-    if door(&staged, intent) == Door::Closed {
+    if staged_door(&staged, intent) == StagedDoor::Closed {
         let closed = content(json!({"join_rule": "invite"}));
         staged.new_state.insert(slot(JOIN_RULES, ""), closed);
     }
@@ -102,14 +102,14 @@ pub fn staged(target: &Target, intent: &Intent) -> Target {
     staged
 }
 
-fn door(staged: &Target, intent: &Intent) -> Door {
+fn staged_door(staged: &Target, intent: &Intent) -> StagedDoor {
     // Power levels travel beside the initial state.
     let levels = usize::from(staged.new_state.contains_key(&slot(POWER_LEVELS, "")));
     let all = staged.new_state.len() + staged.bans.len() - levels;
     if intent.review == Review::Wanted || initial_state(staged).len() < all {
-        Door::Closed
+        StagedDoor::Closed
     } else {
-        Door::AsLater
+        StagedDoor::AsLater
     }
 }
 

@@ -209,9 +209,9 @@ impl Drive {
         }
     }
 
-    /// The old room was read.
-    pub(super) fn has_read(&mut self, before: Snapshot) {
-        self.before = Some((self.clock.now(), before));
+    /// The old room was read; `since` is when that began, as the answer may be that old.
+    pub(super) fn has_read(&mut self, since: Timestamp, before: Snapshot) {
+        self.before = Some((since, before));
     }
 
     /// The old room and when it was read, if that is just now.

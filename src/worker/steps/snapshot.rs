@@ -15,6 +15,7 @@ use crate::survey::{self, Presence};
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     may_still(drive, job, state).await?;
+    let since = drive.clock.now();
     let (before, plan) = plan::read(drive, job).await?;
     if state.staged_room().is_some() {
         // The moderators said yes to the new room; what the old one became meanwhile is carried
@@ -34,7 +35,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let Some(before) = before else {
         return Ok(Done::Planned(Box::new(plan), Occasion::RoomChanged));
     };
-    drive.has_read(before.clone());
+    drive.has_read(since, before.clone());
     let snapshot = Write::Snapshot {
         job: job.id,
         snapshot: Box::new(before),

@@ -32,6 +32,7 @@ async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
         return Ok(());
     }
     let noted = drive.snapshot(job)?.joined_rooms;
+    let since = drive.clock.now();
     let around = drive.surroundings(job).await?;
     let old_room = &job.request.old_room;
     let Some(before) = survey::snapshot(&*drive.port, old_room, &around).await? else {
@@ -48,7 +49,7 @@ async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
         snapshot: Box::new(before.clone()),
     };
     drive.store.commit(drive.clock.now(), &[snapshot])?;
-    drive.has_read(before);
+    drive.has_read(since, before);
     drive.seen = None;
     Ok(())
 }
