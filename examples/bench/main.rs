@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roomlift_testbed::Timeline;
 use roomlift_testbed::{Bot, Community, Synapse, SynapseOptions, user};
@@ -30,6 +30,14 @@ const PARTS: [&str; 4] = ["upgrade", "space", "limits", "size"];
 
 /// Longest wait for the bot to be ready, or to say something.
 const SPEECH: Duration = Duration::from_secs(90);
+
+/// How long the server is left in peace before a yes, as a moderator reads the plan, and before a script.
+/// By then the bot has heard of its own plan by sync, as it has whenever a person answers.
+const PEACE: Duration = Duration::from_secs(4);
+
+/// How long after a yes somebody listens again: no upgrade ends sooner, and what listening takes from the
+/// server is not to be measured with it.
+const LISTENING_AFTER: Duration = Duration::from_millis(500);
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -80,7 +88,7 @@ fn bench(parts: impl Iterator<Item = &'static str>) -> Result<bool> {
 }
 
 /// The moderator speaks in the management room, and somebody listens who is in no other room, so that
-/// listening takes the server no time that is measured.
+/// listening takes the server little time that is measured.
 struct Talk<'a> {
     community: &'a Community,
     timeline: Timeline,
@@ -123,16 +131,21 @@ impl<'a> Talk<'a> {
         heard["event_id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Says yes to a plan as the plan asks for it, with the answer below it.
-    async fn agree(&self, plan: &str) {
+    /// Says yes to a plan as the plan asks for it, with the answer below it; returns when that was in the
+    /// room.
+    async fn agree(&self, plan: &str) -> Instant {
         let community = self.community;
         community
             .moderator
             .react(&community.admin_room, plan, "✅")
             .await;
+        let agreed = Instant::now();
+        tokio::time::sleep(LISTENING_AFTER).await;
+        agreed
     }
 
-    /// Waits for a plan and the answers below it, which come with it; returns the id of its message.
+    /// Waits for a plan and the answers below it, which come with it, and reads it; returns the id of its
+    /// message.
     async fn see_plan(&mut self, id: &str) -> String {
         let plan = self.hear(&format!("Plan {id}")).await;
         let bot = self.community.bot.user_id.as_str();
@@ -141,6 +154,7 @@ impl<'a> Talk<'a> {
             event["sender"] == bot && relation["key"] == "❌"
         };
         self.timeline.until("the last answer", answer).await;
+        peace().await;
         plan
     }
 }
@@ -163,6 +177,10 @@ async fn start(dir: &Path, config: &str) -> Result<Bot> {
     let bot = Bot::start(&std::env::current_exe()?, [AS_BOT], dir);
     bot.until_logged("ready for commands", SPEECH).await;
     Ok(bot)
+}
+
+async fn peace() {
+    tokio::time::sleep(PEACE).await;
 }
 
 /// Prints a line. Where nobody reads it any more, that is no reason to stop.

@@ -6,7 +6,7 @@ use roomlift_testbed::{Community, Fault, Kind, Proxy, Rule, Synapse, Wanted};
 
 use crate::script::{Extent, by_script};
 use crate::village::{Furniture, Village, replacement};
-use crate::{Result, Talk, bound, median, say, start};
+use crate::{Result, Talk, bound, median, peace, say, start};
 
 /// Rooms of each space.
 const HOMES: usize = 12;
@@ -119,6 +119,7 @@ async fn village(synapse: &Synapse) -> (Community, Village) {
 async fn by_bare_upgrades(synapse: &Synapse, homeserver: &str) -> Duration {
     let (community, village) = village(synapse).await;
     let bot = community.bot.via(homeserver);
+    peace().await;
     let begun = Instant::now();
     for home in &village.homes {
         bot.upgrade(&home.room, "12").await;
@@ -129,6 +130,7 @@ async fn by_bare_upgrades(synapse: &Synapse, homeserver: &str) -> Duration {
 async fn by_scripts(synapse: &Synapse, homeserver: &str, extent: Extent<'_>) -> Duration {
     let (community, village) = village(synapse).await;
     let bot = community.bot.via(homeserver);
+    peace().await;
     let begun = Instant::now();
     for home in &village.homes {
         by_script(&bot, &village.space, home, extent).await;
@@ -162,8 +164,7 @@ async fn campaign(
     ))
     .await;
     let plan = talk.see_plan("C1").await;
-    talk.agree(&plan).await;
-    let begun = Instant::now();
+    let begun = talk.agree(&plan).await;
     talk.hear("Done, campaign C1").await;
     let took = begun.elapsed();
     for home in &village.homes {

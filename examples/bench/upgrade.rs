@@ -1,15 +1,15 @@
 //! One room: the bot against the script.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use roomlift_testbed::{Community, Synapse, Wanted};
 
 use crate::script::{Extent, by_script};
 use crate::village::Home;
-use crate::{Result, Talk, bound, median, say, start};
+use crate::{Result, Talk, bound, median, peace, say, start};
 
 /// Upgrades of each kind; the medians are compared.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 11;
 
 /// The bot may take so many times what the script takes.
 const RATIO_MAX: f64 = 1.25;
@@ -61,6 +61,7 @@ pub(crate) async fn run(synapse: &Synapse) -> Result<bool> {
 
 /// By a script.
 async fn by_hand(community: &Community, extent: Extent<'_>) -> Duration {
+    peace().await;
     let home = Home {
         room: community.room.clone(),
         aliases: vec![community.alias.clone(), community.second_alias.clone()],
@@ -79,8 +80,7 @@ async fn by_bot(synapse: &Synapse, community: &Community, method: &str) -> Resul
     ))
     .await;
     let plan = talk.see_plan("#1").await;
-    talk.agree(&plan).await;
-    let begun = Instant::now();
+    let begun = talk.agree(&plan).await;
     talk.hear("Upgrade #1 is done").await;
     let took = begun.elapsed();
     community.assert_moved("12").await;

@@ -11,7 +11,7 @@ pub mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use futures_util::future::{try_join, try_join_all, try_join5};
+use futures_util::future::{join3, try_join, try_join_all, try_join5};
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
 use serde_json::Value;
 
@@ -171,9 +171,14 @@ pub async fn snapshot(
     room: &RoomId,
     around: &Surroundings,
 ) -> Result<Option<Snapshot>> {
-    let Some(mut state) = joined_state(port, room).await? else {
+    let state = joined_state(port, room);
+    let (state, aliases, listing) =
+        join3(state, port.local_aliases(room), port.listing(room)).await;
+    // Where the account is not in the room, nothing else is to be read either.
+    let Some(mut state) = state? else {
         return Ok(None);
     };
+    let (aliases, listing) = (aliases?, listing?);
     if let Some(levels) = levels_when_open(port, &state).await?
         && let Some(event) = state.events.get_mut(&target::slot(POWER_LEVELS, ""))
     {
@@ -185,7 +190,6 @@ pub async fn snapshot(
             replaced.insert(named, replacement);
         }
     }
-    let (aliases, listing) = try_join(port.local_aliases(room), port.listing(room)).await?;
     Ok(Some(Snapshot {
         room: state,
         replaced,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomlift_testbed::{Fault, Kind, Rule};
+use roomlift_testbed::{Fault, Kind, Rule, eventually};
 use serde_json::json;
 
 use crate::scene::{SPEECH, Scene};
@@ -129,7 +129,7 @@ async fn a_tombstone_by_somebody_else_is_respected() {
     let room = scene.community.room.clone();
     let fired = scene.proxy.add(Rule::on(Kind::Upgrade, Fault::Reset));
     scene.say("!upgrade confirm 1").await;
-    roomlift_testbed::eventually("the bot tried", SPEECH, async || {
+    eventually("the bot tried", SPEECH, async || {
         (fired.count() > 0).then_some(())
     })
     .await;
@@ -156,6 +156,29 @@ async fn a_refused_upgrade_leaves_the_room_as_it_was() {
     scene.hear("Plan #2").await;
     scene.say("!upgrade confirm 2").await;
     scene.hear("Upgrade #2 is done").await;
+    scene.community.assert_moved("12").await;
+}
+
+/// What was put right and is undone by somebody before the end is seen at the end, and put right again.
+#[tokio::test]
+async fn the_last_look_is_taken_after_the_last_change() {
+    let mut scene = Scene::new().await;
+    let old = scene.community.room.clone();
+    let message = move |seen: &roomlift_testbed::Seen| {
+        matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old)
+    };
+    let slow = Fault::Delay(Duration::from_secs(3));
+    let messages = scene.proxy.add(Rule::new(message, slow));
+    scene.upgrade("12").await;
+    eventually("the message for the old room", SPEECH, async || {
+        (messages.count() > 0).then_some(())
+    })
+    .await;
+    let alias = scene.community.alias.clone();
+    scene.community.bot.remove_alias(&alias).await;
+    let report = scene.hear("Upgrade #1 is done").await;
+    let text = roomlift_testbed::user::text(&report);
+    assert!(text.contains("Nothing is left to do."), "{text}");
     scene.community.assert_moved("12").await;
 }
 

@@ -3,7 +3,7 @@
 //! What the server refuses is written down and does not stop the rest: after the switch there is
 //! only forward, and `verify` makes a to-do of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use ruma::{OwnedServerName, RoomId};
@@ -58,13 +58,13 @@ pub(super) async fn close(
         None => read(drive, job, plan, new_room, stage).await?,
     };
     seen.part = Some(part);
-    let changes = changes(&seen, job, part);
+    let mut to_make = VecDeque::from(changes(&seen, job, part));
     let variables = Variables::of(plan, new_room, drive.port.server_name());
     let reason = render(&drive.setup.messages.invite, &variables)?;
     let (mut made, mut refused) = (0, Vec::new());
     let mut away = BTreeSet::new();
-    let left = changes.len();
-    for mut change in changes {
+    let mut left = to_make.len();
+    while let Some(mut change) = to_make.pop_front() {
         if let Change::ShowAliases {
             side: Side::New,
             content,
@@ -102,6 +102,12 @@ pub(super) async fn close(
             }
             // What was seen is dropped: after a doubtful answer the rooms are read again.
             Err(error) => return Err(error.into()),
+        }
+        // An address that leads to the new room again can be shown there again.
+        if to_make.is_empty() && matches!(change, Change::MoveAlias { .. }) {
+            let shows = |change: &Change| matches!(change, Change::ShowAliases { side, .. } if *side == Side::New);
+            to_make.extend(changes(&seen, job, part).into_iter().filter(shows));
+            left += to_make.len();
         }
     }
     drive.seen = Some(seen);

@@ -177,6 +177,8 @@ pub(super) struct Drive {
     before: Option<(Timestamp, Snapshot)>,
     /// What was read of both rooms, kept up with the changes made since.
     pub(super) seen: Option<Seen>,
+    /// The same, read after the last change that `verify` looks at.
+    looked: Option<Seen>,
 }
 
 /// Both rooms as they were read, and what they should be.
@@ -206,6 +208,7 @@ impl Drive {
             started: None,
             before: None,
             seen: None,
+            looked: None,
         }
     }
 

@@ -3,20 +3,35 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::{join, try_join, try_join_all, try_join3};
+
 use super::{Done, Drive, StepError, plan, plan_of};
 use crate::command::Need;
 use crate::config::{MissedStart, TargetPower};
 use crate::job::schedule::{Punctuality, punctuality};
 use crate::job::{Job, Output, State};
 use crate::message::plan::Occasion;
+use crate::model::Method;
 use crate::permissions::{self, Decision, Facts};
 use crate::store::Write;
 use crate::survey::{self, Presence};
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    may_still(drive, job, state).await?;
     let since = drive.clock.now();
-    let (before, plan) = plan::read(drive, job).await?;
+    let may_still = may_still(drive, job, state);
+    let read = plan::read(drive, job);
+    let (before, plan) = match plan_of(state)?.intent.method {
+        // Reading may join a room: only for who may ask for that.
+        Method::Adopt => {
+            may_still.await?;
+            read.await?
+        }
+        Method::Server | Method::Staged => {
+            let (may_still, read) = join(may_still, read).await;
+            may_still?;
+            read?
+        }
+    };
     if state.staged_room().is_some() {
         // The moderators said yes to the new room; what the old one became meanwhile is carried
         // over, unless something forbids the upgrade now.
@@ -61,21 +76,31 @@ async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepEr
             problem: "The room this was asked in is no admin room any more.".to_owned(),
         });
     };
-    let power = survey::power_in(port, &request.admin_room).await?;
-    let within = survey::within(port, &office.rules.scope, &request.old_room).await?;
     let users: BTreeSet<_> = state.confirmed_by.iter().chain([&request.sender]).collect();
-    for user in users {
+    let people = try_join_all(users.into_iter().map(async |user| {
+        let target = async {
+            Ok(match office.rules.target_power {
+                TargetPower::Needed => {
+                    Some(survey::target_power(port, &request.old_room, user).await?)
+                }
+                TargetPower::NotNeeded => None,
+            })
+        };
+        let presence = survey::is_in(port, &request.admin_room, user);
+        let (presence, target) = try_join(presence, target).await?;
+        Ok((user, presence, target))
+    }));
+    let power = survey::power_in(port, &request.admin_room);
+    let within = survey::within(port, &office.rules.scope, &request.old_room);
+    let (power, within, people) = try_join3(power, within, people).await?;
+    for (user, presence, target) in people {
         // Who was sent away keeps the level, and may have lost the account. Where commands are taken in
         // another room by now, they may not have come yet.
-        if survey::is_in(port, &request.admin_room, user).await? == Presence::Gone {
+        if presence == Presence::Gone {
             return Err(StepError::Fail {
                 problem: format!("{user} is not in the room any more in which this was asked for."),
             });
         }
-        let target = match office.rules.target_power {
-            TargetPower::Needed => Some(survey::target_power(port, &request.old_room, user).await?),
-            TargetPower::NotNeeded => None,
-        };
         let facts = Facts {
             power: power.power(user),
             within,

@@ -28,7 +28,9 @@ const RECHECKS_MAX: usize = 33;
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?;
     let new = new_room(state)?;
-    drive.seen = None;
+    // Only a look since the last change serves; what was seen before does not.
+    let looked = drive.looked.take();
+    drive.seen = looked.filter(|seen| drive.is_just_now(seen.read));
     let open = match state.outputs.get(&Step::Verify) {
         Some(Output::Verified { todos, .. }) => Some(todos.as_slice()),
         _ => None,
