@@ -35,8 +35,8 @@ const SPEECH: Duration = Duration::from_secs(90);
 /// By then the bot has heard of its own plan by sync, as it has whenever a person answers.
 const PEACE: Duration = Duration::from_secs(4);
 
-/// How long after a yes somebody listens again: no upgrade ends sooner, and what listening takes from the
-/// server is not to be measured with it.
+/// How long after a yes somebody listens again: what listening takes from the server is not to be measured
+/// with what the upgrade takes. One that ended sooner would count as this long.
 const LISTENING_AFTER: Duration = Duration::from_millis(500);
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -131,8 +131,8 @@ impl<'a> Talk<'a> {
         heard["event_id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Says yes to a plan as the plan asks for it, with the answer below it; returns when that was in the
-    /// room.
+    /// Says yes to a plan as the plan asks for it, with the answer below it; returns the moment when that
+    /// was in the room.
     async fn agree(&self, plan: &str) -> Instant {
         let community = self.community;
         community
@@ -144,8 +144,8 @@ impl<'a> Talk<'a> {
         agreed
     }
 
-    /// Waits for a plan and the answers below it, which come with it, and reads it; returns the id of its
-    /// message.
+    /// Waits for a plan and the answers below it, which come with it, and as long as a moderator reads it;
+    /// returns the id of its message.
     async fn see_plan(&mut self, id: &str) -> String {
         let plan = self.hear(&format!("Plan {id}")).await;
         let bot = self.community.bot.user_id.as_str();

@@ -174,7 +174,7 @@ pub async fn snapshot(
     let state = joined_state(port, room);
     let (state, aliases, listing) =
         join3(state, port.local_aliases(room), port.listing(room)).await;
-    // Where the account is not in the room, nothing else is to be read either.
+    // Where the account is not in the room, what was asked beside that counts for nothing, nor does a refusal.
     let Some(mut state) = state? else {
         return Ok(None);
     };

@@ -182,6 +182,32 @@ async fn the_last_look_is_taken_after_the_last_change() {
     scene.community.assert_moved("12").await;
 }
 
+/// P7: an address that the server did not let the bot make is made and shown at the next look, and then
+/// nothing is left.
+#[tokio::test]
+async fn an_address_that_was_refused_is_shown_once_it_leads_there() {
+    let mut scene = Scene::new().await;
+    let alias = scene.community.alias.clone();
+    let making = move |seen: &roomlift_testbed::Seen| {
+        seen.kind == Kind::Alias && seen.method == "PUT" && seen.path.contains(&alias)
+    };
+    let refused = Fault::error(403, "M_FORBIDDEN");
+    let refusals = scene.proxy.add(Rule::new(making, refused).for_ever());
+    scene.upgrade("12 --method staged").await;
+    let report = scene.hear("Upgrade #1 is done").await;
+    let text = roomlift_testbed::user::text(&report);
+    assert!(
+        refusals.count() > 0 && text.contains("Left for you"),
+        "{text}"
+    );
+    scene.proxy.clear_rules();
+    scene.say("!upgrade verify 1").await;
+    let looked = scene.hear("Upgrade #1 is done").await;
+    let text = roomlift_testbed::user::text(&looked);
+    assert!(text.contains("Nothing is left to do."), "{text}");
+    scene.community.assert_moved("12").await;
+}
+
 /// P7: the message in the old room and its pin are to-dos like others where the server refuses them: they
 /// are said, tried again, and tick themselves off.
 #[tokio::test]

@@ -61,9 +61,56 @@ pub(super) async fn close(
     let mut to_make = VecDeque::from(changes(&seen, job, part));
     let variables = Variables::of(plan, new_room, drive.port.server_name());
     let reason = render(&drive.setup.messages.invite, &variables)?;
-    let (mut made, mut refused) = (0, Vec::new());
-    let mut away = BTreeSet::new();
-    let mut left = to_make.len();
+    let mut refused = Vec::new();
+    match make(
+        &*drive.port,
+        job,
+        &mut seen,
+        &mut to_make,
+        &reason,
+        &mut refused,
+    )
+    .await
+    {
+        Ok(made) => {
+            drive.seen = Some(seen);
+            Ok((made, refused))
+        }
+        Err(HomeserverError::RateLimited {
+            bucket,
+            retry_after,
+            ..
+        }) => {
+            let left = to_make.len();
+            let all = total(&seen.target, part).max(left);
+            // Nothing happened: what was seen still holds.
+            drive.seen = Some(seen);
+            Err(StepError::RateLimited {
+                bucket,
+                retry_after,
+                progress: Some(Progress {
+                    done: all - left,
+                    all,
+                }),
+            })
+        }
+        // What was seen is dropped: after a doubtful answer the rooms are read again.
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes changes in their order, keeps what was seen up with them, and says how many were made. After an
+/// error, those that are still to be made are left.
+async fn make(
+    port: &dyn Homeserver,
+    job: &Job,
+    seen: &mut Seen,
+    to_make: &mut VecDeque<Change>,
+    reason_to_come: &str,
+    refused: &mut Vec<Refusal>,
+) -> Result<usize, HomeserverError> {
+    let new_room = seen.now.new.room_id.clone();
+    let (mut made, mut away) = (0, BTreeSet::new());
     while let Some(mut change) = to_make.pop_front() {
         if let Change::ShowAliases {
             side: Side::New,
@@ -76,42 +123,25 @@ pub(super) async fn close(
                 continue;
             }
         }
-        match attempt(&*drive.port, &change, job, new_room, &reason, &mut away).await {
+        match attempt(port, &change, job, &new_room, reason_to_come, &mut away).await {
             Ok(None) => {
-                seen.now.apply(&change, drive.port.account());
+                seen.now.apply(&change, port.account());
                 made += 1;
             }
             Ok(Some(refusal)) => refused.push(refusal),
-            Err(HomeserverError::RateLimited {
-                bucket,
-                retry_after,
-                ..
-            }) => {
-                let left = left - made - refused.len();
-                let all = total(&seen.target, part).max(left);
-                // Nothing happened: what was seen still holds.
-                drive.seen = Some(seen);
-                return Err(StepError::RateLimited {
-                    bucket,
-                    retry_after,
-                    progress: Some(Progress {
-                        done: all - left,
-                        all,
-                    }),
-                });
+            Err(error) => {
+                to_make.push_front(change);
+                return Err(error);
             }
-            // What was seen is dropped: after a doubtful answer the rooms are read again.
-            Err(error) => return Err(error.into()),
         }
         // An address that leads to the new room again can be shown there again.
         if to_make.is_empty() && matches!(change, Change::MoveAlias { .. }) {
             let shows = |change: &Change| matches!(change, Change::ShowAliases { side, .. } if *side == Side::New);
-            to_make.extend(changes(&seen, job, part).into_iter().filter(shows));
-            left += to_make.len();
+            let changes = changes(seen, job, Part::Aliases).into_iter();
+            to_make.extend(changes.filter(shows));
         }
     }
-    drive.seen = Some(seen);
-    Ok((made, refused))
+    Ok(made)
 }
 
 /// What the step of a part leaves that has nothing to do, as far as that is known without asking.
@@ -164,16 +194,23 @@ pub(super) async fn again(
     new_room: &RoomId,
     todos: &[Todo],
 ) -> Result<Vec<Refusal>, StepError> {
-    let seen = read(drive, job, plan, new_room, Stage::Final).await?;
+    let mut seen = read(drive, job, plan, new_room, Stage::Final).await?;
     let variables = Variables::of(plan, new_room, drive.port.server_name());
     let reason = render(&drive.setup.messages.invite, &variables)?;
-    let (mut refused, mut away) = (Vec::new(), BTreeSet::new());
-    for change in diff(&seen.target, &seen.now) {
-        if is_open(&change, todos) && !change.is_for_people(&job.request.old_room) {
-            let tried = attempt(&*drive.port, &change, job, new_room, &reason, &mut away);
-            refused.extend(tried.await?);
-        }
-    }
+    let mut to_make: VecDeque<_> = diff(&seen.target, &seen.now)
+        .into_iter()
+        .filter(|change| is_open(change, todos) && !change.is_for_people(&job.request.old_room))
+        .collect();
+    let mut refused = Vec::new();
+    make(
+        &*drive.port,
+        job,
+        &mut seen,
+        &mut to_make,
+        &reason,
+        &mut refused,
+    )
+    .await?;
     Ok(refused)
 }
 
@@ -264,7 +301,7 @@ pub(super) async fn read(
 }
 
 /// Both rooms after a switch by the bot, where it had read both itself just before: nothing is
-/// read again. What somebody changed in between is seen by `verify`, which reads everything, unless the
+/// read again. What somebody changed in between is seen by `verify`, which looks anew, unless the
 /// bot has overwritten it by then: hence only what was read just now is gone on from.
 fn switched(new: RoomState, read: Timestamp, before: &Snapshot, plan: &Plan) -> Seen {
     let target = target(before, &plan.intent, &new.room_id);

@@ -177,8 +177,8 @@ pub(super) struct Drive {
     before: Option<(Timestamp, Snapshot)>,
     /// What was read of both rooms, kept up with the changes made since.
     pub(super) seen: Option<Seen>,
-    /// The same, read after the last change that `verify` looks at.
-    looked: Option<Seen>,
+    /// The same, read after the last change that `verify` looks for.
+    look: Option<Seen>,
 }
 
 /// Both rooms as they were read, and what they should be.
@@ -208,7 +208,7 @@ impl Drive {
             started: None,
             before: None,
             seen: None,
-            looked: None,
+            look: None,
         }
     }
 
@@ -225,8 +225,13 @@ impl Drive {
 
     /// Whether what was read then is as good as new.
     pub(super) fn is_just_now(&self, read: Timestamp) -> bool {
+        self.is_younger(read, JUST_READ_MAX)
+    }
+
+    /// Whether something was read at most so long ago.
+    fn is_younger(&self, read: Timestamp, age_max: Duration) -> bool {
         let age = Duration::try_from(self.clock.now().duration_since(read));
-        age.is_ok_and(|age| age <= JUST_READ_MAX)
+        age.is_ok_and(|age| age <= age_max)
     }
 
     /// What surrounds the room of a job. The jobs of a campaign share what one of them read just

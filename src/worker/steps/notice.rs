@@ -1,7 +1,8 @@
 //! The message in the old room, with a link that works in every client, and pinned.
 //!
 //! Sent with a transaction id that belongs to the job, so that a repeat is the same message. What the
-//! server refuses becomes a to-do, which `verify` has tried again.
+//! server refuses becomes a to-do, which `verify` has tried again. It is the last that is changed, and
+//! nothing that `verify` compares: both rooms are looked at for it meanwhile.
 
 use futures_util::future::join;
 use ruma::{OwnedEventId, RoomId};
@@ -21,17 +22,18 @@ const PINNED: &str = "m.room.pinned_events";
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let (plan, new_room) = (plan_of(state)?, new_room(state)?);
+    drive.seen = None;
     let (event, refused) = match post(drive, job, plan, &new_room).await? {
-        Posted::There { event, pins } => {
-            // By now all is changed that `verify` looks at: it need not wait for the pin.
-            let pin = pin(&*drive.port, &job.request.old_room, event.as_str(), pins);
-            let read = close::read(drive, job, plan, &new_room, Stage::Final);
-            let (refused, seen) = join(pin, read).await;
+        Ok(event) => {
+            // By now all is changed that `verify` looks at: its look need not wait for the pin.
+            let pin = pin(&*drive.port, &job.request.old_room, event.as_str());
+            let look = close::read(drive, job, plan, &new_room, Stage::Final);
+            let (refused, look) = join(pin, look).await;
             // What cannot be read now, `verify` reads itself.
-            drive.looked = seen.ok();
+            drive.look = look.ok();
             (Some(event), refused?)
         }
-        Posted::Refused(refusal) => (None, Some(refusal)),
+        Err(refusal) => (None, Some(refusal)),
     };
     let refused = refused.into_iter().collect();
     Ok(Output::Noticed { event, refused }.into())
@@ -61,17 +63,13 @@ pub(super) async fn again(
         }
         match slot.0.as_str() {
             MESSAGE => refused.extend(match post(drive, job, plan, new_room).await? {
-                Posted::There { event, pins } => {
-                    pin(&*drive.port, room, event.as_str(), pins).await?
-                }
-                Posted::Refused(refusal) => Some(refusal),
+                Ok(event) => pin(&*drive.port, room, event.as_str()).await?,
+                Err(refusal) => Some(refusal),
             }),
             PINNED => {
                 let event = pins_of(content).next().and_then(Value::as_str);
                 if let Some(event) = event {
-                    let port = &*drive.port;
-                    let pins = port.state_event(room, PINNED, "").await?;
-                    refused.extend(pin(port, room, event, pins).await?);
+                    refused.extend(pin(&*drive.port, room, event).await?);
                 }
             }
             _ => {}
@@ -80,37 +78,21 @@ pub(super) async fn again(
     Ok(refused)
 }
 
-/// What became of the message.
-enum Posted {
-    /// It is in the old room.
-    There {
-        /// The message.
-        event: OwnedEventId,
-        /// What is pinned there so far.
-        pins: Option<Content>,
-    },
-    /// The server refused it.
-    Refused(Refusal),
-}
-
-/// Posts the message.
+/// Posts the message, or says why it was refused.
 async fn post(
     drive: &Drive,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
-) -> Result<Posted, StepError> {
+) -> Result<Result<OwnedEventId, Refusal>, StepError> {
     let port = &*drive.port;
     let old = &job.request.old_room;
     let variables = Variables::of(plan, new_room, port.server_name());
     let content = notice(&drive.setup.messages.notice, &variables)?;
     let transaction = format!("notice.{}", job.request.key());
-    // What is pinned is read meanwhile: the room is locked by now, and nobody else pins much.
-    let sent = port.send_message(old, &transaction, &content);
-    let (sent, pins) = join(sent, port.state_event(old, PINNED, "")).await;
-    match sent {
-        Ok(event) => Ok(Posted::There { event, pins: pins? }),
-        Err(HomeserverError::Refused { code, message, .. }) => Ok(Posted::Refused(Refusal {
+    match port.send_message(old, &transaction, &content).await {
+        Ok(event) => Ok(Ok(event)),
+        Err(HomeserverError::Refused { code, message, .. }) => Ok(Err(Refusal {
             change: change(old, MESSAGE, content),
             code,
             message,
@@ -119,14 +101,16 @@ async fn post(
     }
 }
 
-/// Pins an event unless it is among the pins.
+/// Pins an event unless it is.
 async fn pin(
     port: &dyn Homeserver,
     room: &RoomId,
     event: &str,
-    pins: Option<Content>,
 ) -> Result<Option<Refusal>, HomeserverError> {
-    let mut pins = pins.unwrap_or_default();
+    let mut pins = port
+        .state_event(room, PINNED, "")
+        .await?
+        .unwrap_or_default();
     if pins_of(&pins).any(|pin| pin.as_str() == Some(event)) {
         return Ok(None);
     }

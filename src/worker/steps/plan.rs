@@ -11,10 +11,6 @@ use crate::room::state::Snapshot;
 use crate::survey;
 use crate::survey::plan::{Circumstances, Pace, Place, Read, plan};
 
-/// Requests of a survey that wait for one another, to tell the pace from: the state, and then what
-/// depends on it, side by side.
-const ROUNDS_OF_A_SURVEY: u32 = 2;
-
 /// Least time a request is taken to need; a server that answers at once now may not later.
 const PACE_MIN: Duration = Duration::from_millis(100);
 
@@ -63,7 +59,7 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
         active_job,
         now,
         pace: Pace {
-            per_request: (took / ROUNDS_OF_A_SURVEY).max(PACE_MIN),
+            per_request: took.max(PACE_MIN),
         },
         around: &around,
     };

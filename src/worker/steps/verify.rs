@@ -1,4 +1,4 @@
-//! Reads both rooms again, mends what can still be mended, and lists what only people can do (P7).
+//! Looks at both rooms again, mends what can still be mended, and lists what only people can do (P7).
 //!
 //! A finished upgrade that is looked at again is another matter: the list gets shorter, and what
 //! is on it is tried once more, but nothing else is touched.
@@ -14,6 +14,9 @@ use crate::room::authority;
 use crate::room::diff::{Change, Part, diff};
 use crate::survey;
 
+/// How old the look at both rooms may be that was taken since the last change.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
 /// How long after each look the next one follows; the last is repeated.
 const RECHECK_AFTER: [Duration; 4] = [
     Duration::from_mins(10),
@@ -28,9 +31,7 @@ const RECHECKS_MAX: usize = 33;
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?;
     let new = new_room(state)?;
-    // Only a look since the last change serves; what was seen before does not.
-    let looked = drive.looked.take();
-    drive.seen = looked.filter(|seen| drive.is_just_now(seen.read));
+    drive.seen = None;
     let open = match state.outputs.get(&Step::Verify) {
         Some(Output::Verified { todos, .. }) => Some(todos.as_slice()),
         _ => None,
@@ -38,6 +39,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let mut refused = Vec::new();
     match open {
         None => {
+            let look = drive.look.take();
+            drive.seen = look.filter(|look| drive.is_younger(look.read, LOOK_MAX));
             let mut changed = 0;
             for part in Part::ALL {
                 let (made, not_made) =
