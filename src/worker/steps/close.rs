@@ -59,24 +59,12 @@ pub(super) async fn close(
     };
     seen.part = Some(part);
     let mut to_make = VecDeque::from(changes(&seen, job, part));
-    let variables = Variables::of(plan, new_room, drive.port.server_name());
-    let reason = render(&drive.setup.messages.invite, &variables)?;
-    let mut refused = Vec::new();
-    match make(
-        &*drive.port,
-        job,
-        &mut seen,
-        &mut to_make,
-        &reason,
-        &mut refused,
-    )
-    .await
-    {
-        Ok(made) => {
+    match make(drive, job, plan, &mut seen, &mut to_make).await {
+        Ok(done) => {
             drive.seen = Some(seen);
-            Ok((made, refused))
+            Ok(done)
         }
-        Err(HomeserverError::RateLimited {
+        Err(StepError::RateLimited {
             bucket,
             retry_after,
             ..
@@ -95,22 +83,25 @@ pub(super) async fn close(
             })
         }
         // What was seen is dropped: after a doubtful answer the rooms are read again.
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
-/// Makes changes in their order, keeps what was seen up with them, and says how many were made. After an
-/// error, those that are still to be made are left.
+/// Makes changes in their order, and keeps what was seen up with them; says how many were made and which
+/// were refused. After an error, those that are still to be made are left.
 async fn make(
-    port: &dyn Homeserver,
+    drive: &Drive,
     job: &Job,
+    plan: &Plan,
     seen: &mut Seen,
     to_make: &mut VecDeque<Change>,
-    reason_to_come: &str,
-    refused: &mut Vec<Refusal>,
-) -> Result<usize, HomeserverError> {
+) -> Result<(usize, Vec<Refusal>), StepError> {
+    let port = &*drive.port;
     let new_room = seen.now.new.room_id.clone();
-    let (mut made, mut away) = (0, BTreeSet::new());
+    let variables = Variables::of(plan, &new_room, port.server_name());
+    let reason = render(&drive.setup.messages.invite, &variables)?;
+    let (mut made, mut refused) = (0, Vec::new());
+    let mut away = BTreeSet::new();
     while let Some(mut change) = to_make.pop_front() {
         if let Change::ShowAliases {
             side: Side::New,
@@ -123,7 +114,7 @@ async fn make(
                 continue;
             }
         }
-        match attempt(port, &change, job, &new_room, reason_to_come, &mut away).await {
+        match attempt(port, &change, job, &new_room, &reason, &mut away).await {
             Ok(None) => {
                 seen.now.apply(&change, port.account());
                 made += 1;
@@ -131,7 +122,7 @@ async fn make(
             Ok(Some(refusal)) => refused.push(refusal),
             Err(error) => {
                 to_make.push_front(change);
-                return Err(error);
+                return Err(error.into());
             }
         }
         // An address that leads to the new room again can be shown there again.
@@ -141,7 +132,7 @@ async fn make(
             to_make.extend(changes.filter(shows));
         }
     }
-    Ok(made)
+    Ok((made, refused))
 }
 
 /// What the step of a part leaves that has nothing to do, as far as that is known without asking.
@@ -195,22 +186,11 @@ pub(super) async fn again(
     todos: &[Todo],
 ) -> Result<Vec<Refusal>, StepError> {
     let mut seen = read(drive, job, plan, new_room, Stage::Final).await?;
-    let variables = Variables::of(plan, new_room, drive.port.server_name());
-    let reason = render(&drive.setup.messages.invite, &variables)?;
     let mut to_make: VecDeque<_> = diff(&seen.target, &seen.now)
         .into_iter()
         .filter(|change| is_open(change, todos) && !change.is_for_people(&job.request.old_room))
         .collect();
-    let mut refused = Vec::new();
-    make(
-        &*drive.port,
-        job,
-        &mut seen,
-        &mut to_make,
-        &reason,
-        &mut refused,
-    )
-    .await?;
+    let (_, refused) = make(drive, job, plan, &mut seen, &mut to_make).await?;
     Ok(refused)
 }
 

@@ -22,7 +22,6 @@ const PINNED: &str = "m.room.pinned_events";
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let (plan, new_room) = (plan_of(state)?, new_room(state)?);
-    drive.seen = None;
     let (event, refused) = match post(drive, job, plan, &new_room).await? {
         Ok(event) => {
             // By now all is changed that `verify` looks at: its look need not wait for the pin.
