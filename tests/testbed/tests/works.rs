@@ -88,7 +88,10 @@ async fn users_talk_in_a_room() {
     );
     seen.until("the reaction", |e| e["type"] == "m.reaction")
         .await;
+    let mut later = bob.timeline(&room).await.within(SOON);
     alice.send_html(&room, "b", "<b>b</b>").await;
+    let next = later.until("anything", |_| true).await;
+    assert_eq!(text(&next), "b", "nothing from before");
     alice.redact(&room, &asked).await;
     seen.until("the redaction", |e| e["type"] == "m.room.redaction")
         .await;
