@@ -9,7 +9,7 @@ use roomlift_testbed::{Community, Synapse, SynapseOptions, Wanted};
 use serde_json::json;
 
 use crate::village::{Furniture, Village};
-use crate::{Result, Talk, bound, say, start};
+use crate::{Result, Talk, Work, bound, say, start};
 
 /// The bot may take so many times what the limit makes everybody wait.
 const RATIO_MAX: f64 = 1.05;
@@ -76,18 +76,20 @@ async fn rooms() -> Result<bool> {
             .await;
     }
     let dir = tempfile::tempdir()?;
-    let _bot = start(dir.path(), &community.config(&synapse.base_url())).await?;
-    let mut talk = Talk::begin(&synapse, &community).await.within(PATIENCE);
+    let bot = start(dir.path(), &community.config(&synapse.base_url())).await?;
+    let mut talk = Talk::begin(&synapse, &community, &bot)
+        .await
+        .within(PATIENCE);
     let space = &village.space;
     talk.say(&format!(
         "!upgrade space {space} 12 --skip {space} --method staged"
     ))
     .await;
     let plan = talk.see_plan("C1").await;
-    let begun = talk.agree(&plan).await;
-    talk.hear("Done, campaign C1").await;
+    let agreed = talk.agree(&plan).await;
+    let took = talk.until_reported(Work::Campaign, agreed).await?;
     let floor = floor(HOMES, ROOMS_BURST, ROOMS_PER_SECOND);
-    Ok(compare("campaign / limit", begun.elapsed(), floor))
+    Ok(compare("campaign / limit", took, floor))
 }
 
 async fn invitations() -> Result<bool> {
@@ -114,17 +116,19 @@ async fn invitations() -> Result<bool> {
         .put_state(&community.room, "m.room.join_rules", "", closed)
         .await;
     let dir = tempfile::tempdir()?;
-    let _bot = start(dir.path(), &community.config(&synapse.base_url())).await?;
-    let mut talk = Talk::begin(&synapse, &community).await.within(PATIENCE);
+    let bot = start(dir.path(), &community.config(&synapse.base_url())).await?;
+    let mut talk = Talk::begin(&synapse, &community, &bot)
+        .await
+        .within(PATIENCE);
     talk.say(&format!(
         "!upgrade {} 12 --method staged --join-rule keep",
         community.room
     ))
     .await;
     let plan = talk.see_plan("#1").await;
-    let begun = talk.agree(&plan).await;
-    talk.hear("Upgrade #1 is done").await;
+    let agreed = talk.agree(&plan).await;
+    let took = talk.until_reported(Work::Upgrade, agreed).await?;
     // The moderator is invited, too.
     let floor = floor(MEMBERS + 1, INVITES_BURST, INVITES_PER_SECOND);
-    Ok(compare("upgrade / limit", begun.elapsed(), floor))
+    Ok(compare("upgrade / limit", took, floor))
 }

@@ -17,8 +17,10 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use jiff::Timestamp;
+use roomlift::clock::{Clock as _, SystemClock};
 use roomlift_testbed::Timeline;
 use roomlift_testbed::{Bot, Community, Synapse, SynapseOptions, user};
 
@@ -35,8 +37,8 @@ const SPEECH: Duration = Duration::from_secs(90);
 /// By then the bot has heard of its own plan by sync, as it has whenever a person answers.
 const PEACE: Duration = Duration::from_secs(4);
 
-/// How long after a yes somebody listens again: what listening takes from the server is not to be measured
-/// with what the upgrade takes. One that ended sooner would count as this long.
+/// How long after the work somebody listens for what the bot says of it: what listening takes from the server
+/// is not to be measured. When it was said stands in the bot's log.
 const LISTENING_AFTER: Duration = Duration::from_millis(500);
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -91,11 +93,38 @@ fn bench(parts: impl Iterator<Item = &'static str>) -> Result<bool> {
 /// listening takes the server little time that is measured.
 struct Talk<'a> {
     community: &'a Community,
+    bot: &'a Bot,
     timeline: Timeline,
+    patience: Duration,
+}
+
+/// What was said yes to.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Upgrade,
+    Campaign,
+}
+
+impl Work {
+    /// What the bot logs when it is done.
+    fn logged(self) -> &'static str {
+        match self {
+            Self::Upgrade => "step done step=\"verify\"",
+            Self::Campaign => "campaign done",
+        }
+    }
+
+    /// How its report begins.
+    fn reported(self) -> &'static str {
+        match self {
+            Self::Upgrade => "Upgrade #1 is done",
+            Self::Campaign => "Done, campaign C1",
+        }
+    }
 }
 
 impl<'a> Talk<'a> {
-    async fn begin(synapse: &Synapse, community: &'a Community) -> Self {
+    async fn begin(synapse: &Synapse, community: &'a Community, bot: &'a Bot) -> Self {
         let listener = synapse.register("listener").await;
         let (moderator, room) = (&community.moderator, &community.admin_room);
         moderator.invite(room, &listener.user_id).await;
@@ -103,13 +132,16 @@ impl<'a> Talk<'a> {
         let timeline = listener.timeline(room).await;
         Self {
             community,
+            bot,
             timeline: timeline.within(SPEECH),
+            patience: SPEECH,
         }
     }
 
     fn within(self, deadline: Duration) -> Self {
         Self {
             timeline: self.timeline.within(deadline),
+            patience: deadline,
             ..self
         }
     }
@@ -133,15 +165,25 @@ impl<'a> Talk<'a> {
 
     /// Says yes to a plan as the plan asks for it, with the answer below it; returns the moment when that
     /// was in the room.
-    async fn agree(&self, plan: &str) -> Instant {
+    async fn agree(&self, plan: &str) -> Timestamp {
         let community = self.community;
         community
             .moderator
             .react(&community.admin_room, plan, "✅")
             .await;
-        let agreed = Instant::now();
+        SystemClock.now()
+    }
+
+    /// Waits for the report; returns how long after the yes the server had taken it.
+    async fn until_reported(&mut self, work: Work, agreed: Timestamp) -> Result<Duration> {
+        self.bot.until_logged(work.logged(), self.patience).await;
         tokio::time::sleep(LISTENING_AFTER).await;
-        agreed
+        let report = self.hear(work.reported()).await;
+        let log = self.bot.log();
+        let said = log.lines().find(|line| line.contains(&report));
+        let said = said.and_then(|line| line.split_whitespace().next());
+        let said: Timestamp = said.ok_or("the report is not in the bot's log")?.parse()?;
+        Ok(Duration::try_from(said.duration_since(agreed))?)
     }
 
     /// Waits for a plan and the answers below it, which come with it, and as long as a moderator reads it;

@@ -100,7 +100,9 @@ async fn measure(
     })
     .await;
     let restored = steady(running.id()).await;
-    let mut talk = Talk::begin(synapse, community).await.within(PATIENCE);
+    let mut talk = Talk::begin(synapse, community, &running)
+        .await
+        .within(PATIENCE);
     proxy.clear_log();
     let begun = Instant::now();
     talk.say(&format!("!upgrade plan {} 12", village.space))

@@ -6,7 +6,7 @@ use roomlift_testbed::{Community, Fault, Kind, Proxy, Rule, Synapse, Wanted};
 
 use crate::script::{Extent, by_script};
 use crate::village::{Furniture, Village, replacement};
-use crate::{Result, Talk, bound, median, peace, say, start};
+use crate::{Result, Talk, Work, bound, median, peace, say, start};
 
 /// Rooms of each space.
 const HOMES: usize = 12;
@@ -156,17 +156,16 @@ async fn campaign(
         "{}\n[upgrade]\nconcurrency = 4\n",
         community.config(homeserver)
     );
-    let _bot = start(dir.path(), &config).await?;
-    let mut talk = Talk::begin(synapse, community).await;
+    let bot = start(dir.path(), &config).await?;
+    let mut talk = Talk::begin(synapse, community, &bot).await;
     let space = &village.space;
     talk.say(&format!(
         "!upgrade space {space} 12 --skip {space} --method {method}"
     ))
     .await;
     let plan = talk.see_plan("C1").await;
-    let begun = talk.agree(&plan).await;
-    talk.hear("Done, campaign C1").await;
-    let took = begun.elapsed();
+    let agreed = talk.agree(&plan).await;
+    let took = talk.until_reported(Work::Campaign, agreed).await?;
     for home in &village.homes {
         let new = replacement(&community.bot, &home.room).await;
         for alias in &home.aliases {

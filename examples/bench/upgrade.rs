@@ -6,7 +6,7 @@ use roomlift_testbed::{Community, Synapse, Wanted};
 
 use crate::script::{Extent, by_script};
 use crate::village::Home;
-use crate::{Result, Talk, bound, median, peace, say, start};
+use crate::{Result, Talk, Work, bound, median, peace, say, start};
 
 /// Upgrades of each kind; the medians are compared.
 const ROUNDS: usize = 11;
@@ -91,17 +91,16 @@ async fn by_hand(community: &Community, extent: Extent<'_>) -> Duration {
 /// From the yes, once it is in the room.
 async fn by_bot(synapse: &Synapse, community: &Community, method: &str) -> Result<Took> {
     let dir = tempfile::tempdir()?;
-    let _bot = start(dir.path(), &community.config(&synapse.base_url())).await?;
-    let mut talk = Talk::begin(synapse, community).await;
+    let bot = start(dir.path(), &community.config(&synapse.base_url())).await?;
+    let mut talk = Talk::begin(synapse, community, &bot).await;
     talk.say(&format!(
         "!upgrade {} 12 --method {method}",
         community.alias
     ))
     .await;
     let plan = talk.see_plan("#1").await;
-    let begun = talk.agree(&plan).await;
-    talk.hear("Upgrade #1 is done").await;
-    let reported = begun.elapsed();
+    let agreed = talk.agree(&plan).await;
+    let reported = talk.until_reported(Work::Upgrade, agreed).await?;
     community.assert_moved("12").await;
     // Both are messages, and take the server as long to send.
     let notice = last_said(community, &community.room).await;

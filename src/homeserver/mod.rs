@@ -143,6 +143,10 @@ pub trait Homeserver: Send + Sync {
         content: &Content,
     ) -> Result<OwnedEventId>;
 
+    /// Finds out what a message to a room takes, such as whether it is to be encrypted, so that the message
+    /// itself need not wait for that. What cannot be found out now is asked then.
+    async fn get_ready_for_message(&self, room: &RoomId);
+
     /// Sends a message; the same transaction id sends it once. Encrypted where the room is.
     async fn send_message(
         &self,

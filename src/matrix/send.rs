@@ -284,6 +284,9 @@ impl Sender {
                 }
                 let answer = self.ask(&post.room_id, request).await;
                 count("post", &answer);
+                if let Ok(event) = &answer {
+                    tracing::debug!(room = %post.room_id, %event, "said");
+                }
                 match answer {
                     Ok(event) if may_be_older(post) => Sent::PostedBefore(event),
                     Ok(event) => Sent::Posted(event),

@@ -38,7 +38,7 @@ use super::members::member;
 use super::session::Session;
 use super::wire::{
     CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, after, count, failed,
-    found, once, sdk_failed, send_event,
+    found, joined, once, sdk_failed, send_event,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -51,6 +51,9 @@ use crate::homeserver::{
 use crate::model::{RoomName, RoomRef};
 use crate::room::moves::MemberEvent;
 use crate::room::state::{Content, Listing, RoomEvent, RoomState};
+
+/// Longest wait for what a message to a room takes.
+const READY_MAX: Duration = Duration::from_secs(2);
 
 /// Entries of another server's directory that are looked through for a room.
 const SEARCHED_MAX: u32 = 50;
@@ -257,6 +260,14 @@ impl Homeserver for Port {
             .ask(Bucket::Everything, what, request!(self, request))
             .await?;
         Ok(answer.event_id)
+    }
+
+    async fn get_ready_for_message(&self, room: &RoomId) {
+        let entered = self.enter(Bucket::Everything, format!("read encryption of {room}"));
+        if let (Ok(_), Some(known)) = (entered, joined(&self.client, room)) {
+            // The message asks again, and says what is wrong.
+            let _ = tokio::time::timeout(READY_MAX, known.request_encryption_state()).await;
+        }
     }
 
     async fn send_message(

@@ -179,6 +179,17 @@ pub(super) struct Drive {
     pub(super) seen: Option<Seen>,
     /// The same, read after the last change that `verify` looks for.
     look: Option<Seen>,
+    /// Whether the old room was closed by somebody, and when that was asked.
+    closed: Option<(Timestamp, Closed)>,
+}
+
+/// Whether a room has a tombstone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    /// It has.
+    Yes,
+    /// People are still in it.
+    No,
 }
 
 /// Both rooms as they were read, and what they should be.
@@ -209,6 +220,7 @@ impl Drive {
             before: None,
             seen: None,
             look: None,
+            closed: None,
         }
     }
 

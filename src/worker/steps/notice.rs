@@ -25,7 +25,12 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let (event, refused) = match post(drive, job, plan, &new_room).await? {
         Ok(event) => {
             // By now all is changed that `verify` looks at: its look need not wait for the pin.
-            let pin = pin(&*drive.port, &job.request.old_room, event.as_str());
+            let old = &job.request.old_room;
+            let pins = drive.just_read().map(|(_, before)| {
+                let pins = before.room.event(PINNED, "");
+                pins.map(|pins| pins.content.clone()).unwrap_or_default()
+            });
+            let pin = pin(&*drive.port, old, event.as_str(), pins);
             let look = close::read(drive, job, plan, &new_room, Stage::Final);
             let (refused, look) = join(pin, look).await;
             // What cannot be read now, `verify` reads itself.
@@ -62,13 +67,13 @@ pub(super) async fn again(
         }
         match slot.0.as_str() {
             MESSAGE => refused.extend(match post(drive, job, plan, new_room).await? {
-                Ok(event) => pin(&*drive.port, room, event.as_str()).await?,
+                Ok(event) => pin(&*drive.port, room, event.as_str(), None).await?,
                 Err(refusal) => Some(refusal),
             }),
             PINNED => {
                 let event = pins_of(content).next().and_then(Value::as_str);
                 if let Some(event) = event {
-                    refused.extend(pin(&*drive.port, room, event).await?);
+                    refused.extend(pin(&*drive.port, room, event, None).await?);
                 }
             }
             _ => {}
@@ -100,16 +105,20 @@ async fn post(
     }
 }
 
-/// Pins an event unless it is.
+/// Pins an event unless it is; what else is pinned is asked unless it is known.
 async fn pin(
     port: &dyn Homeserver,
     room: &RoomId,
     event: &str,
+    known: Option<Content>,
 ) -> Result<Option<Refusal>, HomeserverError> {
-    let mut pins = port
-        .state_event(room, PINNED, "")
-        .await?
-        .unwrap_or_default();
+    let mut pins = match known {
+        Some(pins) => pins,
+        None => port
+            .state_event(room, PINNED, "")
+            .await?
+            .unwrap_or_default(),
+    };
     if pins_of(&pins).any(|pin| pin.as_str() == Some(event)) {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::{join, try_join, try_join_all, try_join3};
+use futures_util::future::{join3, try_join, try_join_all, try_join3};
 
 use super::{Done, Drive, StepError, plan, plan_of};
 use crate::command::Need;
@@ -27,7 +27,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             read.await?
         }
         Method::Server | Method::Staged => {
-            let (may_still, read) = join(may_still, read).await;
+            let ready = drive.port.get_ready_for_message(&job.request.old_room);
+            let (may_still, read, ()) = join3(may_still, read, ready).await;
             may_still?;
             read?
         }

@@ -3,16 +3,22 @@
 //! Both can be repeated. What is marked in the log is the moment from which nobody can take the
 //! upgrade back any more.
 
+use std::time::Duration;
+
 use super::super::close::{Stage, close};
 use super::super::mark::mark;
-use super::super::{Done, Drive, StepError, plan_of, staged_room};
-use super::{overtaken, refresh, tombstone};
+use super::super::{Closed, Done, Drive, StepError, plan_of, staged_room};
+use super::{closed, overtaken, refresh, tombstone};
 use crate::homeserver::HomeserverError;
 use crate::job::log::Called;
 use crate::job::{Job, Output, State, Step, StepEvent};
 use crate::room::diff::Part;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::target::{slot, target};
+
+/// How long it is believed that nobody has closed the old room. A second upgrade of it would split its people,
+/// so that this is far shorter than what is believed of anything else.
+const CLOSED_MAX: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?.clone();
@@ -23,21 +29,22 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         refresh(drive, job).await?;
         close(drive, job, &plan, &new_room, Part::Complete, Stage::Staged).await?;
     }
-    // What the steps before this one have just completed, if they did.
+    // What the steps before this one have just completed, if they did, and asked.
     let mut seen = drive.seen.take();
+    let known = drive.closed.take().filter(|_| called == Called::Never);
     let stop = |problem: String| {
         if called != Called::Never {
             mark(drive, job, Step::Switch, StepEvent::Undone)?;
         }
         Err(StepError::Fail { problem })
     };
-    // Most often there is none, and its content alone says so; who sent it takes the whole state.
-    let is_closed = drive
-        .port
-        .state_event(old_room, "m.room.tombstone", "")
-        .await?
-        .is_some();
-    if is_closed && let Some(found) = drive.port.state(old_room).await?.tombstone() {
+    let closed = match known.filter(|(asked, _)| drive.is_younger(*asked, CLOSED_MAX)) {
+        Some((_, closed)) => closed,
+        None => closed(&*drive.port, old_room).await?,
+    };
+    if closed == Closed::Yes
+        && let Some(found) = drive.port.state(old_room).await?.tombstone()
+    {
         return if found.replacement.as_ref() == Some(&new_room) {
             Ok(Output::Switched { new_room }.into())
         } else {
