@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomlift_testbed::{Fault, Kind, Rule, eventually};
+use roomlift_testbed::{Fault, Kind, Rule, Seen, eventually};
 use serde_json::json;
 
 use crate::scene::{SPEECH, Scene};
@@ -84,7 +84,7 @@ async fn rate_limits_are_waited_out() {
     scene
         .proxy
         .add(Rule::on(Kind::Upgrade, Fault::too_many_requests(wait)).times(2));
-    let puts = |seen: &roomlift_testbed::Seen| matches!(seen.kind, Kind::PutState { .. });
+    let puts = |seen: &Seen| matches!(seen.kind, Kind::PutState { .. });
     let wait = Duration::from_millis(300);
     let fired = scene.proxy.add(
         Rule::new(puts, Fault::too_many_requests(wait))
@@ -102,7 +102,7 @@ async fn rate_limits_are_waited_out() {
 #[tokio::test]
 async fn every_doubtful_answer_ends_well() {
     let mut scene = Scene::new().await;
-    let writes = |seen: &roomlift_testbed::Seen| {
+    let writes = |seen: &Seen| {
         matches!(seen.kind, Kind::PutState { .. } | Kind::Send { .. })
     };
     // Every third one, as far as the rules go.
@@ -142,6 +142,41 @@ async fn a_tombstone_by_somebody_else_is_respected() {
     assert!(scene.community.successors().await.is_empty());
 }
 
+/// The same while a staged room is looked at for long: whether the old one is still open is not believed for more
+/// than a moment. The room that nobody saw is taken back.
+#[tokio::test]
+async fn a_tombstone_that_came_while_the_server_was_slow_is_respected() {
+    let mut scene = Scene::new().await;
+    let moderator = scene.community.moderator.clone();
+    let room = scene.community.room.clone();
+    let theirs = moderator
+        .create_room(json!({
+            "room_version": "11",
+            "creation_content": {"predecessor": {"room_id": room}},
+        }))
+        .await;
+    let old = room.clone();
+    let look = move |seen: &Seen| seen.kind == Kind::ReadState && !seen.path.contains(&old);
+    let slow = Fault::Delay(Duration::from_secs(3));
+    let looks = scene.proxy.add(Rule::new(look, slow));
+    scene.upgrade("12 --method staged").await;
+    eventually("a look at the new room", SPEECH, async || {
+        (looks.count() > 0).then_some(())
+    })
+    .await;
+    let tombstone = json!({"body": "over here", "replacement_room": theirs});
+    moderator
+        .put_state(&room, "m.room.tombstone", "", tombstone)
+        .await;
+    scene.hear("I made no second room").await;
+    assert_eq!(scene.community.replacement().await, Some(theirs));
+    eventually("the bot to leave its own", SPEECH, async || {
+        let left = scene.community.successors().await.is_empty();
+        left.then_some(())
+    })
+    .await;
+}
+
 /// The power is taken from the bot between the yes and the switch: the old room stays as it was.
 #[tokio::test]
 async fn a_refused_upgrade_leaves_the_room_as_it_was() {
@@ -164,7 +199,7 @@ async fn a_refused_upgrade_leaves_the_room_as_it_was() {
 async fn the_last_look_is_taken_after_the_last_change() {
     let mut scene = Scene::new().await;
     let old = scene.community.room.clone();
-    let message = move |seen: &roomlift_testbed::Seen| {
+    let message = move |seen: &Seen| {
         matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old)
     };
     let slow = Fault::Delay(Duration::from_secs(3));
@@ -188,7 +223,7 @@ async fn the_last_look_is_taken_after_the_last_change() {
 async fn an_address_that_was_refused_is_shown_once_it_leads_there() {
     let mut scene = Scene::new().await;
     let alias = scene.community.alias.clone();
-    let making = move |seen: &roomlift_testbed::Seen| {
+    let making = move |seen: &Seen| {
         seen.kind == Kind::Alias && seen.method == "PUT" && seen.path.contains(&alias)
     };
     let refused = Fault::error(403, "M_FORBIDDEN");
@@ -215,7 +250,7 @@ async fn a_message_in_the_old_room_that_was_refused_comes_later() {
     let mut scene = Scene::new().await;
     let room = scene.community.room.clone();
     let old = room.clone();
-    let message = move |seen: &roomlift_testbed::Seen| {
+    let message = move |seen: &Seen| {
         matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old)
     };
     let pin = Kind::PutState {

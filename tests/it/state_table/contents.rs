@@ -207,6 +207,10 @@ async fn pins_are_said_again() {
         let pinned = must_read(&scene, &new, "m.room.pinned_events", "").await;
         let pinned = pinned["pinned"].as_array().expect("pins");
         assert_eq!(pinned.len(), community.pins.len(), "{method}");
+        // In the old room the link comes first, and what was pinned stays.
+        let old = must_read(&scene, &room, "m.room.pinned_events", "").await;
+        let old = old["pinned"].as_array().expect("pins");
+        assert_eq!(json!(old[1..]), json!(community.pins), "{method}");
         for (number, (copy, original)) in pinned.iter().zip(&community.pins).enumerate() {
             let copy = copy.as_str().expect("an id");
             let copy = community.bot.event(&new, copy).await.expect("a message");
