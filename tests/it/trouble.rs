@@ -102,9 +102,7 @@ async fn rate_limits_are_waited_out() {
 #[tokio::test]
 async fn every_doubtful_answer_ends_well() {
     let mut scene = Scene::new().await;
-    let writes = |seen: &Seen| {
-        matches!(seen.kind, Kind::PutState { .. } | Kind::Send { .. })
-    };
+    let writes = |seen: &Seen| matches!(seen.kind, Kind::PutState { .. } | Kind::Send { .. });
     // Every third one, as far as the rules go.
     for nth in 0..8 {
         scene
@@ -199,9 +197,8 @@ async fn a_refused_upgrade_leaves_the_room_as_it_was() {
 async fn the_last_look_is_taken_after_the_last_change() {
     let mut scene = Scene::new().await;
     let old = scene.community.room.clone();
-    let message = move |seen: &Seen| {
-        matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old)
-    };
+    let message =
+        move |seen: &Seen| matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old);
     let slow = Fault::Delay(Duration::from_secs(3));
     let messages = scene.proxy.add(Rule::new(message, slow));
     scene.upgrade("12").await;
@@ -250,9 +247,8 @@ async fn a_message_in_the_old_room_that_was_refused_comes_later() {
     let mut scene = Scene::new().await;
     let room = scene.community.room.clone();
     let old = room.clone();
-    let message = move |seen: &Seen| {
-        matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old)
-    };
+    let message =
+        move |seen: &Seen| matches!(&seen.kind, Kind::Send { .. }) && seen.path.contains(&old);
     let pin = Kind::PutState {
         event_type: "m.room.pinned_events".to_owned(),
     };
