@@ -4,6 +4,8 @@
 //! server refuses becomes a to-do, which `verify` has tried again. It is the last that is changed, and
 //! nothing that `verify` compares: both rooms are looked at for it meanwhile.
 
+use std::time::Duration;
+
 use futures_util::future::join;
 use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
@@ -20,13 +22,18 @@ use crate::room::target::slot;
 const MESSAGE: &str = "m.room.message";
 const PINNED: &str = "m.room.pinned_events";
 
+/// How long it is believed that nobody but the bot has pinned anything: what others pin meanwhile would be lost.
+const PINS_MAX: Duration = Duration::from_secs(2);
+
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let (plan, new_room) = (plan_of(state)?, new_room(state)?);
     let (event, refused) = match post(drive, job, plan, &new_room).await? {
         Ok(event) => {
             // By now all is changed that `verify` looks at: its look need not wait for the pin.
             let old = &job.request.old_room;
-            let pins = drive.just_read().map(|(_, before)| {
+            let read = drive.just_read();
+            let read = read.filter(|(at, _)| drive.is_younger(*at, PINS_MAX));
+            let pins = read.map(|(_, before)| {
                 let pins = before.room.event(PINNED, "");
                 pins.map(|pins| pins.content.clone()).unwrap_or_default()
             });
