@@ -21,7 +21,7 @@ use crate::health::{HealthError, Listener};
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{Homeserver, HomeserverError};
-use crate::matrix::{self, ForUs, MatrixError, Port, Readiness, Receiver, Session};
+use crate::matrix::{self, ForUs, MatrixError, Port, Readiness, Receiver, Session, SyncSource};
 use crate::message;
 use crate::model::Text;
 use crate::permissions::Office;
@@ -107,10 +107,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         info!("stopped");
         return Ok(());
     };
-    // An admin room that moved is a start like any other, but for the login.
-    while bot.run(&stop).await? == Ended::Moved {
-        info!("an admin room moved; starting again with the new one");
-    }
+    bot.loops().run(&stop).await?;
     info!("stopped");
     Ok(())
 }
@@ -124,12 +121,12 @@ pub async fn doctor(config: Config, stop: CancellationToken) -> Result<Option<Te
     let Some(bot) = Bot::open(config, Telling::Nothing, &stop).await? else {
         return Ok(None);
     };
-    let port = bot.port();
-    let Some(offices) = bot.enter(&port, &stop).await? else {
+    let loops = bot.loops();
+    let Some(offices) = loops.enter(&stop).await? else {
         return Ok(None);
     };
     let database = bot.store.facts()?;
-    let found = survey::checkup::checkup(&port, &offices, database, bot.clock.now()).await?;
+    let found = survey::checkup::checkup(&*loops.port, &offices, database, bot.clock.now()).await?;
     Ok(Some(message::doctor::report(&found)))
 }
 
@@ -190,17 +187,66 @@ impl Bot {
         }))
     }
 
+    fn port(&self) -> Port {
+        let (gate, clock) = (Arc::clone(&self.gate), Arc::clone(&self.clock));
+        let port = Port::new(&self.session, gate, clock);
+        match self.config.synapse_admin.map(|admin| admin.make_room_admin) {
+            None => port,
+            Some(MakeRoomAdmin::Never) => port.of_admin(RoomPower::Never),
+            Some(MakeRoomAdmin::WhenTold) => port.of_admin(RoomPower::WhenTold),
+        }
+    }
+
+    fn loops(&self) -> Loops {
+        Loops {
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            gate: Arc::clone(&self.gate),
+            port: Arc::new(self.port()),
+            source: Arc::new(self.session.clone()),
+        }
+    }
+}
+
+/// The four loops, and what they work with. Whatever is outside the process is behind a trait, so that
+/// tests can run the whole bot in a simulated world.
+pub struct Loops {
+    /// The configuration.
+    pub config: Config,
+    /// The database.
+    pub store: Arc<Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Rate limits, shared with the port.
+    pub gate: Arc<Gate>,
+    /// What may be asked of the homeserver.
+    pub port: Arc<dyn Homeserver>,
+    /// What it tells.
+    pub source: Arc<dyn SyncSource>,
+}
+
+impl Loops {
+    /// Enters the admin rooms and runs the loops until told to stop.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn run(&self, stop: &CancellationToken) -> Result<(), AppError> {
+        // An admin room that moved is a start like any other, but for the login.
+        while self.run_once(stop).await? == Ended::Moved {
+            info!("an admin room moved; starting again with the new one");
+        }
+        Ok(())
+    }
+
     /// Enters the admin rooms. `None`: told to stop meanwhile.
-    async fn enter(
-        &self,
-        port: &Port,
-        stop: &CancellationToken,
-    ) -> Result<Option<Vec<Office>>, AppError> {
+    async fn enter(&self, stop: &CancellationToken) -> Result<Option<Vec<Office>>, AppError> {
         let rules = &self.config.admin_rooms;
         let named: Vec<_> = rules.iter().map(|room| room.room.clone()).collect();
         let entered = tokio::select! {
-            entered = matrix::enter(&self.session, port, &self.store, &named) => entered?,
+            biased;
             () = stop.cancelled() => return Ok(None),
+            entered = matrix::enter(&*self.port, &self.store, &named) => entered?,
         };
         if entered.len() != named.len() {
             return Err(AppError::SameRoom);
@@ -213,28 +259,17 @@ impl Bot {
         Ok(Some(offices.map(office).collect()))
     }
 
-    fn port(&self) -> Port {
-        let (gate, clock) = (Arc::clone(&self.gate), Arc::clone(&self.clock));
-        let port = Port::new(&self.session, gate, clock);
-        match self.config.synapse_admin.map(|admin| admin.make_room_admin) {
-            None => port,
-            Some(MakeRoomAdmin::Never) => port.of_admin(RoomPower::Never),
-            Some(MakeRoomAdmin::WhenTold) => port.of_admin(RoomPower::WhenTold),
-        }
-    }
-
     /// Enters the admin rooms and runs the loops until one ends.
-    async fn run(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
+    async fn run_once(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
         let (config, store, clock) = (&self.config, &self.store, &self.clock);
-        let port = Arc::new(self.port());
-        let Some(offices) = self.enter(&port, stop).await? else {
+        let Some(offices) = self.enter(stop).await? else {
             return Ok(Ended::Stopped);
         };
         let rooms = offices.iter().map(|office| office.room_id.clone());
 
         let (ready, mut readiness) = watch::channel(Readiness::Starting);
         let receiver = Receiver {
-            session: self.session.clone(),
+            source: Arc::clone(&self.source),
             store: Arc::clone(store),
             admin_rooms: Arc::new(rooms.collect()),
             clock: Arc::clone(clock),
@@ -245,10 +280,9 @@ impl Bot {
             },
             ready,
         };
-        let port: Arc<dyn Homeserver> = port;
         let desk = Desk {
             store: Arc::clone(store),
-            port: Arc::clone(&port),
+            port: Arc::clone(&self.port),
             clock: Arc::clone(clock),
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
@@ -266,7 +300,7 @@ impl Bot {
         };
         let worker = Arc::new(Worker::new(Means {
             store: Arc::clone(store),
-            port,
+            port: Arc::clone(&self.port),
             clock: Arc::clone(clock),
             setup,
             surroundings: Shared::default(),
@@ -283,8 +317,9 @@ impl Bot {
         let rest = async {
             // Spaces and permissions are read from what sync told: nothing is decided before it has.
             tokio::select! {
-                _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready) => {}
+                biased;
                 () = all.cancelled() => return Ok(Ended::Stopped),
+                _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready) => {}
             }
             info!(rooms = desk.offices.len(), "ready for commands");
             let handle = async {
@@ -296,11 +331,10 @@ impl Bot {
                 handle,
                 async { worker.run(all.clone()).await.map_err(AppError::from) },
                 async {
-                    let (session, gate) = (self.session.clone(), Arc::clone(&self.gate));
                     matrix::send(
-                        session,
+                        Arc::clone(&self.port),
                         Arc::clone(store),
-                        gate,
+                        Arc::clone(&self.gate),
                         Arc::clone(clock),
                         all.clone(),
                     )

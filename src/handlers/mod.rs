@@ -69,9 +69,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How often the loop looks for events when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
 
-/// Source: Matrix specification, client-server API, standard error responses.
-const UNKNOWN_TOKEN: &str = "M_UNKNOWN_TOKEN";
-
 /// What is said unasked is counted by the hour.
 const HOUR_SECONDS: i64 = 60 * 60;
 
@@ -144,6 +141,7 @@ impl Desk {
         // Invitations are answered at the pace that the server and others allow: commands do not wait for
         // that. What is cut off in one lane when the other ends is handled again.
         tokio::select! {
+            biased;
             ended = Box::pin(self.work(Lane::Commands, &stop)) => ended,
             ended = Box::pin(self.work(Lane::Invitations, &stop)) => ended,
         }
@@ -183,9 +181,10 @@ impl Desk {
                 },
             };
             tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(Ended::Stopped),
                 () = woken, if attempts == 0 => {}
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => return Ok(Ended::Stopped),
             }
         }
     }
@@ -616,7 +615,7 @@ fn is_final(error: &HomeserverError, tried: Tried) -> bool {
             false
         }
         // The session is over; with the next one the same may go well.
-        HomeserverError::Refused { code, .. } => code != UNKNOWN_TOKEN,
+        HomeserverError::Refused { .. } => !error.is_unknown_token(),
         HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. } => {
             tried == Tried::Enough
         }

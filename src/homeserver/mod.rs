@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ruma::{
-    EventId, OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedServerName,
-    OwnedUserId, RoomAliasId, RoomId, RoomVersionId, ServerName, UserId,
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId,
+    RoomAliasId, RoomId, RoomVersionId, ServerName, UserId,
 };
+use serde_json::Value;
 
 use self::admin::ServerAdmin;
 use crate::checkup::{EncryptionFacts, ServerFacts};
@@ -28,6 +29,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Longest wait for a new room. Synapse needs a minute for an `/upgrade` with 2,000 bans.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Type of the event that is a message.
+pub const MESSAGE: &str = "m.room.message";
 
 /// Why a request to the homeserver did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,16 @@ pub enum HomeserverError {
     },
 }
 
+impl HomeserverError {
+    /// Whether the session is over: nothing can be asked with it any more.
+    /// Source: Matrix specification, client-server API, standard error responses.
+    #[must_use]
+    pub fn is_unknown_token(&self) -> bool {
+        matches!(self, Self::Refused { code, .. }
+            if code == "M_UNKNOWN_TOKEN" || code == "M_MISSING_TOKEN")
+    }
+}
+
 /// Result of a request.
 pub type Result<T, E = HomeserverError> = std::result::Result<T, E>;
 
@@ -106,6 +120,26 @@ pub struct ToldRoom {
     pub state: RoomState,
     /// How many people are in it, the account included.
     pub members: u64,
+}
+
+/// A file to be uploaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// What it is called.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+/// Where an uploaded file is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Uploaded {
+    /// Key of a message's content that says so: `url`, or `file` in encrypted rooms.
+    pub key: &'static str,
+    /// The value under that key.
+    pub source: Value,
 }
 
 /// What may be asked of a homeserver.
@@ -147,12 +181,22 @@ pub trait Homeserver: Send + Sync {
     /// itself need not wait for that. What cannot be found out now is asked then.
     async fn get_ready_for_message(&self, room: &RoomId);
 
-    /// Sends a message; the same transaction id sends it once. Encrypted where the room is.
-    async fn send_message(
+    /// Sends an event that is no state; the same transaction id sends it once. Encrypted where the room
+    /// is.
+    async fn send_event(
         &self,
         room: &RoomId,
+        kind: &str,
         transaction: &str,
         content: &Content,
+    ) -> Result<OwnedEventId>;
+
+    /// Redacts an event; the same transaction id redacts it once.
+    async fn redact(
+        &self,
+        room: &RoomId,
+        event: &EventId,
+        transaction: &str,
     ) -> Result<OwnedEventId>;
 
     /// One event as it was last edited, decrypted if it can be; `None` if it is not there or may not
@@ -162,8 +206,8 @@ pub trait Homeserver: Send + Sync {
     /// Makes a room from the body of `/createRoom` as it is. Not repeatable: each call makes one.
     async fn create_room(&self, body: &Content) -> Result<OwnedRoomId>;
 
-    /// Uploads a file, for a message to refer to.
-    async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Result<OwnedMxcUri>;
+    /// Uploads a file for a message in a room, encrypted where the room is.
+    async fn upload(&self, room: &RoomId, file: &Upload) -> Result<Uploaded>;
 
     /// Invites a user.
     async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()>;

@@ -8,10 +8,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use matrix_sdk::deserialized_responses::TimelineEvent;
-use matrix_sdk::sync::SyncResponse;
 use ruma::{OwnedRoomId, UserId};
 use tokio::sync::{Notify, watch};
+
+use super::source::{SyncAnswer, TimelineEvent};
 
 /// How long sync rests after chatter of the rooms that the bot is in.
 pub(super) const REST: Duration = Duration::from_secs(1);
@@ -40,22 +40,21 @@ pub(super) enum Heard {
 
 impl Heard {
     /// What one answer tells of.
-    pub(super) fn of(answer: &SyncResponse, admin_rooms: &[OwnedRoomId], own: &UserId) -> Self {
-        let rooms = &answer.rooms;
-        if !rooms.invited.is_empty() || !answer.to_device.is_empty() {
+    pub(super) fn of(answer: &SyncAnswer, admin_rooms: &[OwnedRoomId], own: &UserId) -> Self {
+        if !answer.invited.is_empty() || answer.to_device > 0 {
             return Self::Call;
         }
         let is_ours = |event: &TimelineEvent| event.sender().is_some_and(|sender| sender == own);
-        let only_ours = rooms
+        let only_ours = answer
             .joined
             .iter()
             .filter(|(room, _)| admin_rooms.contains(room))
-            .map(|(_, update)| update.timeline.events.iter().all(is_ours))
+            .map(|(_, update)| update.timeline.iter().all(is_ours))
             .reduce(|all, ours| all && ours);
         match only_ours {
             Some(true) => Self::Ourselves,
             Some(false) => Self::Talk,
-            None if rooms.joined.is_empty() && rooms.left.is_empty() => Self::Nothing,
+            None if answer.joined.is_empty() && answer.left.is_empty() => Self::Nothing,
             None => Self::Chatter,
         }
     }
@@ -72,7 +71,7 @@ pub(super) enum Ended {
 
 /// Shared by whoever syncs and whoever waits for it.
 #[derive(Debug, Default)]
-pub(super) struct Beat {
+pub struct Beat {
     hurry: Notify,
     /// Syncs that were begun; each has its number, from 1.
     begun: AtomicU64,
@@ -94,19 +93,20 @@ impl Beat {
     /// Rests, unless somebody is in a hurry.
     pub(super) async fn rest(&self, rest: Duration) -> Ended {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(rest) => Ended::Rested,
             () = self.hurry.notified() => Ended::Hurried,
         }
     }
 
     /// Ends the rest, or leaves out the next one.
-    pub(super) fn hurry(&self) {
+    pub fn hurry(&self) {
         self.hurry.notify_one();
     }
 
     /// Waits until the answer to a sync that began after now was taken in. A homeserver with nothing to
     /// tell holds it: limit the time.
-    pub(super) async fn next(&self) {
+    pub async fn next(&self) {
         let next = self.begun.load(Ordering::SeqCst) + 1;
         let mut taken = self.taken.subscribe();
         self.hurry();

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use matrix_sdk::Client;
 use ruma::OwnedRoomId;
 
+use super::source::Invitation;
 use super::wire::after;
 use crate::store::{Received, ReceivedKind};
 
@@ -35,44 +35,44 @@ pub(super) struct Invitations {
 impl Invitations {
     /// Open invitations that were not taken up yet, but for those of `others`, which are not to be
     /// decided upon. `renewed` are rooms that sync told an invitation to just now.
-    pub(super) async fn news<'a>(
+    pub(super) fn news(
         &mut self,
-        client: &Client,
-        renewed: impl Iterator<Item = &'a OwnedRoomId>,
+        open: Vec<Invitation>,
+        renewed: &BTreeSet<OwnedRoomId>,
         others: &BTreeSet<OwnedRoomId>,
         now: Timestamp,
     ) -> Vec<Received> {
         for room in renewed {
             self.seen.remove(room);
         }
-        let open = client.invited_rooms();
         self.seen
-            .retain(|seen| open.iter().any(|room| room.room_id() == seen));
+            .retain(|seen| open.iter().any(|open| open.room_id == *seen));
         if self.since.is_none_or(|since| after(since, WINDOW) <= now) {
             self.since = Some(now);
             self.taken = 0;
         }
         let mut news = Vec::new();
-        for room in open {
-            let id = room.room_id();
+        for Invitation {
+            room_id: id,
+            inviter,
+        } in open
+        {
             if self.taken >= TAKEN_MAX {
                 break;
             }
-            if self.seen.contains(id) || others.contains(id) {
+            if self.seen.contains(&id) || others.contains(&id) {
                 continue;
             }
-            self.seen.insert(id.to_owned());
-            let Ok(invitation) = room.invite_details().await else {
-                // Not an invitation any more, or one that does not say whose it is.
-                continue;
-            };
+            self.seen.insert(id.clone());
+            // One that does not say whose it is is none.
+            let Some(sender) = inviter else { continue };
             let name = format!("$invitation.{}.{id}", now.as_millisecond());
             let Ok(event_id) = name.parse() else { continue };
             self.taken += 1;
             news.push(Received {
                 event_id,
-                room_id: id.to_owned(),
-                sender: invitation.inviter_id,
+                room_id: id,
+                sender,
                 sent_at: now,
                 kind: ReceivedKind::Invitation,
             });

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use matrix_sdk::sync::{State, SyncResponse};
 use ruma::OwnedRoomId;
 use ruma::events::room::member::MembershipState;
 use serde_json::Value;
 
+use super::source::{Gap, SyncAnswer};
 use crate::room::moves::MemberEvent;
 
 /// The member that an event is about; `None` for any other event.
@@ -36,26 +36,20 @@ pub(super) fn member(event: &Value) -> Option<MemberEvent> {
 
 /// What a sync answer tells of the members of some rooms, and where it leaves something out.
 pub(super) fn told(
-    answer: &SyncResponse,
+    answer: &SyncAnswer,
     rooms: &BTreeSet<OwnedRoomId>,
 ) -> (Vec<(OwnedRoomId, MemberEvent)>, BTreeSet<OwnedRoomId>) {
     let (mut events, mut gaps) = (Vec::new(), BTreeSet::new());
     for (room, update) in answer
-        .rooms
         .joined
         .iter()
         .filter(|(room, _)| rooms.contains(*room))
     {
-        if update.timeline.limited {
+        if update.gap == Gap::Before {
             gaps.insert(room.clone());
         }
-        let (State::Before(state) | State::After(state)) = &update.state;
-        let timeline = update
-            .timeline
-            .events
-            .iter()
-            .map(|event| event.raw().json());
-        let all = state.iter().map(ruma::serde::Raw::json).chain(timeline);
+        let timeline = update.timeline.iter().map(|event| &event.json);
+        let all = update.state.iter().chain(timeline);
         let members = all
             .filter_map(|json| serde_json::from_str(json.get()).ok())
             .filter_map(|event: Value| member(&event));

@@ -15,6 +15,7 @@ mod port;
 mod receive;
 mod send;
 mod session;
+mod source;
 mod trouble;
 mod unread;
 mod wire;
@@ -26,12 +27,16 @@ use std::path::PathBuf;
 
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
+pub use beat::Beat;
 pub use event::{ForUs, received};
 pub use first::{discover, sign_in};
 pub use port::Port;
 pub use receive::{Readiness, Receiver, enter};
 pub use send::run as send;
 pub use session::{Session, connect};
+pub use source::{
+    Gap, Invitation, Page, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent, Undecrypted,
+};
 
 use crate::homeserver::HomeserverError;
 use crate::store::StoreError;

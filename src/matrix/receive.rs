@@ -11,35 +11,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use matrix_sdk::config::SyncSettings;
-use matrix_sdk::deserialized_responses::{
-    RawAnySyncOrStrippedState, TimelineEvent, TimelineEventKind,
-};
-use matrix_sdk::room::MessagesOptions;
-use matrix_sdk::store::StateStoreDataKey;
-use matrix_sdk::sync::{JoinedRoomUpdate, State, SyncResponse};
-use matrix_sdk::{Room, RoomState};
-use ruma::api::client::filter::{Filter as EventFilter, FilterDefinition, RoomEventFilter};
-use ruma::api::client::sync::sync_events::v3::Filter;
-use ruma::events::StateEventType;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UInt};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UserId};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::beat::{BREATH, Ended, Heard, REST, REST_AT_WORK};
-use super::encryption;
 use super::event::{ForUs, once_more, received, tombstone};
 use super::invitations::Invitations;
 use super::members;
-use super::session::{Session, is_unknown_token};
+use super::source::{Gap, Invitation, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent};
 use super::trouble::Trouble;
-use super::unread::{LOOK_AGAIN, Unread, device};
-use super::wire::{count, sdk_failed};
+use super::unread::{LOOK_AGAIN, Unread};
+use super::wire::count;
 use crate::clock::Clock;
-use crate::homeserver::{Bucket, Homeserver, HomeserverError};
+use crate::homeserver::{Homeserver, HomeserverError};
 use crate::metrics;
 use crate::model::{RoomName, RoomRef};
 use crate::store::{Received, ReceivedKind, Store};
@@ -49,9 +38,6 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 
 /// How much longer the first sync of a new device may take: it tells all rooms.
 const INITIAL_SYNC: Duration = Duration::from_mins(5);
-
-/// Events per room in one sync answer; with more, the rest is read back.
-const TIMELINE_LIMIT: u32 = 50;
 
 /// Events on one page when reading back.
 const CATCH_UP_PAGE: u32 = 100;
@@ -81,7 +67,6 @@ pub enum Readiness {
 /// # Errors
 /// [`MatrixError::EnterRoom`] for the first room that cannot be entered.
 pub async fn enter(
-    session: &Session,
     port: &dyn Homeserver,
     store: &Store,
     configured: &[OwnedRoomOrAliasId],
@@ -90,7 +75,7 @@ pub async fn enter(
     for room in configured {
         let refused = |source| MatrixError::EnterRoom {
             room: room.clone(),
-            user: session.user().to_owned(),
+            user: port.account().to_owned(),
             source,
         };
         let mut trouble = Trouble::new("entering an admin room");
@@ -151,8 +136,8 @@ async fn enter_one(
 
 /// Everything it takes to receive.
 pub struct Receiver {
-    /// The account's session.
-    pub session: Session,
+    /// Where events come from.
+    pub source: Arc<dyn SyncSource>,
     /// Where events go.
     pub store: Arc<Store>,
     /// The rooms that are listened to.
@@ -175,6 +160,7 @@ impl Receiver {
     /// next start reads back to what was stored.
     pub async fn run(self, stop: CancellationToken) -> Result<(), MatrixError> {
         tokio::select! {
+            biased;
             // At any await: what is not stored is read again.
             () = stop.cancelled() => Ok(()),
             ended = self.receive() => ended,
@@ -199,10 +185,9 @@ impl Receiver {
             .members_may_be_missing()
             .map_err(MatrixError::Inbox)?;
         loop {
-            let beat = self.session.beat();
+            let beat = self.source.beat();
             let sync = beat.begin();
-            let answer = self.session.client().sync_once(settings(poll)).await;
-            let answer = answer.map_err(|error| self.fault("sync", error));
+            let answer = self.source.sync(poll).await;
             count("sync", &answer);
             match answer {
                 Ok(answer) => {
@@ -210,7 +195,7 @@ impl Receiver {
                     self.set_up_encryption(&mut encryption_tries).await?;
                     self.take_invitations(&answer, &mut invitations).await?;
                     self.enter_again(&mut place.enter_at).await;
-                    let heard = Heard::of(&answer, &self.admin_rooms, self.session.user());
+                    let heard = Heard::of(&answer, &self.admin_rooms, self.own());
                     self.take(answer, &mut place, started).await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
@@ -244,7 +229,7 @@ impl Receiver {
             Heard::Ourselves => Duration::ZERO,
             Heard::Chatter => REST,
         };
-        let beat = self.session.beat();
+        let beat = self.source.beat();
         let begun = Instant::now();
         loop {
             let is_at_work = self.store.is_at_work(self.clock.now());
@@ -266,7 +251,7 @@ impl Receiver {
         if tries.next().is_none() {
             return Ok(());
         }
-        match encryption::set_up(&self.session).await {
+        match self.source.set_up_encryption().await {
             Err(error @ MatrixError::Encryption(_)) => {
                 let left = tries.len();
                 let error = &error as &dyn std::error::Error;
@@ -283,21 +268,22 @@ impl Receiver {
     /// How long the first sync may be held: not at all, so that its answer comes at once. A new
     /// device gets an answer at once in any case, and it takes the homeserver its time.
     async fn first_poll(&self) -> Duration {
-        let store = self.session.client().state_store();
-        match store.get_kv_data(StateStoreDataKey::SyncToken).await {
-            Ok(Some(_)) => Duration::ZERO,
-            _ => INITIAL_SYNC,
+        if self.source.has_synced().await {
+            Duration::ZERO
+        } else {
+            INITIAL_SYNC
         }
     }
 
-    fn fault(&self, what: &str, error: matrix_sdk::Error) -> HomeserverError {
-        sdk_failed(what.to_owned(), Bucket::Everything, self.clock.now(), error)
+    /// The bot's own account.
+    fn own(&self) -> &UserId {
+        self.source.account()
     }
 
     fn still_signed_in(&self, error: &HomeserverError) -> Result<(), MatrixError> {
-        if is_unknown_token(error) {
+        if error.is_unknown_token() {
             return Err(MatrixError::SignedOut {
-                user: self.session.user().to_owned(),
+                user: self.own().to_owned(),
             });
         }
         Ok(())
@@ -306,14 +292,13 @@ impl Receiver {
     /// Stores what one sync told, after what was missed before it.
     async fn take(
         &self,
-        answer: SyncResponse,
+        answer: SyncAnswer,
         place: &mut Place,
         started: Timestamp,
     ) -> Result<(), MatrixError> {
         for room in answer
-            .rooms
             .left
-            .keys()
+            .iter()
             .filter(|room| self.admin_rooms.contains(room))
         {
             tracing::warn!(%room, "the bot is not in this admin room any more; invite it again");
@@ -329,14 +314,14 @@ impl Receiver {
             // Of rooms closed while nobody listened, sync may have told before a crash.
             closed.extend(self.closed_rooms().await);
         }
-        if answer_is == Answer::First || !answer.rooms.invited.is_empty() {
+        if answer_is == Answer::First || !answer.invited.is_empty() {
             closed.extend(self.opened_rooms().await);
         }
         let (mut events, mut newest) = (Vec::new(), Vec::new());
         let mut after_closing = Vec::new();
         for room in self.admin_rooms.iter() {
-            let update = answer.rooms.joined.get(room);
-            if update.is_some_and(|update| update.timeline.limited) {
+            let update = answer.joined.get(room);
+            if update.is_some_and(|update| update.gap == Gap::Before) {
                 place.behind.insert(room.clone());
             }
             let marker = self.store.marker(room).map_err(MatrixError::Inbox)?;
@@ -351,7 +336,7 @@ impl Receiver {
             }
             if let Some(update) = update {
                 let mut is_closed = false;
-                for event in &update.timeline.events {
+                for event in &update.timeline {
                     let into = if is_closed {
                         &mut news.after_closing
                     } else {
@@ -362,7 +347,6 @@ impl Receiver {
                 }
                 let last = update
                     .timeline
-                    .events
                     .iter()
                     .rev()
                     .find_map(TimelineEvent::event_id);
@@ -385,8 +369,7 @@ impl Receiver {
             after_closing.append(&mut news.after_closing);
             newest.extend(news.newest.map(|newest| (room.clone(), newest)));
         }
-        let client = self.session.client();
-        let looked = place.unread.look(client, self.clock.now()).await;
+        let looked = place.unread.look(&*self.source, self.clock.now()).await;
         for (room, event) in &looked.readable {
             self.read(room, event, &mut events, &mut place.unread);
         }
@@ -410,11 +393,11 @@ impl Receiver {
     /// are accepted in any case, the others once it is known whether to follow.
     async fn take_invitations(
         &self,
-        answer: &SyncResponse,
+        answer: &SyncAnswer,
         invitations: &mut Invitations,
     ) -> Result<(), MatrixError> {
-        let client = self.session.client();
-        if client.invited_rooms().is_empty() {
+        let open = self.source.invitations().await;
+        if open.is_empty() {
             return Ok(());
         }
         let closed = self.all_closed_rooms().await;
@@ -426,10 +409,7 @@ impl Receiver {
             })
             .collect();
         others.extend(self.admin_rooms.iter().cloned());
-        let renewed = answer.rooms.invited.keys();
-        let news = invitations
-            .news(client, renewed, &others, self.clock.now())
-            .await;
+        let news = invitations.news(open, &answer.invited, &others, self.clock.now());
         if news.is_empty() {
             return Ok(());
         }
@@ -437,22 +417,12 @@ impl Receiver {
     }
 
     /// Rooms that were closed, as one sync tells.
-    fn tombstones(&self, answer: &SyncResponse) -> Vec<Received> {
+    fn tombstones(&self, answer: &SyncAnswer) -> Vec<Received> {
         let mut found = Vec::new();
-        for (room, update) in &answer.rooms.joined {
-            let timeline = update
-                .timeline
-                .events
-                .iter()
-                .map(|event| event.raw().json());
-            let state = match &update.state {
-                State::Before(events) | State::After(events) => events,
-            };
-            let all = timeline.chain(state.iter().map(ruma::serde::Raw::json));
-            found.extend(
-                all.filter_map(|json| serde_json::from_str::<Value>(json.get()).ok())
-                    .filter_map(|event| tombstone(&event, room)),
-            );
+        for (room, update) in &answer.joined {
+            let timeline = update.timeline.iter().map(|event| &event.json);
+            let all = timeline.chain(&update.state);
+            found.extend(all.filter_map(|json| closing(json, room)));
         }
         found.retain(|closed| self.is_news(closed));
         found
@@ -460,7 +430,7 @@ impl Receiver {
 
     /// The bot's own tombstones are none, but for admin rooms: it moves with those.
     fn is_news(&self, closed: &Received) -> bool {
-        closed.sender != *self.session.user() || self.admin_rooms.contains(&closed.room_id)
+        closed.sender != *self.own() || self.admin_rooms.contains(&closed.room_id)
     }
 
     /// Rooms that are closed, as far as sync ever told. Those that were looked at already are in
@@ -474,15 +444,8 @@ impl Receiver {
     /// The same with those that the bot closed itself.
     async fn all_closed_rooms(&self) -> Vec<Received> {
         let mut found = Vec::new();
-        for room in self.session.client().joined_rooms() {
-            let event = room
-                .get_state_event(StateEventType::RoomTombstone, "")
-                .await;
-            if let Ok(Some(RawAnySyncOrStrippedState::Sync(raw))) = event
-                && let Ok(event) = serde_json::from_str::<Value>(raw.json().get())
-            {
-                found.extend(tombstone(&event, room.room_id()));
-            }
+        for (room, json) in self.source.tombstones().await {
+            found.extend(closing(&json, &room));
         }
         found
     }
@@ -490,14 +453,14 @@ impl Receiver {
     /// Admin rooms that lead to where the bot was invited by now. Their tombstones were looked at in
     /// vain, if at all: most programs close the old room first, and invite afterwards.
     async fn opened_rooms(&self) -> Vec<Received> {
-        let invited = self.session.client().invited_rooms();
+        let invited = self.source.invitations().await;
         if invited.is_empty() {
             return Vec::new();
         }
         let mut found = Vec::new();
         for closed in self.closed_rooms().await {
             let is_open = matches!(&closed.kind, ReceivedKind::Tombstone { replacement: Some(to) }
-                if invited.iter().any(|room| room.room_id() == to));
+                if invited.iter().any(|open| open.room_id == *to));
             if is_open && self.admin_rooms.contains(&closed.room_id) {
                 found.extend(once_more(closed));
             }
@@ -510,15 +473,15 @@ impl Receiver {
         if Instant::now() < *at {
             return;
         }
-        for room in self.session.client().invited_rooms() {
-            if !self.admin_rooms.iter().any(|admin| admin == room.room_id()) {
+        for Invitation { room_id: room, .. } in self.source.invitations().await {
+            if !self.admin_rooms.contains(&room) {
                 continue;
             }
-            if let Err(error) = room.join().await {
+            if let Err(error) = self.source.accept(&room).await {
                 *at = Instant::now() + ENTER_AGAIN;
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
-                    room = %room.room_id(), error, "cannot accept the invitation to an admin room yet"
+                    %room, error, "cannot accept the invitation to an admin room yet"
                 );
             }
         }
@@ -528,21 +491,15 @@ impl Receiver {
     async fn catch_up(
         &self,
         id: &RoomId,
-        update: Option<&JoinedRoomUpdate>,
+        update: Option<&RoomUpdate>,
         marker: Option<&OwnedEventId>,
         news: &mut News,
         place: &mut Place,
     ) -> Result<Reading, MatrixError> {
-        let joined = |room: &Room| room.state() == RoomState::Joined;
-        let Some(room) = self.session.client().get_room(id).filter(joined) else {
-            // Sync tells when the bot is in there again.
-            place.reading.remove(id);
-            return Ok(Reading::NotNow);
-        };
         let oldest = before(self.clock.now(), self.max_age);
         // Without a gap in this answer, what was missed may lie before the end of the room.
-        let gap = update.filter(|update| update.timeline.limited);
-        let mut from = gap.and_then(|update| update.timeline.prev_batch.clone());
+        let gap = update.filter(|update| update.gap == Gap::Before);
+        let mut from = gap.and_then(|update| update.prev_batch.clone());
         let pages = if marker.is_some() {
             CATCH_UP_PAGES_MAX
         } else {
@@ -551,12 +508,15 @@ impl Receiver {
         let mut missed = Vec::new();
         let mut page = 0;
         loop {
-            let mut options = MessagesOptions::backward().from(from.as_deref());
-            options.limit = UInt::from(CATCH_UP_PAGE);
-            let answer = match room.messages(options).await {
-                Ok(answer) => answer,
+            let asked = self.source.messages(id, from.as_deref(), CATCH_UP_PAGE);
+            let answer = match asked.await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => {
+                    // Sync tells when the bot is in there again.
+                    place.reading.remove(id);
+                    return Ok(Reading::NotNow);
+                }
                 Err(error) => {
-                    let error = self.fault("read back", error);
                     self.still_signed_in(&error)?;
                     // By the homeserver, and not by something in front of it.
                     if matches!(&error, HomeserverError::Refused { code, .. } if !code.is_empty()) {
@@ -574,20 +534,20 @@ impl Receiver {
             };
             page += 1;
             if news.newest.is_none() {
-                news.newest = answer.chunk.iter().find_map(TimelineEvent::event_id);
+                news.newest = answer.events.iter().find_map(TimelineEvent::event_id);
             }
             let end = answer
-                .chunk
+                .events
                 .iter()
                 .position(|event| event.event_id().as_ref() == marker);
             let end = end.filter(|_| marker.is_some());
-            for event in answer.chunk.iter().take(end.unwrap_or(usize::MAX)) {
+            for event in answer.events.iter().take(end.unwrap_or(usize::MAX)) {
                 self.read(id, event, &mut missed, &mut place.unread);
             }
             // A single event may lie about its age; a page of them hardly.
-            let all_old = !answer.chunk.is_empty()
+            let all_old = !answer.events.is_empty()
                 && answer
-                    .chunk
+                    .events
                     .iter()
                     .all(|event| sent_at(event).is_some_and(|at| at < oldest));
             if end.is_some() || all_old || answer.end.is_none() {
@@ -616,21 +576,19 @@ impl Receiver {
         into: &mut Vec<Received>,
         unread: &mut Unread,
     ) {
-        let own = self.session.user();
-        if let TimelineEventKind::UnableToDecrypt { .. } = event.kind {
+        let own = self.own();
+        if event.undecrypted.is_some() {
             unread.note(room, event, own, self.clock.now());
             return;
         }
-        let Ok(json) = serde_json::from_str::<Value>(event.raw().json().get()) else {
-            return;
-        };
+        let json = event.value();
         let mut read = received(&json, room, own, self.for_us);
         if let Some(Received {
             kind: ReceivedKind::Message { device: from, .. },
             ..
         }) = &mut read
         {
-            *from = device(event);
+            *from = event.device;
         }
         into.extend(read);
     }
@@ -676,19 +634,13 @@ struct News {
 
 /// Whether an event closes its room.
 fn closes(event: &TimelineEvent, room: &RoomId) -> bool {
-    let event = serde_json::from_str::<Value>(event.raw().json().get());
-    event.is_ok_and(|event| tombstone(&event, room).is_some())
+    closing(&event.json, room).is_some()
 }
 
-fn settings(poll: Duration) -> SyncSettings {
-    let mut filter = FilterDefinition::with_lazy_loading();
-    filter.room.timeline = RoomEventFilter::with_lazy_loading();
-    filter.room.timeline.limit = Some(UInt::from(TIMELINE_LIMIT));
-    filter.room.ephemeral = RoomEventFilter::ignore_all();
-    filter.presence = EventFilter::ignore_all();
-    SyncSettings::default()
-        .timeout(poll)
-        .filter(Filter::FilterDefinition(filter))
+/// The tombstone of a room; `None` for any other event.
+fn closing(json: &RawValue, room: &RoomId) -> Option<Received> {
+    let event: Value = serde_json::from_str(json.get()).ok()?;
+    tombstone(&event, room)
 }
 
 fn before(now: Timestamp, age: Duration) -> Timestamp {
@@ -699,6 +651,6 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
 }
 
 fn sent_at(event: &TimelineEvent) -> Option<Timestamp> {
-    let millis = event.raw().get_field::<i64>("origin_server_ts").ok()??;
+    let millis = event.field("origin_server_ts")?;
     Timestamp::from_millisecond(millis).ok()
 }

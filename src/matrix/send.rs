@@ -9,26 +9,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use matrix_sdk::Client;
-use ruma::api::client::redact::redact_event;
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, RoomId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
-use super::file::{self, File, Shown};
-use super::session::{Session, is_unknown_token};
-use super::wire::{after, count, failed, joined, once, send_event};
+use super::file::{self, Shown};
+use super::wire::after;
 use crate::clock::Clock;
 use crate::homeserver::gate::{Gate, Supply};
-use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload};
 use crate::model::Text;
 use crate::room::state::Content;
 use crate::store::{Due, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted};
-
-/// Type of messages and files.
-const MESSAGE: &str = "m.room.message";
 
 /// At most one edit of a post in this time, and none so soon after it was sent, unless something new is
 /// said after it.
@@ -67,7 +61,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the session was ended from outside, or the outbox cannot be used.
 pub async fn run(
-    session: Session,
+    port: Arc<dyn Homeserver>,
     store: Arc<Store>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
@@ -75,7 +69,7 @@ pub async fn run(
 ) -> Result<(), MatrixError> {
     let edited = Mutex::default();
     let sender = Arc::new(Sender {
-        session,
+        port,
         store,
         gate,
         clock,
@@ -88,6 +82,7 @@ pub async fn run(
         let woken = wakes.wakes.outbox.notified();
         let pause = rooms.start(&sender).map_err(MatrixError::Outbox)?;
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             () = woken => {}
             Some(ended) = rooms.tasks.join_next(), if !rooms.tasks.is_empty() => {
@@ -158,7 +153,7 @@ impl Rooms {
 }
 
 struct Sender {
-    session: Session,
+    port: Arc<dyn Homeserver>,
     store: Arc<Store>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
@@ -177,7 +172,8 @@ enum Request {
     /// A file, and the message that shows it.
     File {
         transaction: String,
-        file: File,
+        file: Upload,
+        shown: Shown,
         reply_to: Option<OwnedEventId>,
     },
     /// A redaction.
@@ -283,15 +279,14 @@ impl Sender {
                     edited.insert(post.id, self.clock.now());
                 }
                 let answer = self.ask(&post.room_id, request).await;
-                count("post", &answer);
                 if let Ok(event) = &answer {
                     tracing::debug!(room = %post.room_id, %event, "said");
                 }
                 match answer {
                     Ok(event) if may_be_older(post) => Sent::PostedBefore(event),
                     Ok(event) => Sent::Posted(event),
-                    Err(error) if is_unknown_token(&error) => {
-                        let user = self.session.user().to_owned();
+                    Err(error) if error.is_unknown_token() => {
+                        let user = self.port.account().to_owned();
                         return Err(MatrixError::SignedOut { user });
                     }
                     Err(error) => self.after_failure(post, &error),
@@ -309,29 +304,24 @@ impl Sender {
     }
 
     async fn ask(&self, room: &RoomId, request: Request) -> Result<OwnedEventId, HomeserverError> {
-        let client = self.session.client();
-        let now = self.clock.now();
-        if joined(client, room).is_none() {
-            // Only what sync tells of a room lets the bot speak in it, if it is encrypted.
-            self.session.beat().hurry();
-        }
+        let port = &self.port;
         match request {
             Request::Event {
                 kind,
                 transaction,
                 content,
-            } => send_event(client, room, kind, &transaction, &content, now).await,
+            } => port.send_event(room, kind, &transaction, &content).await,
             Request::File {
                 transaction,
                 file,
+                shown,
                 reply_to,
             } => {
-                let content = file::message(client, room, &file, reply_to.as_deref(), now).await?;
-                send_event(client, room, MESSAGE, &transaction, &content, now).await
+                let uploaded = port.upload(room, &file).await?;
+                let content = file::message(&file, uploaded, &shown, reply_to.as_deref());
+                port.send_event(room, MESSAGE, &transaction, &content).await
             }
-            Request::Redact { event, transaction } => {
-                redact(client, room, &event, &transaction, now).await
-            }
+            Request::Redact { event, transaction } => port.redact(room, &event, &transaction).await,
         }
     }
 
@@ -361,12 +351,12 @@ impl Sender {
                 None,
             ) => Task::Ask(Request::File {
                 transaction,
-                file: File {
+                file: Upload {
                     name: name.clone(),
                     content_type: content_type.clone(),
                     bytes: body.clone().into_bytes(),
-                    shown: Shown::File,
                 },
+                shown: Shown::File,
                 reply_to: reply_to.clone(),
             }),
             (
@@ -381,15 +371,15 @@ impl Sender {
                 None,
             ) => Task::Ask(Request::File {
                 transaction,
-                file: File {
+                file: Upload {
                     name: name.clone(),
                     content_type: "image/png".to_owned(),
                     bytes: png.as_bytes().to_vec(),
-                    shown: Shown::Image {
-                        width: *width,
-                        height: *height,
-                        caption: caption.clone(),
-                    },
+                },
+                shown: Shown::Image {
+                    width: *width,
+                    height: *height,
+                    caption: caption.clone(),
                 },
                 reply_to: reply_to.clone(),
             }),
@@ -476,29 +466,6 @@ fn may_be_older(post: &Due) -> bool {
 /// The key within a transaction id: what follows the id of the database.
 fn key_of(transaction: &str) -> Option<&str> {
     transaction.split_once('.').map(|(_, key)| key)
-}
-
-async fn redact(
-    client: &Client,
-    room: &RoomId,
-    event: &EventId,
-    transaction: &str,
-    now: Timestamp,
-) -> Result<OwnedEventId, HomeserverError> {
-    let transaction = OwnedTransactionId::from(transaction);
-    let request = redact_event::v3::Request::new(room.to_owned(), event.to_owned(), transaction);
-    let answer = client
-        .send(request)
-        .with_request_config(once(REQUEST_TIMEOUT))
-        .await;
-    answer.map(|redaction| redaction.event_id).map_err(|error| {
-        failed(
-            format!("redact {event} in {room}"),
-            Bucket::Everything,
-            now,
-            error,
-        )
-    })
 }
 
 /// A notice that mentions nobody.

@@ -406,7 +406,7 @@ impl Asking<'_> {
             .await?;
         match answer {
             Ok(answer) => Ok(Ok((answer.user_id, answer.device_id))),
-            Err(refusal) if is_unknown_token(&refusal.0) => Ok(Err(refusal)),
+            Err(refusal) if refusal.0.is_unknown_token() => Ok(Err(refusal)),
             Err((source, _)) => Err(MatrixError::LoginRefused {
                 user: self.account.user_id.clone(),
                 source,
@@ -467,12 +467,6 @@ impl Asking<'_> {
             wait = (wait * 2).min(RETRY_MAX);
         }
     }
-}
-
-/// Whether an answer says that the session is over.
-pub(super) fn is_unknown_token(error: &HomeserverError) -> bool {
-    matches!(error, HomeserverError::Refused { code, .. }
-        if code == "M_UNKNOWN_TOKEN" || code == "M_MISSING_TOKEN")
 }
 
 fn read(file: &Path, account: &Account) -> Result<Option<Saved>, MatrixError> {

@@ -7,16 +7,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use matrix_sdk::Client;
-use matrix_sdk::deserialized_responses::{
-    TimelineEvent, TimelineEventKind, VerificationLevel, VerificationState,
-};
-use ruma::events::room::encrypted::OriginalSyncRoomEncryptedEvent;
-use ruma::serde::Raw;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
+use serde_json::value::RawValue;
 
-use super::wire::{after, joined};
-use crate::model::Device;
+use super::source::{SyncSource, TimelineEvent};
+use super::wire::after;
 use crate::store::{Received, ReceivedKind};
 
 /// How long a key may come after its message before somebody is told. On one server it comes before.
@@ -40,7 +35,7 @@ pub(super) struct Unread {
 struct Message {
     received: Received,
     event_id: OwnedEventId,
-    json: Raw<OriginalSyncRoomEncryptedEvent>,
+    json: Box<RawValue>,
     seen: Timestamp,
     told: Told,
 }
@@ -105,17 +100,14 @@ impl Unread {
     }
 
     /// Tries all of them again.
-    pub(super) async fn look(&mut self, client: &Client, now: Timestamp) -> Looked {
+    pub(super) async fn look(&mut self, source: &dyn SyncSource, now: Timestamp) -> Looked {
         let mut looked = Looked {
             readable: Vec::new(),
             unreadable: Vec::new(),
         };
         for mut message in std::mem::take(&mut self.messages) {
             let room = message.received.room_id.clone();
-            if let Some(known) = joined(client, &room)
-                && let Ok(event) = known.decrypt_event(&message.json, None).await
-                && matches!(event.kind, TimelineEventKind::Decrypted(_))
-            {
+            if let Some(event) = source.decrypt(&room, &message.json).await {
                 looked.readable.push((room, event));
                 continue;
             }
@@ -134,19 +126,13 @@ impl Unread {
 
 impl Message {
     fn of(room: &RoomId, event: &TimelineEvent, now: Timestamp) -> Option<Self> {
-        let TimelineEventKind::UnableToDecrypt {
-            event: raw,
-            utd_info,
-        } = &event.kind
-        else {
-            return None;
-        };
+        let undecrypted = event.undecrypted.as_ref()?;
         let event_id = event.event_id()?;
-        let key = utd_info
-            .session_id
+        let key = undecrypted
+            .session
             .as_deref()
             .unwrap_or(event_id.as_str().trim_start_matches('$'));
-        let sent_at = raw.get_field::<i64>("origin_server_ts").ok().flatten()?;
+        let sent_at = event.field("origin_server_ts")?;
         Some(Self {
             received: Received {
                 event_id: format!("$unreadable.{key}").parse().ok()?,
@@ -158,21 +144,9 @@ impl Message {
                 },
             },
             event_id,
-            json: raw.clone().cast_unchecked(),
+            json: event.json.clone(),
             seen: now,
             told: Told::No,
         })
-    }
-}
-
-/// What is known of the device that an event came from. Whether its owner is who they say is not
-/// asked: that is what power levels are about.
-pub(super) fn device(event: &TimelineEvent) -> Device {
-    match event.encryption_info().map(|info| &info.verification_state) {
-        Some(
-            VerificationState::Verified
-            | VerificationState::Unverified(VerificationLevel::UnverifiedIdentity),
-        ) => Device::Verified,
-        _ => Device::Unknown,
     }
 }

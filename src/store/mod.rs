@@ -21,7 +21,7 @@ pub use members::Unread;
 pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -113,6 +113,9 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// A [`CommitObserver`] did not let a transaction through; nothing was changed.
+    #[error("rolled back")]
+    RolledBack,
     /// SQLite refused inside a transaction; names the operation only when it leaves the store.
     #[error("statement failed")]
     Statement(#[from] rusqlite::Error),
@@ -241,10 +244,19 @@ pub struct Wakes {
     pub outbox: Notify,
 }
 
+/// Told of each commit: a test stands at these instants, which no kill from outside can aim at.
+pub trait CommitObserver: Send + Sync {
+    /// A transaction is complete and about to be committed. `false`: it is rolled back.
+    fn before_commit(&self, operation: &'static str) -> bool;
+
+    /// It was committed.
+    fn after_commit(&self, operation: &'static str);
+}
+
 /// The database.
-#[derive(Debug)]
 pub struct Store {
     db: Mutex<Connection>,
+    observer: Option<Arc<dyn CommitObserver>>,
     /// Signals to the loops.
     pub wakes: Wakes,
 }
@@ -286,8 +298,18 @@ impl Store {
             })?;
         Ok(Self {
             db: Mutex::new(db),
+            observer: None,
             wakes: Wakes::default(),
         })
+    }
+
+    /// The same store with somebody told of each commit.
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn CommitObserver>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
     }
 
     /// Makes everything in the list true, or nothing.
@@ -381,7 +403,14 @@ impl Store {
         let run = |db: &mut Connection| -> Result<T> {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = body(&tx)?;
+            let observer = self.observer.as_ref();
+            if observer.is_some_and(|observer| !observer.before_commit(operation)) {
+                return Err(StoreError::RolledBack);
+            }
             tx.commit()?;
+            if let Some(observer) = observer {
+                observer.after_commit(operation);
+            }
             Ok(value)
         };
         run(&mut db).map_err(|error| error.during(operation))

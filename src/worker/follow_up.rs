@@ -15,7 +15,7 @@ use super::Means;
 use super::steps::StepError;
 use crate::census::{self, CensusError};
 use crate::config::OldRoom;
-use crate::homeserver::HomeserverError;
+use crate::homeserver::{HomeserverError, MESSAGE};
 use crate::job::follow_up::{
     Circumstances, Decision, Door, End, EndReason, Farewell, Pause, PingOutcome, Stage, Timetable,
 };
@@ -338,7 +338,10 @@ impl One<'_> {
             let key = self.job.request.key();
             let transaction = format!("ping.{key}.{number}.{part}");
             let old_room = &self.job.request.old_room;
-            match port.send_message(old_room, &transaction, &content).await {
+            match port
+                .send_event(old_room, MESSAGE, &transaction, &content)
+                .await
+            {
                 Ok(_) => {}
                 Err(HomeserverError::Refused { message, .. }) => {
                     outcome = PingOutcome::Refused { message };

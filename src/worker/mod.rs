@@ -180,8 +180,9 @@ impl Worker {
                         }
                     };
                     let result = tokio::select! {
-                        result = work => result,
+                        biased;
                         () = stop.cancelled() => Ok(()),
+                        result = work => result,
                     };
                     worker
                         .busy
@@ -198,9 +199,10 @@ impl Worker {
             }
             let pause = self.pause(now)?;
             tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
                 () = woken => {}
                 () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => break,
             }
         }
         tasks.close();

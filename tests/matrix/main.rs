@@ -77,7 +77,7 @@ async fn receive(session: &Session, store: &Arc<Store>, room: &str) -> Running {
     let (ready, mut is_ready) = watch::channel(Readiness::Starting);
     let stop = CancellationToken::new();
     let receiver = Receiver {
-        session: session.clone(),
+        source: Arc::new(session.clone()),
         store: Arc::clone(store),
         admin_rooms: Arc::new(vec![room.parse().unwrap()]),
         clock: Arc::new(SystemClock),

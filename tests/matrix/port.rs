@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roomlift::clock::SystemClock;
 use roomlift::homeserver::gate::Gate;
-use roomlift::homeserver::{Bucket, Existence, Homeserver as _, HomeserverError};
+use roomlift::homeserver::{Bucket, Existence, Homeserver as _, HomeserverError, MESSAGE, Upload};
 use roomlift::matrix::Port;
 use roomlift::model::{RoomName, RoomRef};
 use roomlift::room::state::{Content, Listing, RoomEvent};
@@ -152,9 +152,14 @@ async fn the_port_does_what_it_says() {
     let mut message = serde_json::Map::new();
     message.insert("msgtype".into(), json!("m.notice"));
     message.insert("body".into(), json!("hello"));
-    let one = port.send_message(&room, "txn1", &message).await.unwrap();
+    let one = port
+        .send_event(&room, MESSAGE, "txn1", &message)
+        .await
+        .unwrap();
     assert_eq!(
-        port.send_message(&room, "txn1", &message).await.unwrap(),
+        port.send_event(&room, MESSAGE, "txn1", &message)
+            .await
+            .unwrap(),
         one
     );
 
@@ -431,7 +436,7 @@ async fn single_events_are_read_and_decrypted() {
     let receiving = receive(&session, &store, secret.as_str()).await;
     let they_receive = receive(&theirs, &their_store, secret.as_str()).await;
     let sent = port(&theirs)
-        .send_message(&secret, "t", &hello)
+        .send_event(&secret, MESSAGE, "t", &hello)
         .await
         .unwrap();
     let event = eventually("the key", Duration::from_secs(20), async || {
@@ -449,7 +454,9 @@ async fn single_events_are_read_and_decrypted() {
         "msgtype": "m.text", "body": "* edited", "m.new_content": { "msgtype": "m.text", "body": "edited" },
         "m.relates_to": { "rel_type": "m.replace", "event_id": sent },
     }));
-    let edit = port(&theirs).send_message(&secret, "t2", &edit).await;
+    let edit = port(&theirs)
+        .send_event(&secret, MESSAGE, "t2", &edit)
+        .await;
     edit.unwrap();
     let event = bots.event(&secret, &sent).await.unwrap().unwrap();
     assert_eq!(event.content["body"], "edited");
@@ -476,11 +483,16 @@ async fn files_go_up_whole() {
     let dir = tempfile::tempdir().unwrap();
     let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();
-    let uri = port(&session)
-        .upload("a record.bin", "application/octet-stream", bytes.clone())
-        .await
-        .unwrap();
-    assert_eq!(bot.download(uri.as_str()).await, bytes);
+    let room = bot.create_room(json!({ "preset": "public_chat" })).await;
+    let file = Upload {
+        name: "a record.bin".to_owned(),
+        content_type: "application/octet-stream".to_owned(),
+        bytes: bytes.clone(),
+    };
+    let uploaded = port(&session).upload(&id(&room), &file).await.unwrap();
+    assert_eq!(uploaded.key, "url");
+    let uri = uploaded.source.as_str().unwrap();
+    assert_eq!(bot.download(uri).await, bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,23 +24,18 @@ async fn nothing_is_lost_between_two_runs() {
     let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let store = store_in(&dir);
     let admin: ruma::OwnedRoomOrAliasId = room.parse().unwrap();
-    let error = matrix::enter(
-        &session,
-        &port(&session),
-        &store,
-        std::slice::from_ref(&admin),
-    )
-    .await
-    .unwrap_err();
+    let error = matrix::enter(&port(&session), &store, std::slice::from_ref(&admin))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains(&room) && error.to_string().contains(&bot.user_id));
     let unknown = format!("#nope:{}", synapse.server_name()).parse().unwrap();
     assert!(
-        matrix::enter(&session, &port(&session), &store, &[unknown])
+        matrix::enter(&port(&session), &store, &[unknown])
             .await
             .is_err()
     );
     alice.invite(&room, &bot.user_id).await;
-    let rooms = matrix::enter(&session, &port(&session), &store, &[admin.clone(), admin])
+    let rooms = matrix::enter(&port(&session), &store, &[admin.clone(), admin])
         .await
         .unwrap();
     assert_eq!(rooms.len(), 1);

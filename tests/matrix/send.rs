@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use roomlift::clock::{Clock as _, SystemClock};
-use roomlift::homeserver::{Homeserver as _, HomeserverError};
+use roomlift::homeserver::{Homeserver as _, HomeserverError, MESSAGE};
 use roomlift::matrix::{self, Session};
 use roomlift::model::Text;
 use roomlift::store::{Outgoing, Post, Store, Target, Write};
@@ -54,7 +54,7 @@ async fn sent(store: &Store) {
 fn start_sending(session: &Session, store: &Arc<Store>) -> Running {
     let stop = CancellationToken::new();
     let task = tokio::spawn(matrix::send(
-        session.clone(),
+        Arc::new(port(session)),
         Arc::clone(store),
         Arc::default(),
         Arc::new(SystemClock),
@@ -197,7 +197,7 @@ async fn talk_in_an_encrypted_room() {
     let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let theirs = signed_in(&synapse.base_url(), &other, &their_dir).await;
     let store = store_in(&dir);
-    matrix::enter(&session, &port(&session), &store, &[room.parse().unwrap()])
+    matrix::enter(&port(&session), &store, &[room.parse().unwrap()])
         .await
         .unwrap();
     let their_store = store_in(&their_dir);
@@ -206,7 +206,7 @@ async fn talk_in_an_encrypted_room() {
     message.insert("body".into(), json!("!upgrade x"));
     // Not synced yet: not sent in the clear.
     let error = port(&theirs)
-        .send_message(&id(&room), "t", &message)
+        .send_event(&id(&room), MESSAGE, "t", &message)
         .await
         .unwrap_err();
     assert!(
@@ -216,7 +216,7 @@ async fn talk_in_an_encrypted_room() {
     let receiving = receive(&session, &store, &room).await;
     let they_receive = receive(&theirs, &their_store, &room).await;
     port(&theirs)
-        .send_message(&id(&room), "t", &message)
+        .send_event(&id(&room), MESSAGE, "t", &message)
         .await
         .unwrap();
     let got = Mutex::new(Vec::new());
@@ -272,7 +272,7 @@ async fn talk_in_an_encrypted_room() {
     receiving.end().await;
     message.insert("body".into(), json!("!upgrade y"));
     port(&theirs)
-        .send_message(&id(&room), "t2", &message)
+        .send_event(&id(&room), MESSAGE, "t2", &message)
         .await
         .unwrap();
     drop(session);

@@ -21,24 +21,24 @@ use ruma::api::client::membership::{
     leave_room,
 };
 use ruma::api::client::profile::get_profile;
+use ruma::api::client::redact::redact_event;
 use ruma::api::client::room::{Visibility, aliases, get_room_event, upgrade_room};
 use ruma::api::client::state::get_state_events;
 use ruma::events::AnyTimelineEvent;
 use ruma::events::room::encrypted::OriginalSyncRoomEncryptedEvent;
 use ruma::serde::Raw;
 use ruma::{
-    EventId, OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId,
-    RoomId, RoomVersionId, ServerName, UserId,
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
+    RoomAliasId, RoomId, RoomVersionId, ServerName, UserId,
 };
 use serde_json::Value;
 
 use super::beat::Beat;
-use super::file::upload;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
     CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, after, count, failed,
-    found, joined, once, sdk_failed, send_event,
+    found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -46,7 +46,7 @@ use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
-    RoomVersions, ToldRoom, UPGRADE_TIMEOUT,
+    RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded,
 };
 use crate::model::{RoomName, RoomRef};
 use crate::room::moves::MemberEvent;
@@ -270,25 +270,38 @@ impl Homeserver for Port {
         }
     }
 
-    async fn send_message(
+    async fn send_event(
         &self,
         room: &RoomId,
+        kind: &str,
         transaction: &str,
         content: &Content,
     ) -> Result<OwnedEventId> {
-        self.enter(Bucket::Everything, format!("send m.room.message to {room}"))?;
+        self.enter(Bucket::Everything, format!("send {kind} to {room}"))?;
         let now = self.clock.now();
-        let sent = send_event(
-            &self.client,
-            room,
-            "m.room.message",
-            transaction,
-            content,
-            now,
-        )
-        .await;
+        if joined(&self.client, room).is_none() {
+            // Only what sync tells of a room lets the bot speak in it, if it is encrypted.
+            self.beat.hurry();
+        }
+        let sent = send_event(&self.client, room, kind, transaction, content, now).await;
         count("send", &sent);
         sent.map_err(|error| self.noted(error))
+    }
+
+    async fn redact(
+        &self,
+        room: &RoomId,
+        event: &EventId,
+        transaction: &str,
+    ) -> Result<OwnedEventId> {
+        let transaction = OwnedTransactionId::from(transaction);
+        let request =
+            redact_event::v3::Request::new(room.to_owned(), event.to_owned(), transaction);
+        let what = format!("redact {event} in {room}");
+        let answer = self
+            .ask(Bucket::Everything, what, request!(self, request))
+            .await?;
+        Ok(answer.event_id)
     }
 
     async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>> {
@@ -319,10 +332,12 @@ impl Homeserver for Port {
         Ok(answer.room_id)
     }
 
-    async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Result<OwnedMxcUri> {
-        let what = format!("upload {name}");
-        let uploaded = upload(&self.client, name, content_type, bytes);
-        self.ask(Bucket::Everything, what, uploaded).await
+    async fn upload(&self, room: &RoomId, file: &Upload) -> Result<Uploaded> {
+        let what = format!("upload {} for {room}", file.name);
+        self.enter(Bucket::Everything, what.clone())?;
+        let uploaded = upload(&self.client, room, file, what, self.clock.now()).await;
+        count("upload", &uploaded);
+        uploaded.map_err(|error| self.noted(error))
     }
 
     async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {

@@ -5,24 +5,26 @@
 
 mod requests;
 
+use std::io::Cursor;
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use matrix_sdk::config::RequestConfig;
 use matrix_sdk::{Client, HttpError, Room, RoomState};
+use ruma::api::client::media::create_content;
 use ruma::api::client::message::send_message_event;
 use ruma::api::error::{ErrorBody, ErrorKind, FromHttpResponseError, RetryAfter};
 use ruma::serde::Raw;
 use ruma::{OwnedEventId, OwnedTransactionId, RoomId};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 pub(super) use requests::{
     AdminRequest, Answer, CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
     WhoAmI,
 };
 
-use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, Upload, Uploaded};
 use crate::metrics::{self, Outcome};
 use crate::room::state::Content;
 
@@ -252,7 +254,7 @@ async fn send_unseen(
 }
 
 /// Fails if a room that sync has not told of yet is encrypted: nothing goes there in the clear.
-pub(super) async fn refuse_encrypted(
+async fn refuse_encrypted(
     client: &Client,
     room: &RoomId,
     what: &str,
@@ -273,4 +275,52 @@ pub(super) async fn refuse_encrypted(
             source: "the room is encrypted and sync has not told its members yet".into(),
         }),
     }
+}
+
+/// Uploads a file for a message in a room, encrypted where the room is.
+pub(super) async fn upload(
+    client: &Client,
+    room: &RoomId,
+    file: &Upload,
+    what: String,
+    now: Timestamp,
+) -> Result<Uploaded, HomeserverError> {
+    let sdk_failed = |what, error| sdk_failed(what, Bucket::Everything, now, error);
+    let encrypted = if let Some(known) = joined(client, room) {
+        let state = known.latest_encryption_state().await;
+        let state = state.map_err(|error| sdk_failed(what.clone(), error))?;
+        state.is_encrypted()
+    } else {
+        refuse_encrypted(client, room, &what, now).await?;
+        false
+    };
+    if encrypted {
+        let mut bytes = Cursor::new(file.bytes.as_slice());
+        let uploaded = client
+            .upload_encrypted_file(&mut bytes)
+            .with_request_config(once(REQUEST_TIMEOUT))
+            .await;
+        let uploaded = uploaded.map_err(|error| sdk_failed(what.clone(), error))?;
+        let source =
+            serde_json::to_value(uploaded).map_err(|source| HomeserverError::Unusable {
+                request: what,
+                source: source.into(),
+            })?;
+        return Ok(Uploaded {
+            key: "file",
+            source,
+        });
+    }
+    let mut request = create_content::v3::Request::new(file.bytes.clone());
+    request.filename = Some(file.name.clone());
+    request.content_type = Some(file.content_type.clone());
+    let answer = client
+        .send(request)
+        .with_request_config(once(REQUEST_TIMEOUT))
+        .await;
+    let uploaded = answer.map_err(|error| failed(what, Bucket::Everything, now, error))?;
+    Ok(Uploaded {
+        key: "url",
+        source: json!(uploaded.content_uri),
+    })
 }

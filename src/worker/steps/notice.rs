@@ -12,14 +12,13 @@ use serde_json::{Value, json};
 
 use super::close::{self, Stage};
 use super::{Done, Drive, StepError, new_room, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError};
+use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, notice};
 use crate::room::diff::Change;
 use crate::room::state::Content;
 use crate::room::target::slot;
 
-const MESSAGE: &str = "m.room.message";
 const PINNED: &str = "m.room.pinned_events";
 
 /// How long it is believed that nobody but the bot has pinned anything: what others pin meanwhile would be lost.
@@ -101,7 +100,7 @@ async fn post(
     let variables = Variables::of(plan, new_room, port.server_name());
     let content = notice(&drive.setup.messages.notice, &variables)?;
     let transaction = format!("notice.{}", job.request.key());
-    match port.send_message(old, &transaction, &content).await {
+    match port.send_event(old, MESSAGE, &transaction, &content).await {
         Ok(event) => Ok(Ok(event)),
         Err(HomeserverError::Refused { code, message, .. }) => Ok(Err(Refusal {
             change: change(old, MESSAGE, content),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Done, Drive, StepError, new_room, plan_of};
-use crate::homeserver::HomeserverError;
+use crate::homeserver::{HomeserverError, MESSAGE};
 use crate::job::{Job, Output, State};
 use crate::message::pin::{Original, copy};
 use crate::room::state::content;
@@ -55,7 +55,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         };
         let transaction = format!("pin.{}.{pin}", job.request.key());
         match port
-            .send_message(&new, &transaction, &copy(&event, &original))
+            .send_event(&new, MESSAGE, &transaction, &copy(&event, &original))
             .await
         {
             Ok(event) => copies.push(json!(event)),

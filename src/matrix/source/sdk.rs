@@ -1,0 +1,190 @@
+//! Sync by the SDK, which also decrypts. It stores its place in the sync before the answer is here.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use matrix_sdk::config::SyncSettings;
+use matrix_sdk::deserialized_responses::{
+    RawAnySyncOrStrippedState, TimelineEvent as SdkEvent, TimelineEventKind, VerificationLevel,
+    VerificationState,
+};
+use matrix_sdk::room::MessagesOptions;
+use matrix_sdk::store::StateStoreDataKey;
+use matrix_sdk::sync::{JoinedRoomUpdate, State};
+use ruma::api::client::filter::{Filter as EventFilter, FilterDefinition, RoomEventFilter};
+use ruma::api::client::sync::sync_events::v3::Filter;
+use ruma::events::StateEventType;
+use ruma::events::room::encrypted::OriginalSyncRoomEncryptedEvent;
+use ruma::serde::Raw;
+use ruma::{OwnedRoomId, RoomId, UInt, UserId};
+use serde_json::value::RawValue;
+
+use super::{
+    Gap, Invitation, Page, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent, Undecrypted,
+};
+use crate::clock::{Clock as _, SystemClock};
+use crate::homeserver::{Bucket, HomeserverError, Result};
+use crate::matrix::beat::Beat;
+use crate::matrix::session::Session;
+use crate::matrix::wire::{joined, sdk_failed};
+use crate::matrix::{MatrixError, encryption};
+use crate::model::Device;
+
+/// Events per room in one sync answer; with more, the rest is read back.
+const TIMELINE_LIMIT: u32 = 50;
+
+#[async_trait]
+impl SyncSource for Session {
+    fn account(&self) -> &UserId {
+        self.user()
+    }
+
+    fn beat(&self) -> &Beat {
+        Self::beat(self)
+    }
+
+    async fn has_synced(&self) -> bool {
+        let store = self.client().state_store();
+        let token = store.get_kv_data(StateStoreDataKey::SyncToken).await;
+        matches!(token, Ok(Some(_)))
+    }
+
+    async fn sync(&self, poll: Duration) -> Result<SyncAnswer> {
+        let answer = self.client().sync_once(settings(poll)).await;
+        let answer = answer.map_err(|error| fault("sync", error))?;
+        let rooms = answer.rooms;
+        Ok(SyncAnswer {
+            joined: rooms
+                .joined
+                .into_iter()
+                .map(|(room, news)| (room, update(news)))
+                .collect(),
+            invited: rooms.invited.into_keys().collect(),
+            left: rooms.left.into_keys().collect(),
+            to_device: answer.to_device.len(),
+        })
+    }
+
+    async fn messages(
+        &self,
+        room: &RoomId,
+        from: Option<&str>,
+        limit: u32,
+    ) -> Result<Option<Page>> {
+        let Some(room) = joined(self.client(), room) else {
+            return Ok(None);
+        };
+        let mut options = MessagesOptions::backward().from(from);
+        options.limit = UInt::from(limit);
+        let page = room.messages(options).await;
+        let page = page.map_err(|error| fault("read back", error))?;
+        Ok(Some(Page {
+            events: page.chunk.into_iter().map(event).collect(),
+            end: page.end,
+        }))
+    }
+
+    async fn tombstones(&self) -> Vec<(OwnedRoomId, Box<RawValue>)> {
+        let mut found = Vec::new();
+        for room in self.client().joined_rooms() {
+            let event = room
+                .get_state_event(StateEventType::RoomTombstone, "")
+                .await;
+            if let Ok(Some(RawAnySyncOrStrippedState::Sync(raw))) = event {
+                found.push((room.room_id().to_owned(), raw.into_json()));
+            }
+        }
+        found
+    }
+
+    async fn invitations(&self) -> Vec<Invitation> {
+        let mut open = Vec::new();
+        for room in self.client().invited_rooms() {
+            let details = room.invite_details().await;
+            open.push(Invitation {
+                room_id: room.room_id().to_owned(),
+                inviter: details.ok().map(|details| details.inviter_id),
+            });
+        }
+        open
+    }
+
+    async fn accept(&self, room: &RoomId) -> Result<()> {
+        let Some(room) = self.client().get_room(room) else {
+            return Ok(());
+        };
+        let accepted = room.join().await;
+        accepted.map_err(|error| fault("accept an invitation", error))
+    }
+
+    async fn decrypt(&self, room: &RoomId, json: &RawValue) -> Option<TimelineEvent> {
+        let room = joined(self.client(), room)?;
+        let raw: Raw<OriginalSyncRoomEncryptedEvent> = Raw::from_json(json.to_owned());
+        let decrypted = room.decrypt_event(&raw, None).await.ok()?;
+        matches!(decrypted.kind, TimelineEventKind::Decrypted(_)).then(|| event(decrypted))
+    }
+
+    async fn set_up_encryption(&self) -> Result<(), MatrixError> {
+        encryption::set_up(self).await
+    }
+}
+
+fn fault(what: &str, error: matrix_sdk::Error) -> HomeserverError {
+    sdk_failed(
+        what.to_owned(),
+        Bucket::Everything,
+        SystemClock.now(),
+        error,
+    )
+}
+
+fn update(news: JoinedRoomUpdate) -> RoomUpdate {
+    let (State::Before(state) | State::After(state)) = news.state;
+    RoomUpdate {
+        state: state.into_iter().map(Raw::into_json).collect(),
+        timeline: news.timeline.events.into_iter().map(event).collect(),
+        prev_batch: news.timeline.prev_batch,
+        gap: if news.timeline.limited {
+            Gap::Before
+        } else {
+            Gap::None
+        },
+    }
+}
+
+fn event(event: SdkEvent) -> TimelineEvent {
+    let undecrypted = match &event.kind {
+        TimelineEventKind::UnableToDecrypt { utd_info, .. } => Some(Undecrypted {
+            session: utd_info.session_id.clone(),
+        }),
+        _ => None,
+    };
+    TimelineEvent {
+        device: device(&event),
+        undecrypted,
+        json: event.into_raw().into_json(),
+    }
+}
+
+/// What is known of the device that an event came from. Whether its owner is who they say is not
+/// asked: that is what power levels are about.
+fn device(event: &SdkEvent) -> Device {
+    match event.encryption_info().map(|info| &info.verification_state) {
+        Some(
+            VerificationState::Verified
+            | VerificationState::Unverified(VerificationLevel::UnverifiedIdentity),
+        ) => Device::Verified,
+        _ => Device::Unknown,
+    }
+}
+
+fn settings(poll: Duration) -> SyncSettings {
+    let mut filter = FilterDefinition::with_lazy_loading();
+    filter.room.timeline = RoomEventFilter::with_lazy_loading();
+    filter.room.timeline.limit = Some(UInt::from(TIMELINE_LIMIT));
+    filter.room.ephemeral = RoomEventFilter::ignore_all();
+    filter.presence = EventFilter::ignore_all();
+    SyncSettings::default()
+        .timeout(poll)
+        .filter(Filter::FilterDefinition(filter))
+}
