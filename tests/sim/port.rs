@@ -1,0 +1,753 @@
+//! The port and sync of a bot in the simulated world: latency, faults, limits and kills on the way.
+//!
+//! Failures are told apart as `matrix::wire` does it. Left out: what the server does (`world`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use roomlift::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
+use roomlift::clock::Clock as _;
+use roomlift::homeserver::admin::ServerAdmin;
+use roomlift::homeserver::gate::Gate;
+use roomlift::homeserver::{
+    Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
+    RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded,
+};
+use roomlift::matrix::{
+    Beat, Invitation, MatrixError, Page, SyncAnswer, SyncSource, TimelineEvent,
+};
+use roomlift::model::{RoomName, RoomRef};
+use roomlift::room::moves::MemberEvent;
+use roomlift::room::state::{Content, Listing, RoomEvent, RoomState};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId,
+    RoomVersionId, ServerName, UserId,
+};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::time::{sleep, timeout};
+
+use crate::fault::{Endpoint, Fault, Kill, Request};
+use crate::life::{Life, Logged};
+use crate::limits::{Kind, Limiter};
+use crate::world::{self, Answer, Refusal, World};
+
+/// How long a request takes to get there, and its answer to come back.
+pub(crate) const WAY: Duration = Duration::from_millis(5);
+
+/// How long to wait after a 429 that does not say, as `matrix::wire` has it.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// How the bot reaches the simulated server.
+pub(crate) struct SimPort {
+    life: Arc<Life>,
+    gate: Arc<Gate>,
+    beat: Beat,
+}
+
+/// Counts a request as under way.
+struct UnderWay<'a>(&'a Life);
+
+impl<'a> UnderWay<'a> {
+    fn new(life: &'a Life) -> Self {
+        life.under_way.fetch_add(1, Ordering::SeqCst);
+        Self(life)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl SimPort {
+    pub(crate) fn new(life: Arc<Life>, gate: Arc<Gate>) -> Self {
+        Self {
+            life,
+            gate,
+            beat: Beat::default(),
+        }
+    }
+
+    fn own(&self) -> OwnedUserId {
+        self.life.shared.bot.clone()
+    }
+
+    /// One request, from the gate to its answer.
+    async fn ask<T: Send + 'static>(
+        &self,
+        request: Request,
+        work: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
+    ) -> Result<T> {
+        let endpoint = request.endpoint;
+        let bucket = bucket(endpoint);
+        let now = self.life.shared.clock.now();
+        if let Some(until) = self.gate.closed_until(bucket, now) {
+            return Err(HomeserverError::RateLimited {
+                request: request.to_string(),
+                bucket,
+                retry_after: until.duration_since(now).unsigned_abs(),
+            });
+        }
+        let _under_way = UnderWay::new(&self.life);
+        let answer = self.carry_out(request, work).await;
+        if let Err(HomeserverError::RateLimited {
+            bucket,
+            retry_after,
+            ..
+        }) = &answer
+        {
+            let now = self.life.shared.clock.now();
+            self.gate.close(*bucket, now, now + *retry_after);
+        }
+        answer
+    }
+
+    async fn carry_out<T: Send + 'static>(
+        &self,
+        request: Request,
+        work: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
+    ) -> Result<T> {
+        let life = &*self.life;
+        let endpoint = request.endpoint;
+        let number = endpoint.has_effect().then(|| life.number());
+        life.live(number.map(Kill::BeforeRequest)).await;
+        sleep(WAY).await;
+        life.live(None).await;
+        let fault = {
+            let mut world = life.shared.world();
+            life.shared.faults().of(&request, &mut world)
+        };
+        let what = request.to_string();
+        let gone = |status| HomeserverError::Uncertain {
+            request: what.clone(),
+            status,
+            source: "simulated".into(),
+        };
+        let limited = |retry_after| HomeserverError::RateLimited {
+            request: what.clone(),
+            bucket: bucket(endpoint),
+            retry_after,
+        };
+        match &fault {
+            Some(Fault::Reset) => return Err(gone(None)),
+            Some(Fault::Page(status)) => return Err(page(what, *status)),
+            Some(Fault::TooMany(wait)) => return Err(limited(wait.unwrap_or(UNKNOWN_WAIT))),
+            Some(Fault::Refuse(status, code)) => {
+                return Err(HomeserverError::Refused {
+                    request: what,
+                    status: *status,
+                    code: (*code).to_owned(),
+                    message: "simulated refusal".to_owned(),
+                });
+            }
+            Some(Fault::Delay(delay)) => {
+                let longest = if matches!(endpoint, Endpoint::CreateRoom | Endpoint::Upgrade) {
+                    UPGRADE_TIMEOUT
+                } else {
+                    REQUEST_TIMEOUT
+                };
+                sleep((*delay).min(longest)).await;
+                if *delay >= longest {
+                    return Err(gone(None));
+                }
+                life.live(None).await;
+            }
+            Some(Fault::Late(answer, effect)) => {
+                life.shared.world().schedule(*answer + *effect, |world| {
+                    let _nobody_hears_it = work(world);
+                });
+                sleep(*answer).await;
+                return Err(gone(Some(504)));
+            }
+            Some(Fault::LoseAnswer | Fault::PageAfter(_)) | None => {}
+        }
+        if self.is_silent(&request) {
+            sleep(REQUEST_TIMEOUT).await;
+            return Err(gone(None));
+        }
+        let answer = {
+            let mut world = life.shared.world();
+            if let Some(wait) = count(&mut world, &life.shared.bot, &request) {
+                Err(wait)
+            } else {
+                let answer = work(&mut world);
+                life.shared.log().push(Logged {
+                    done: answer.is_ok(),
+                    at: world.now,
+                    request: request.clone(),
+                });
+                Ok(answer)
+            }
+        };
+        life.live(number.map(Kill::AfterRequest)).await;
+        sleep(WAY).await;
+        life.live(None).await;
+        match (answer, fault) {
+            (_, Some(Fault::LoseAnswer)) => Err(gone(None)),
+            (_, Some(Fault::PageAfter(status))) => Err(page(what, status)),
+            (Err(wait), _) => Err(limited(wait)),
+            (Ok(Ok(value)), _) => Ok(value),
+            (
+                Ok(Err(Refusal {
+                    status,
+                    code,
+                    message,
+                })),
+                _,
+            ) => Err(if status >= 500 && status != 501 {
+                gone(Some(status))
+            } else {
+                HomeserverError::Refused {
+                    request: what,
+                    status,
+                    code: code.to_owned(),
+                    message,
+                }
+            }),
+        }
+    }
+
+    /// Whether the server of somebody that a request is about never answers.
+    fn is_silent(&self, request: &Request) -> bool {
+        let named = match request.endpoint {
+            Endpoint::Invite | Endpoint::Profile => &request.detail,
+            Endpoint::Resolve | Endpoint::ListedElsewhere => &request.about,
+            _ => return false,
+        };
+        named
+            .split_once(':')
+            .map_or(named.as_str(), |(_, server)| server)
+            == world::GONE
+    }
+}
+
+/// An error page of something in front of the server, as `matrix::wire` tells it apart.
+fn page(request: String, status: u16) -> HomeserverError {
+    if status >= 500 {
+        HomeserverError::Uncertain {
+            request,
+            status: Some(status),
+            source: "an error page".into(),
+        }
+    } else {
+        HomeserverError::Refused {
+            request,
+            status,
+            code: String::new(),
+            message: "<html>".to_owned(),
+        }
+    }
+}
+
+fn bucket(endpoint: Endpoint) -> Bucket {
+    match endpoint {
+        Endpoint::CreateRoom | Endpoint::Upgrade => Bucket::RoomCreation,
+        Endpoint::Join => Bucket::Joins,
+        Endpoint::Invite => Bucket::Invitations,
+        _ => Bucket::Everything,
+    }
+}
+
+/// Counts a request as Synapse does. How long to wait where it is too many.
+fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> {
+    let mine = |kind| Limiter {
+        kind,
+        of: by.to_string(),
+    };
+    let of = |kind, of: &str| Limiter {
+        kind,
+        of: of.to_owned(),
+    };
+    let limiters = match request.endpoint {
+        Endpoint::CreateRoom | Endpoint::Upgrade => {
+            vec![mine(Kind::Messages), mine(Kind::RoomCreation)]
+        }
+        Endpoint::Invite => vec![
+            of(Kind::InvitesPerRoom, &request.about),
+            of(Kind::InvitesPerInvitee, &request.detail),
+            mine(Kind::InvitesPerIssuer),
+            mine(Kind::Messages),
+        ],
+        Endpoint::Join => vec![mine(Kind::Joins), of(Kind::JoinsPerRoom, &request.about)],
+        endpoint if endpoint.is_write() => vec![mine(Kind::Messages)],
+        Endpoint::Sync | Endpoint::Poll => vec![],
+        _ => vec![mine(Kind::Reads)],
+    };
+    limiters.iter().find_map(|limiter| world.count(limiter))
+}
+
+fn found<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(HomeserverError::Refused {
+            status: 404, code, ..
+        }) if !code.is_empty() && code != "M_UNRECOGNIZED" => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn members_of(world: &World, by: &UserId, room: &RoomId) -> Answer<Vec<MemberEvent>> {
+    let events = world.room_of(by, room)?.of_kind("m.room.member");
+    let member = |event: &world::Event| {
+        let before = event.before.as_ref();
+        Some(MemberEvent {
+            user: event.state_key.as_deref()?.parse().ok()?,
+            sender: event.sender.clone(),
+            membership: event.text("membership")?.into(),
+            before: before.and_then(|before| Some(before.get("membership")?.as_str()?.into())),
+            at: Timestamp::from_millisecond(event.at).ok()?,
+        })
+    };
+    Ok(events.filter_map(member).collect())
+}
+
+#[async_trait]
+impl Homeserver for SimPort {
+    fn account(&self) -> &UserId {
+        &self.life.shared.bot
+    }
+
+    async fn room_versions(&self) -> Result<RoomVersions> {
+        let request = Request::new(Endpoint::RoomVersions, "", "");
+        self.ask(request, |_| {
+            let versions = world::VERSIONS.iter();
+            Ok(RoomVersions {
+                default: RoomVersionId::V12,
+                available: versions
+                    .filter_map(|version| RoomVersionId::try_from(*version).ok())
+                    .collect(),
+            })
+        })
+        .await
+    }
+
+    async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>> {
+        let request = Request::new(Endpoint::Profile, "", user);
+        let who = user.to_owned();
+        let known = self
+            .ask(request, move |world| Ok(world.accounts.contains(&who)))
+            .await;
+        match known {
+            Ok(true) => Ok(Some(Existence::Known)),
+            Ok(false) => Ok(Some(Existence::Unknown)),
+            Err(HomeserverError::Refused { .. }) => Ok(None),
+            Err(HomeserverError::Uncertain { .. }) if user.server_name() != self.server_name() => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn state(&self, room: &RoomId) -> Result<RoomState> {
+        let (own, id) = (self.own(), room.to_owned());
+        let request = Request::new(Endpoint::State, room, "");
+        self.ask(request, move |world| world.state(&own, &id)).await
+    }
+
+    async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
+        let (own, id) = (self.own(), room.to_owned());
+        let request = Request::new(Endpoint::StateEvent, room, format!("{kind} {key}"));
+        let (kind, key) = (kind.to_owned(), key.to_owned());
+        let answer = self
+            .ask(request, move |world| {
+                world.state_event(&own, &id, &kind, &key)
+            })
+            .await;
+        found(answer)
+    }
+
+    async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
+        let (own, id) = (self.own(), room.to_owned());
+        let request = Request::new(Endpoint::Members, room, "");
+        self.ask(request, move |world| members_of(world, &own, &id))
+            .await
+    }
+
+    async fn put_state(
+        &self,
+        room: &RoomId,
+        kind: &str,
+        key: &str,
+        content: &Content,
+    ) -> Result<OwnedEventId> {
+        let (own, id, content) = (self.own(), room.to_owned(), content.clone());
+        let request = Request::new(Endpoint::PutState, room, format!("{kind} {key}"));
+        let (kind, key) = (kind.to_owned(), key.to_owned());
+        self.ask(request, move |world| {
+            world.put_state(&own, &id, &kind, &key, &content)
+        })
+        .await
+    }
+
+    async fn get_ready_for_message(&self, _room: &RoomId) {}
+
+    async fn send_event(
+        &self,
+        room: &RoomId,
+        kind: &str,
+        transaction: &str,
+        content: &Content,
+    ) -> Result<OwnedEventId> {
+        let (own, id, content) = (self.own(), room.to_owned(), content.clone());
+        let request = Request::new(Endpoint::Send, room, kind);
+        let (kind, transaction) = (kind.to_owned(), transaction.to_owned());
+        self.ask(request, move |world| {
+            world.send(&own, &id, &kind, &transaction, &content)
+        })
+        .await
+    }
+
+    async fn redact(
+        &self,
+        room: &RoomId,
+        event: &EventId,
+        transaction: &str,
+    ) -> Result<OwnedEventId> {
+        let (own, id, event) = (self.own(), room.to_owned(), event.to_string());
+        let request = Request::new(Endpoint::Redact, room, &event);
+        let transaction = transaction.to_owned();
+        self.ask(request, move |world| {
+            world.redact(&own, &id, &event, &transaction)
+        })
+        .await
+    }
+
+    async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>> {
+        let (own, id, event) = (self.own(), room.to_owned(), event.to_string());
+        let request = Request::new(Endpoint::Event, room, &event);
+        let answer = self
+            .ask(request, move |world| world.event(&own, &id, &event))
+            .await;
+        match found(answer) {
+            Ok(found) => Ok(found.map(|event| RoomEvent {
+                sender: event.sender,
+                kind: event.kind,
+                origin_server_ts: event.at.unsigned_abs(),
+                content: event.content,
+                replaces: event.replaces,
+            })),
+            Err(HomeserverError::Refused { status: 403, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_room(&self, body: &Content) -> Result<OwnedRoomId> {
+        let (own, body) = (self.own(), body.clone());
+        let request = Request::new(Endpoint::CreateRoom, "", "");
+        self.ask(request, move |world| world.create_room(&own, &body))
+            .await
+    }
+
+    async fn upload(&self, room: &RoomId, file: &Upload) -> Result<Uploaded> {
+        let request = Request::new(Endpoint::Upload, room, &file.name);
+        self.ask(request, |_| {
+            Ok(Uploaded {
+                key: "url",
+                source: json!("mxc://sim.test/file"),
+            })
+        })
+        .await
+    }
+
+    async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+        let (own, id, user) = (self.own(), room.to_owned(), user.to_owned());
+        let request = Request::new(Endpoint::Invite, room, &user);
+        let reason = reason.map(ToOwned::to_owned);
+        self.ask(request, move |world| {
+            world.invite(&own, &id, &user, reason.as_deref())
+        })
+        .await
+    }
+
+    async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+        let (own, id, user) = (self.own(), room.to_owned(), user.to_owned());
+        let request = Request::new(Endpoint::Kick, room, &user);
+        let reason = reason.map(ToOwned::to_owned);
+        self.ask(request, move |world| {
+            world.kick(&own, &id, &user, reason.as_deref())
+        })
+        .await
+    }
+
+    async fn leave(&self, room: &RoomId) -> Result<()> {
+        let (own, id) = (self.own(), room.to_owned());
+        let request = Request::new(Endpoint::Leave, room, "");
+        let left = self.ask(request, move |world| world.leave(&own, &id)).await;
+        match left {
+            Err(HomeserverError::Refused { .. }) if !self.joined_rooms().await?.contains(room) => {
+                Ok(())
+            }
+            left => left,
+        }
+    }
+
+    async fn ban(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+        let (own, id, user) = (self.own(), room.to_owned(), user.to_owned());
+        let request = Request::new(Endpoint::Ban, room, &user);
+        let reason = reason.map(ToOwned::to_owned);
+        self.ask(request, move |world| {
+            world.ban(&own, &id, &user, reason.as_deref())
+        })
+        .await
+    }
+
+    async fn join(&self, room: &RoomRef) -> Result<OwnedRoomId> {
+        let (own, name) = (self.own(), room.name.clone());
+        let request = Request::new(Endpoint::Join, &room.name, "");
+        self.ask(request, move |world| {
+            let id = match name {
+                RoomName::Id(id) => id,
+                RoomName::Alias(alias) => world.resolve(&alias)?.0,
+            };
+            world.join(&own, &id)
+        })
+        .await
+    }
+
+    async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
+        let own = self.own();
+        let request = Request::new(Endpoint::JoinedRooms, "", "");
+        self.ask(request, move |world| Ok(world.joined_rooms(&own)))
+            .await
+    }
+
+    async fn resolve(&self, alias: &RoomAliasId) -> Result<Option<Resolved>> {
+        let name = alias.to_owned();
+        let request = Request::new(Endpoint::Resolve, alias, "");
+        let answer = self.ask(request, move |world| world.resolve(&name)).await;
+        Ok(found(answer)?.map(|(room_id, via)| Resolved { room_id, via }))
+    }
+
+    async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
+        let id = room.to_owned();
+        let request = Request::new(Endpoint::LocalAliases, room, "");
+        self.ask(request, move |world| Ok(world.local_aliases(&id)))
+            .await
+    }
+
+    async fn create_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<()> {
+        let (own, name, id) = (self.own(), alias.to_owned(), room.to_owned());
+        let request = Request::new(Endpoint::CreateAlias, alias, room);
+        self.ask(request, move |world| world.create_alias(&own, &name, &id))
+            .await
+    }
+
+    async fn delete_alias(&self, alias: &RoomAliasId) -> Result<()> {
+        let (own, name) = (self.own(), alias.to_owned());
+        let request = Request::new(Endpoint::DeleteAlias, alias, "");
+        self.ask(request, move |world| world.delete_alias(&own, &name))
+            .await
+    }
+
+    async fn listing(&self, room: &RoomId) -> Result<Listing> {
+        let id = room.to_owned();
+        let request = Request::new(Endpoint::Listing, room, "");
+        self.ask(request, move |world| {
+            world.room(&id)?;
+            Ok(if world.listed.contains(&id) {
+                Listing::Public
+            } else {
+                Listing::Private
+            })
+        })
+        .await
+    }
+
+    async fn set_listing(&self, room: &RoomId, listing: Listing) -> Result<()> {
+        let (own, id) = (self.own(), room.to_owned());
+        let request = Request::new(Endpoint::SetListing, room, format!("{listing:?}"));
+        self.ask(request, move |world| {
+            world.set_listed(&own, &id, listing == Listing::Public)
+        })
+        .await
+    }
+
+    async fn listed_elsewhere(
+        &self,
+        server: &ServerName,
+        _room: &RoomId,
+        _term: &str,
+    ) -> Result<Listing> {
+        let request = Request::new(Endpoint::ListedElsewhere, server, "");
+        self.ask(request, |_| Ok(Listing::Private)).await
+    }
+
+    async fn server_software(&self) -> Result<Option<String>> {
+        let request = Request::new(Endpoint::Software, "", "");
+        let answer = self
+            .ask(request, |world| Ok(world.software.name().to_owned()))
+            .await;
+        match answer {
+            Ok(name) => Ok(Some(name)),
+            Err(HomeserverError::Refused { .. } | HomeserverError::Unusable { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn server_facts(&self) -> Result<ServerFacts> {
+        let request = Request::new(Endpoint::Facts, "", "");
+        self.ask(request, |world| {
+            Ok(ServerFacts {
+                name: Some(world.software.name().to_owned()),
+                version: Some("1.0".to_owned()),
+                now: Some(world.now),
+            })
+        })
+        .await
+    }
+
+    async fn encryption(&self) -> Result<EncryptionFacts> {
+        let request = Request::new(Endpoint::Encryption, "", "");
+        self.ask(request, |_| {
+            Ok(EncryptionFacts {
+                identity: Identity::Signed,
+                backup: Backup::On,
+            })
+        })
+        .await
+    }
+
+    fn admin(&self) -> Option<&dyn ServerAdmin> {
+        None
+    }
+
+    async fn upgrade(
+        &self,
+        room: &RoomId,
+        version: &RoomVersionId,
+        additional_creators: &BTreeSet<OwnedUserId>,
+    ) -> Result<OwnedRoomId> {
+        let (own, id, version) = (self.own(), room.to_owned(), version.to_string());
+        let creators = additional_creators.clone();
+        let request = Request::new(Endpoint::Upgrade, room, &version);
+        self.ask(request, move |world| {
+            world.upgrade(&own, &id, &version, &creators)
+        })
+        .await
+    }
+
+    async fn until_told(&self, rooms: &[&RoomId], patience: Duration) {
+        let told = async {
+            let is_told = |room: &&RoomId| self.life.shared.device().rooms.contains_key(*room);
+            while !rooms.iter().all(is_told) {
+                self.beat.next().await;
+            }
+        };
+        let _told = timeout(patience, told).await;
+    }
+
+    async fn until_now(&self, patience: Duration) {
+        let _told = timeout(patience, self.beat.next()).await;
+    }
+
+    async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {
+        self.life.live(None).await;
+        Ok(self.life.shared.device().rooms.values().cloned().collect())
+    }
+
+    async fn known_state(&self, room: &RoomId) -> Result<Option<RoomState>> {
+        self.life.live(None).await;
+        let device = self.life.shared.device();
+        Ok(device.rooms.get(room).map(|told| told.state.clone()))
+    }
+
+    async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
+        self.life.live(None).await;
+        let device = self.life.shared.device();
+        let told = device.rooms.get(space);
+        let links = told.into_iter().flat_map(|told| told.state.of_kind("m.space.child"));
+        Ok(links.filter_map(|link| link.state_key.parse().ok()).collect())
+    }
+}
+
+#[async_trait]
+impl SyncSource for SimPort {
+    fn account(&self) -> &UserId {
+        &self.life.shared.bot
+    }
+
+    fn beat(&self) -> &Beat {
+        &self.beat
+    }
+
+    async fn has_synced(&self) -> bool {
+        self.life.shared.device().place.is_some()
+    }
+
+    async fn sync(&self, poll: Duration) -> Result<SyncAnswer> {
+        let life = &*self.life;
+        let news = async {
+            loop {
+                let changed = Arc::clone(&life.shared.world().changed);
+                let changed = changed.notified();
+                if life.shared.world().has_news(&life.shared.bot, &life.shared.device()) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        life.live(None).await;
+        let _news = timeout(poll, news).await;
+        life.live(None).await;
+        let shared = Arc::clone(&life.shared);
+        let endpoint = if life.shared.world().has_news(&shared.bot, &shared.device()) {
+            Endpoint::Sync
+        } else {
+            Endpoint::Poll
+        };
+        self.carry_out(Request::new(endpoint, "", ""), move |world| {
+            Ok(world.sync(&shared.bot, &mut shared.device()))
+        })
+        .await
+    }
+
+    async fn messages(
+        &self,
+        room: &RoomId,
+        from: Option<&str>,
+        limit: u32,
+    ) -> Result<Option<Page>> {
+        if !self.life.shared.device().rooms.contains_key(room) {
+            return Ok(None);
+        }
+        let (own, id, from) = (self.own(), room.to_owned(), from.map(ToOwned::to_owned));
+        let request = Request::new(Endpoint::Messages, room, "");
+        let page = self.carry_out(request, move |world| {
+            world.room_of(&own, &id)?;
+            Ok(world.messages(&id, from.as_deref(), limit))
+        });
+        page.await.map(Some)
+    }
+
+    async fn tombstones(&self) -> Vec<(OwnedRoomId, Box<RawValue>)> {
+        let device = self.life.shared.device();
+        let all = device.tombstones.iter();
+        all.map(|(room, event)| (room.clone(), event.clone()))
+            .collect()
+    }
+
+    async fn invitations(&self) -> Vec<Invitation> {
+        self.life.shared.device().invitations()
+    }
+
+    async fn accept(&self, room: &RoomId) -> Result<()> {
+        let (own, id) = (self.own(), room.to_owned());
+        let request = Request::new(Endpoint::Join, room, "");
+        self.carry_out(request, move |world| world.join(&own, &id).map(drop))
+            .await
+    }
+
+    async fn decrypt(&self, _room: &RoomId, _event: &RawValue) -> Option<TimelineEvent> {
+        None
+    }
+
+    async fn set_up_encryption(&self) -> std::result::Result<(), MatrixError> {
+        Ok(())
+    }
+}

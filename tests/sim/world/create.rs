@@ -1,0 +1,230 @@
+//! `/createRoom`.
+//!
+//! Source: Matrix specification, "Creation"; Synapse 1.163.2, `RoomCreationHandler`, also for what is left
+//! behind when an event is refused half-way.
+
+use std::collections::BTreeMap;
+
+use roomlift::room::state::Content;
+use ruma::{OwnedRoomId, UserId};
+use serde_json::{Value, json};
+
+use super::auth::{Levels, has_creators, may_send};
+use super::{Answer, Room, SERVER, VERSIONS, World, content, refuse};
+
+impl World {
+    /// Makes a room from the body of the request.
+    pub(crate) fn create_room(&mut self, by: &UserId, body: &Content) -> Answer<OwnedRoomId> {
+        let text = |key: &str| body.get(key).and_then(Value::as_str);
+        let version = text("room_version").unwrap_or("12").to_owned();
+        if !VERSIONS.contains(&version.as_str()) {
+            return refuse(400, "M_UNSUPPORTED_ROOM_VERSION", "Your homeserver does not support this room version");
+        }
+        let mut create = object(body, "creation_content");
+        let more = create.get("additional_creators").cloned().unwrap_or(json!([]));
+        let valid = |user: &Value| user.as_str().is_some_and(|user| <&UserId>::try_from(user).is_ok());
+        if has_creators(&version) && !more.as_array().is_some_and(|users| users.iter().all(valid)) {
+            return refuse(400, "M_FORBIDDEN", "entry in additional_creators is not a valid user ID");
+        }
+        let visibility = text("visibility").unwrap_or("private");
+        let preset = text("preset").unwrap_or(if visibility == "public" {
+            "public_chat"
+        } else {
+            "private_chat"
+        });
+        let levels = levels(by, &version, preset, &create, body);
+        if has_creators(&version) {
+            let users = levels.get("users").and_then(Value::as_object);
+            let is_creator =
+                |user: &String| user == by || more.as_array().is_some_and(|users| users.contains(&json!(user)));
+            if let Some(user) = users.into_iter().flatten().map(|(user, _)| user).find(|user| is_creator(user)) {
+                return refuse(400, "M_UNKNOWN", format!("Creator user {user} must not appear in content.users"));
+            }
+        } else if !object(&levels, "users").contains_key(by.as_str()) {
+            return refuse(400, "M_UNKNOWN", "'users' did not contain the creator");
+        }
+        create.insert("room_version".to_owned(), json!(version));
+        if !["11", "12"].contains(&version.as_str()) {
+            create.insert("creator".to_owned(), json!(by));
+        }
+        let id = self.begin_room(by, &version, create);
+        self.fill_room(by, &id, preset, levels, body)?;
+        if visibility == "public" {
+            // Where it is not allowed the room stays out of the directory, without a word.
+            let _listed = self.set_listed(by, &id, true);
+        }
+        Ok(id)
+    }
+
+    /// A room with nothing in it but its creator.
+    pub(super) fn begin_room(&mut self, by: &UserId, version: &str, create: Content) -> OwnedRoomId {
+        let id = self.bare_room(by, version, create);
+        self.set_member(&id, by, by, content(json!({ "membership": "join" })));
+        id
+    }
+
+    /// A room with its create event alone.
+    pub(super) fn bare_room(&mut self, by: &UserId, version: &str, create: Content) -> OwnedRoomId {
+        let number = self.next_id();
+        let id = if has_creators(version) {
+            format!("!r{number}")
+        } else {
+            format!("!r{number}:{SERVER}")
+        };
+        let id: OwnedRoomId = id.parse().expect("a room id");
+        let room = Room {
+            id: id.clone(),
+            version: version.to_owned(),
+            events: Vec::new(),
+            state: BTreeMap::new(),
+        };
+        self.rooms.insert(id.clone(), room);
+        self.append(&id, by, "m.room.create", Some(""), create);
+        id
+    }
+
+    /// What a new room has from its beginning. What is refused leaves the room as far as it came.
+    fn fill_room(
+        &mut self,
+        by: &UserId,
+        id: &OwnedRoomId,
+        preset: &str,
+        levels: Content,
+        body: &Content,
+    ) -> Answer<()> {
+        let initial = initial_state(body);
+        let of_initial = |kind: &str| initial.iter().find(|event| event.0 == kind).map(|event| event.2.clone());
+        self.place(by, id, "m.room.power_levels", "", of_initial("m.room.power_levels").unwrap_or(levels))?;
+        if let Some(name) = body.get("room_alias_name").and_then(Value::as_str) {
+            let alias = format!("#{name}:{SERVER}");
+            let Ok(alias) = ruma::OwnedRoomAliasId::try_from(alias) else {
+                return refuse(400, "M_INVALID_PARAM", "invalid alias");
+            };
+            self.create_alias(by, &alias, id)?;
+            self.place(by, id, "m.room.canonical_alias", "", content(json!({ "alias": alias })))?;
+        }
+        let is_public = preset == "public_chat";
+        let rule = if is_public { "public" } else { "invite" };
+        let mut defaults = vec![
+            ("m.room.join_rules", json!({ "join_rule": rule })),
+            ("m.room.history_visibility", json!({ "history_visibility": "shared" })),
+        ];
+        if !is_public {
+            defaults.push(("m.room.guest_access", json!({ "guest_access": "can_join" })));
+        }
+        for (kind, default) in defaults {
+            if of_initial(kind).is_none() {
+                self.place(by, id, kind, "", content(default))?;
+            }
+        }
+        for (kind, key, content) in &initial {
+            if kind != "m.room.power_levels" {
+                self.place(by, id, kind, key, content.clone())?;
+            }
+        }
+        if self.encrypts_new_rooms && !is_public && of_initial("m.room.encryption").is_none() {
+            let algorithm = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+            self.place(by, id, "m.room.encryption", "", content(algorithm))?;
+        }
+        for key in ["name", "topic"] {
+            if let Some(value) = body.get(key) {
+                let kind = format!("m.room.{key}");
+                self.place(by, id, &kind, "", content(json!({ key: value })))?;
+            }
+        }
+        let invited = body.get("invite").and_then(Value::as_array);
+        for user in invited.into_iter().flatten().filter_map(Value::as_str) {
+            if let Ok(user) = <&UserId>::try_from(user) {
+                self.invite(by, id, user, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a state event into a new room.
+    fn place(
+        &mut self,
+        by: &UserId,
+        id: &OwnedRoomId,
+        kind: &str,
+        key: &str,
+        content: Content,
+    ) -> Answer<()> {
+        let room = self.room(id)?;
+        if kind == "m.room.member" {
+            let banned = content.get("membership").and_then(Value::as_str) == Some("ban");
+            let levels = Levels::of(room);
+            let user = <&UserId>::try_from(key).ok();
+            let may = user.is_some_and(|user| levels.of_user(user) < levels.of_user(by));
+            if !banned || !may || levels.of_user(by) < levels.ban {
+                return super::forbidden("You don't have permission to do that");
+            }
+            self.append(id, by, kind, Some(key), content);
+            return Ok(());
+        }
+        if kind == "m.room.canonical_alias" {
+            self.check_shown_aliases(room, &content)?;
+        }
+        may_send(room, by, kind, Some(key), &content)?;
+        self.append(id, by, kind, Some(key), content);
+        Ok(())
+    }
+}
+
+fn object(body: &Content, key: &str) -> Content {
+    body.get(key).and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+/// The initial state: of two events in one slot the first keeps its place and the second its content.
+fn initial_state(body: &Content) -> Vec<(String, String, Content)> {
+    let mut events: Vec<(String, String, Content)> = Vec::new();
+    let listed = body.get("initial_state").and_then(Value::as_array);
+    for event in listed.into_iter().flatten() {
+        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
+        let content = event.get("content").and_then(Value::as_object).cloned();
+        let (kind, key, content) = (text("type"), text("state_key"), content.unwrap_or_default());
+        match events.iter_mut().find(|known| known.0 == kind && known.1 == key) {
+            Some(known) => known.2 = content,
+            None => events.push((kind.to_owned(), key.to_owned(), content)),
+        }
+    }
+    events
+}
+
+/// Source: Synapse 1.163.2, `_send_events_for_new_room`; an override replaces whole keys.
+fn levels(by: &UserId, version: &str, preset: &str, create: &Content, body: &Content) -> Content {
+    let creators = has_creators(version);
+    let mut levels = content(json!({
+        "users": {},
+        "users_default": 0,
+        "events": {
+            "m.room.name": 50,
+            "m.room.power_levels": 100,
+            "m.room.history_visibility": 100,
+            "m.room.canonical_alias": 50,
+            "m.room.avatar": 50,
+            "m.room.tombstone": if creators { 150 } else { 100 },
+            "m.room.server_acl": 100,
+            "m.room.encryption": 100,
+        },
+        "events_default": 0,
+        "state_default": 50,
+        "ban": 50,
+        "kick": 50,
+        "redact": 50,
+        "invite": if preset == "public_chat" { 50 } else { 0 },
+        "historical": 100,
+    }));
+    if !creators {
+        levels.insert("users".to_owned(), json!({ by.as_str(): 100 }));
+    }
+    if create.get("type").and_then(Value::as_str) == Some("m.space") {
+        levels.insert("events_default".to_owned(), json!(100));
+    }
+    if let Some(Value::Object(wanted)) = body.get("power_level_content_override") {
+        for (key, value) in wanted {
+            levels.insert(key.clone(), value.clone());
+        }
+    }
+    levels
+}
