@@ -110,6 +110,10 @@ pub enum StepEvent {
         /// How far it got.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<Progress>,
+        /// Changes of this step that were refused so far, and are not tried again when it continues:
+        /// under a tight limit they would use up what the others need.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<Refusal>,
     },
     /// It cannot go on by itself.
     Failed {
@@ -271,6 +275,8 @@ pub struct State {
     pub waiting: Option<(Timestamp, WaitReason)>,
     /// How far the current step got when it began to wait.
     pub progress: Option<Progress>,
+    /// Changes of the current step that were refused before it began to wait.
+    pub refused: Vec<Refusal>,
     /// Tries of the current step that failed in a way that may pass.
     pub attempts: u32,
     /// Waits of the current step, for whatever reason.
@@ -352,6 +358,7 @@ impl Default for State {
             ending: None,
             waiting: None,
             progress: None,
+            refused: Vec::new(),
             attempts: 0,
             waits: 0,
             recheck: None,
@@ -470,9 +477,15 @@ impl State {
                 },
             ) => match event {
                 StepEvent::Started => self.waiting = None,
-                StepEvent::Waiting { until, reason, .. } => {
+                StepEvent::Waiting {
+                    until,
+                    reason,
+                    refused,
+                    ..
+                } => {
                     self.attempts += u32::from(matches!(reason, WaitReason::Problem { .. }));
                     self.waits += 1;
+                    self.refused.clone_from(refused);
                     self.recheck = Some(*until);
                 }
                 StepEvent::Succeeded { output } => {
@@ -539,6 +552,7 @@ impl State {
         self.started = None;
         self.waiting = None;
         self.progress = None;
+        self.refused.clear();
         self.attempts = 0;
         self.waits = 0;
     }
@@ -620,7 +634,11 @@ impl State {
                 until,
                 reason,
                 progress,
-            } => self.wait(*until, reason, *progress),
+                refused,
+            } => {
+                self.wait(*until, reason, *progress);
+                self.refused.clone_from(refused);
+            }
             StepEvent::Failed { problem, again } => {
                 self.problem = Some(problem.clone());
                 self.again = *again;

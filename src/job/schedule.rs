@@ -129,6 +129,7 @@ pub fn confirmed(phase: Phase, plan: &Plan, by: OwnedUserId, now: Timestamp) -> 
                 until: schedule.first_wake(now)?,
                 reason: WaitReason::Scheduled,
                 progress: None,
+                refused: Vec::new(),
             },
         })
     });
@@ -284,6 +285,7 @@ mod tests {
                 until: at(1000),
                 reason,
                 progress: None,
+                refused: Vec::new(),
             })
         };
         let (sleeps, started) = (waits(WaitReason::Scheduled), step(StepEvent::Started));

@@ -113,6 +113,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 until: at(5),
                 reason,
                 progress: None,
+                refused: Vec::new(),
             },
         ),
         3 => step(
@@ -321,6 +322,7 @@ fn stored_entries_keep_their_form() {
                 bucket: Bucket::RoomCreation,
             },
             progress: None,
+            refused: Vec::new(),
         },
     );
     insta::assert_snapshot!(
@@ -411,6 +413,7 @@ fn looks_after_the_end_are_counted() {
             until: at(10),
             reason,
             progress: None,
+            refused: Vec::new(),
         };
         step(Step::Verify, event)
     };

@@ -287,6 +287,7 @@ fn words(entry: &Entry) -> (&'static str, String) {
                     until,
                     reason,
                     progress,
+                    ..
                 } => {
                     let far = progress.map_or_else(String::new, |progress| {
                         format!(" ({} of {} done)", progress.done, progress.all)

@@ -48,6 +48,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 until: after(retry_after),
                 reason: WaitReason::RateLimit { bucket },
                 progress,
+                refused: Vec::new(),
             }
         }
         StepError::Unreachable(error) => {
@@ -60,6 +61,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 until: after(pause(state.waits, Duration::ZERO)),
                 reason: WaitReason::Unreachable,
                 progress: None,
+                refused: Vec::new(),
             }
         }
         StepError::Settling => {
@@ -68,6 +70,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 until: after(pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX)),
                 reason: WaitReason::Settling,
                 progress: None,
+                refused: Vec::new(),
             }
         }
         StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
@@ -80,6 +83,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 until: after(pause(state.attempts, Duration::from_secs(1))),
                 reason: WaitReason::Problem { problem },
                 progress: None,
+                refused: Vec::new(),
             }
         }
         StepError::Retry { problem, source } => {

@@ -344,6 +344,7 @@ impl Worker {
         let state = folded(&job)?;
 
         let direction = state.direction();
+        drive.refused.clone_from(&state.refused);
         let begun = Instant::now();
         let outcome = match direction {
             Direction::Forward => steps::run(drive, &job, &state, step).await,
@@ -426,8 +427,12 @@ impl Worker {
             Err(StepError::Store(error)) => Err(error),
             Err(error) => {
                 let now = self.means.clock.now();
-                let entry = failure::meaning(&state, step, error, now);
-                if let StepEvent::Waiting { reason, .. } = &entry {
+                let mut entry = failure::meaning(&state, step, error, now);
+                if let StepEvent::Waiting {
+                    reason, refused, ..
+                } = &mut entry
+                {
+                    refused.clone_from(&drive.refused);
                     metrics::wait(reason.name());
                 }
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
@@ -451,6 +456,7 @@ impl Worker {
                     until: next,
                     reason: WaitReason::Scheduled,
                     progress: None,
+                    refused: Vec::new(),
                 };
                 let step = Step::Snapshot;
                 self.record(job, vec![Entry::Step { step, event }], vec![])

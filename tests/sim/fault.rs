@@ -83,11 +83,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        about: impl ToString,
-        detail: impl ToString,
-    ) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, about: impl ToString, detail: impl ToString) -> Self {
         Self {
             endpoint,
             about: about.to_string(),
@@ -154,10 +150,7 @@ impl Rule {
     }
 
     /// A fault for the first request that matches.
-    pub(crate) fn when(
-        matches: impl Fn(&Request) -> bool + Send + 'static,
-        fault: Fault,
-    ) -> Self {
+    pub(crate) fn when(matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) -> Self {
         Self {
             matches: Box::new(matches),
             skip: 0,

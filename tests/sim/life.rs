@@ -75,6 +75,13 @@ impl Shared {
         held(&self.log)
     }
 
+    /// Counts from here: what was before is no part of the scene.
+    pub(crate) fn count_from_here(&self) {
+        self.requests.store(0, Ordering::SeqCst);
+        self.commits.store(0, Ordering::SeqCst);
+        self.log().clear();
+    }
+
     /// Requests with an effect, and commits, so far.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let count = |number: &AtomicU64| number.load(Ordering::SeqCst);

@@ -75,10 +75,10 @@ impl Limits {
     /// Takes a token. How long to wait, where there is none.
     pub(crate) fn take(&mut self, limiter: &Limiter, now: Timestamp) -> Option<Duration> {
         let rate = *self.rates.get(&limiter.kind)?;
-        let level = self.used.entry(limiter.clone()).or_insert(Level {
-            used: 0.0,
-            at: now,
-        });
+        let level = self
+            .used
+            .entry(limiter.clone())
+            .or_insert(Level { used: 0.0, at: now });
         let passed = now.duration_since(level.at).as_secs_f64().max(0.0);
         level.used = (level.used - passed * rate.per_second).max(0.0);
         level.at = now;

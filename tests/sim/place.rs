@@ -95,9 +95,7 @@ impl Place {
         let banned: Vec<_> = (0..setup.bans)
             .map(|number| world.register(&format!("spammer{number}")))
             .collect();
-        let users = |bot_level: i64| {
-            json!({ moderator.as_str(): 100, deputy.as_str(): 50, bot.as_str(): bot_level })
-        };
+        let users = |bot_level: i64| json!({ moderator.as_str(): 100, deputy.as_str(): 50, bot.as_str(): bot_level });
         let people = [&deputy, &reader, &bot];
         let admin = |world: &mut World, name: &str| {
             make(
@@ -293,9 +291,7 @@ fn make_room(
         Entry::Knock => json!({ "join_rule": "knock" }),
         Entry::Restricted => json!({ "join_rule": "restricted", "allow": member_of }),
     };
-    let state = |kind: &str, key: &str, content: Value| {
-        json!({ "type": kind, "state_key": key, "content": content })
-    };
+    let state = |kind: &str, key: &str, content: Value| json!({ "type": kind, "state_key": key, "content": content });
     make(
         world,
         moderator,
@@ -347,13 +343,7 @@ fn guarded(
     id
 }
 
-fn link(
-    world: &mut World,
-    by: &OwnedUserId,
-    space: &OwnedRoomId,
-    room: &OwnedRoomId,
-    order: &str,
-) {
+fn link(world: &mut World, by: &OwnedUserId, space: &OwnedRoomId, room: &OwnedRoomId, order: &str) {
     let child = json!({ "via": [SERVER], "order": order, "suggested": true });
     put(world, by, space, "m.space.child", room.as_str(), child);
 }

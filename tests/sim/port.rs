@@ -113,6 +113,18 @@ impl SimPort {
         request: Request,
         work: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
     ) -> Result<T> {
+        let named = request.to_string();
+        let answer = self.carry(request, work).await;
+        let failure = answer.as_ref().err();
+        tracing::trace!(target: "sim", request = named, ?failure);
+        answer
+    }
+
+    async fn carry<T: Send + 'static>(
+        &self,
+        request: Request,
+        work: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
+    ) -> Result<T> {
         let life = &*self.life;
         let endpoint = request.endpoint;
         let number = endpoint.has_effect().then(|| life.number());
@@ -275,11 +287,19 @@ fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> 
             mine(Kind::Messages),
         ],
         Endpoint::Join => vec![mine(Kind::Joins), of(Kind::JoinsPerRoom, &request.about)],
+        Endpoint::Send | Endpoint::Redact if is_repeated(world, by, request) => vec![],
         endpoint if endpoint.is_write() => vec![mine(Kind::Messages)],
         Endpoint::Sync | Endpoint::Poll => vec![],
         _ => vec![mine(Kind::Reads)],
     };
     limiters.iter().find_map(|limiter| world.count(limiter))
+}
+
+/// Source: Synapse, `HttpTransactionCache`: the answer to the first try.
+fn is_repeated(world: &World, by: &UserId, request: &Request) -> bool {
+    let room = <&RoomId>::try_from(request.about.as_str());
+    let transaction = request.detail.split(' ').next_back().unwrap_or_default();
+    room.is_ok_and(|room| world.was_sent(by, room, transaction))
 }
 
 fn found<T>(answer: Result<T>) -> Result<Option<T>> {
@@ -395,7 +415,7 @@ impl Homeserver for SimPort {
         content: &Content,
     ) -> Result<OwnedEventId> {
         let (own, id, content) = (self.own(), room.to_owned(), content.clone());
-        let request = Request::new(Endpoint::Send, room, kind);
+        let request = Request::new(Endpoint::Send, room, format!("{kind} {transaction}"));
         let (kind, transaction) = (kind.to_owned(), transaction.to_owned());
         self.ask(request, move |world| {
             world.send(&own, &id, &kind, &transaction, &content)
@@ -410,7 +430,7 @@ impl Homeserver for SimPort {
         transaction: &str,
     ) -> Result<OwnedEventId> {
         let (own, id, event) = (self.own(), room.to_owned(), event.to_string());
-        let request = Request::new(Endpoint::Redact, room, &event);
+        let request = Request::new(Endpoint::Redact, room, format!("{event} {transaction}"));
         let transaction = transaction.to_owned();
         self.ask(request, move |world| {
             world.redact(&own, &id, &event, &transaction)
@@ -661,8 +681,12 @@ impl Homeserver for SimPort {
         self.life.live(None).await;
         let device = self.life.shared.device();
         let told = device.rooms.get(space);
-        let links = told.into_iter().flat_map(|told| told.state.of_kind("m.space.child"));
-        Ok(links.filter_map(|link| link.state_key.parse().ok()).collect())
+        let links = told
+            .into_iter()
+            .flat_map(|told| told.state.of_kind("m.space.child"));
+        Ok(links
+            .filter_map(|link| link.state_key.parse().ok())
+            .collect())
     }
 }
 
@@ -686,7 +710,11 @@ impl SyncSource for SimPort {
             loop {
                 let changed = Arc::clone(&life.shared.world().changed);
                 let changed = changed.notified();
-                if life.shared.world().has_news(&life.shared.bot, &life.shared.device()) {
+                if life
+                    .shared
+                    .world()
+                    .has_news(&life.shared.bot, &life.shared.device())
+                {
                     return;
                 }
                 changed.await;

@@ -72,7 +72,16 @@ impl Sim {
         Self::with(&Setup::default())
     }
 
+    /// A community that the bot has come to: it was started once and listens.
     pub(crate) fn with(setup: &Setup) -> Self {
+        let mut sim = Self::untouched(setup);
+        assert_eq!(sim.run(), End::Quiet, "the first start");
+        sim.shared.count_from_here();
+        sim
+    }
+
+    /// A community to which the bot was only invited.
+    pub(crate) fn untouched(setup: &Setup) -> Self {
         let clock = SimClock::new();
         let mut world = World::new(clock.true_now());
         let place = Place::make(&mut world, setup);
@@ -106,7 +115,7 @@ impl Sim {
         self.shared.world()
     }
 
-    /// The moderator types into the admin room, a second after the bot first listens.
+    /// The moderator types into the admin room, a second after the scene begins.
     pub(crate) fn say(&self, text: &str) -> &Self {
         let text = text.to_owned();
         self.after(Duration::from_secs(1), move |world, place| {
@@ -121,8 +130,7 @@ impl Sim {
         act: impl FnOnce(&mut World, &Place) + Send + 'static,
     ) -> &Self {
         let place = self.place.clone();
-        self.world()
-            .schedule(wait, move |world| act(world, &place));
+        self.world().schedule(wait, move |world| act(world, &place));
         self
     }
 
@@ -173,9 +181,13 @@ impl Sim {
     pub(crate) fn run(&mut self) -> End {
         for _ in 0..LIVES_MAX {
             match self.live() {
-                LifeEnd::Killed => {}
+                LifeEnd::Killed => {
+                    let away = SignedDuration::try_from(self.away).unwrap_or_default();
+                    self.oracle.killed(away);
+                }
                 LifeEnd::Over(end) => {
-                    self.oracle.end(&self.shared, &self.place, &self.store());
+                    self.oracle
+                        .end(&self.shared, &self.place, &self.store(), end);
                     return end;
                 }
                 LifeEnd::Failed(error) => {
@@ -184,7 +196,8 @@ impl Sim {
                     return End::Busy;
                 }
                 LifeEnd::Returned => {
-                    self.oracle.process_ended("it stopped without being told to");
+                    self.oracle
+                        .process_ended("it stopped without being told to");
                     return End::Busy;
                 }
             }
@@ -367,7 +380,9 @@ fn scratch() -> TempDir {
         builder.prefix("roomlift-sim-");
         builder
     };
-    let made = builder().tempdir_in(memory).or_else(|_| builder().tempdir());
+    let made = builder()
+        .tempdir_in(memory)
+        .or_else(|_| builder().tempdir());
     made.expect("a folder")
 }
 

@@ -183,8 +183,24 @@ impl Room {
 
     /// The room that its tombstone names.
     pub(crate) fn successor(&self) -> Option<&str> {
-        self.event("m.room.tombstone", "")?
-            .text("replacement_room")
+        self.event("m.room.tombstone", "")?.text("replacement_room")
+    }
+
+    /// The state as it was before a place in the stream.
+    pub(crate) fn state_before(&self, stream: u64) -> Vec<&Event> {
+        let mut state: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
+        for event in self.events.iter().filter(|event| event.stream < stream) {
+            if let Some(key) = &event.state_key {
+                state.insert((&event.kind, key), event);
+            }
+        }
+        state.into_values().collect()
+    }
+
+    /// Where in the stream it was closed; past all places where it is open.
+    pub(crate) fn closed_at(&self) -> u64 {
+        self.event("m.room.tombstone", "")
+            .map_or(u64::MAX, |event| event.stream)
     }
 
     pub(crate) fn creator(&self) -> Option<&UserId> {
@@ -293,7 +309,11 @@ impl World {
     }
 
     /// Has something happen later. Those who watch do not act themselves: they schedule.
-    pub(crate) fn schedule(&mut self, after: Duration, act: impl FnOnce(&mut Self) + Send + 'static) {
+    pub(crate) fn schedule(
+        &mut self,
+        after: Duration,
+        act: impl FnOnce(&mut Self) + Send + 'static,
+    ) {
         let at = self.now + after;
         let number = self.next_id();
         self.queue.insert((at, number), Box::new(act));
@@ -415,6 +435,12 @@ impl World {
             return Ok(same.id.clone());
         }
         Ok(self.append(id, by, kind, Some(key), content.clone()))
+    }
+
+    /// Whether an event with that transaction id was sent already. Such a request is not counted.
+    pub(crate) fn was_sent(&self, by: &UserId, id: &RoomId, transaction: &str) -> bool {
+        let slot = (by.to_owned(), id.to_owned(), transaction.to_owned());
+        self.transactions.contains_key(&slot)
     }
 
     /// Sends an event that is no state; the same transaction id sends it once.
@@ -543,7 +569,10 @@ impl World {
     }
 
     /// Where an address leads.
-    pub(crate) fn resolve(&self, alias: &RoomAliasId) -> Answer<(OwnedRoomId, Vec<OwnedServerName>)> {
+    pub(crate) fn resolve(
+        &self,
+        alias: &RoomAliasId,
+    ) -> Answer<(OwnedRoomId, Vec<OwnedServerName>)> {
         match self.aliases.get(alias) {
             Some(address) => {
                 let server = SERVER.try_into().expect("a server name");
@@ -570,7 +599,11 @@ impl World {
         }
         self.room(room)?;
         if self.aliases.contains_key(alias) {
-            return refuse(409, "M_UNKNOWN", format!("Room alias {alias} already exists"));
+            return refuse(
+                409,
+                "M_UNKNOWN",
+                format!("Room alias {alias} already exists"),
+            );
         }
         let address = Address {
             room: room.to_owned(),

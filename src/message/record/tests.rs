@@ -101,6 +101,7 @@ fn eventful() -> Job {
                     bucket: Bucket::RoomCreation,
                 },
                 progress: None,
+                refused: Vec::new(),
             },
         ),
         step(Step::Switch, StepEvent::Started),
@@ -251,6 +252,7 @@ fn what_is_too_long_is_cut_and_says_so() {
                 until: at(60),
                 reason,
                 progress: None,
+                refused: Vec::new(),
             },
         )
     }));

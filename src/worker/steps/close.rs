@@ -4,6 +4,7 @@
 //! only forward, and `verify` makes a to-do of it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use ruma::{OwnedServerName, RoomId};
@@ -90,13 +91,14 @@ pub(super) async fn close(
 /// Makes changes in their order, and keeps what was seen up with them; says how many were made and which
 /// were refused. After an error, those that are still to be made are left.
 async fn make(
-    drive: &Drive,
+    drive: &mut Drive,
     job: &Job,
     plan: &Plan,
     seen: &mut Seen,
     to_make: &mut VecDeque<Change>,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
-    let port = &*drive.port;
+    let port = Arc::clone(&drive.port);
+    let port = &*port;
     let new_room = seen.now.new.room_id.clone();
     let variables = Variables::of(plan, &new_room, port.server_name());
     let reason = render(&drive.setup.messages.invite, &variables)?;
@@ -114,7 +116,17 @@ async fn make(
                 continue;
             }
         }
-        match attempt(port, &change, job, &new_room, &reason, &mut away).await {
+        let mut known = drive.refused.iter();
+        let known = known.find(|known| known.change.is_about_the_same(&change));
+        let outcome = match known.cloned() {
+            Some(known) => Ok(Some(known)),
+            None => {
+                let outcome = attempt(port, &change, job, &new_room, &reason, &mut away).await;
+                drive.refused.extend(outcome.iter().flatten().cloned());
+                outcome
+            }
+        };
+        match outcome {
             Ok(None) => {
                 seen.now.apply(&change, port.account());
                 made += 1;
@@ -179,7 +191,7 @@ fn take_seen(
 /// Tries again what was left to people, where nothing hinders the bot any more; says what is
 /// refused all the same.
 pub(super) async fn again(
-    drive: &Drive,
+    drive: &mut Drive,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,

@@ -151,7 +151,9 @@ fn may_change_levels(room: &Room, by: &UserId, have: i64, content: &Content) -> 
             .iter()
             .filter(|(key, _)| !["users", "events", "notifications"].contains(&key.as_str()));
         let in_users = users.into_iter().flatten().map(|(_, value)| value);
-        let single = single.map(|(_, value)| value).filter(|value| value.is_string());
+        let single = single
+            .map(|(_, value)| value)
+            .filter(|value| value.is_string());
         if single.chain(in_users).any(|value| !is_number(value)) {
             return refuse(400, "M_BAD_JSON", "power levels must be integers");
         }
@@ -173,7 +175,8 @@ fn may_change_levels(room: &Room, by: &UserId, have: i64, content: &Content) -> 
     }
     let after = Levels::read(content, before.creators.clone());
     let raised = |old: Option<i64>, new: Option<i64>| {
-        old != new && (old.is_some_and(|level| level > have) || new.is_some_and(|level| level > have))
+        old != new
+            && (old.is_some_and(|level| level > have) || new.is_some_and(|level| level > have))
     };
     let no = || forbidden("You don't have permission to add ops level greater than your own");
     let single = |levels: &Levels| {

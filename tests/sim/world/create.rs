@@ -18,13 +18,27 @@ impl World {
         let text = |key: &str| body.get(key).and_then(Value::as_str);
         let version = text("room_version").unwrap_or("12").to_owned();
         if !VERSIONS.contains(&version.as_str()) {
-            return refuse(400, "M_UNSUPPORTED_ROOM_VERSION", "Your homeserver does not support this room version");
+            return refuse(
+                400,
+                "M_UNSUPPORTED_ROOM_VERSION",
+                "Your homeserver does not support this room version",
+            );
         }
         let mut create = object(body, "creation_content");
-        let more = create.get("additional_creators").cloned().unwrap_or(json!([]));
-        let valid = |user: &Value| user.as_str().is_some_and(|user| <&UserId>::try_from(user).is_ok());
+        let more = create
+            .get("additional_creators")
+            .cloned()
+            .unwrap_or(json!([]));
+        let valid = |user: &Value| {
+            user.as_str()
+                .is_some_and(|user| <&UserId>::try_from(user).is_ok())
+        };
         if has_creators(&version) && !more.as_array().is_some_and(|users| users.iter().all(valid)) {
-            return refuse(400, "M_FORBIDDEN", "entry in additional_creators is not a valid user ID");
+            return refuse(
+                400,
+                "M_FORBIDDEN",
+                "entry in additional_creators is not a valid user ID",
+            );
         }
         let visibility = text("visibility").unwrap_or("private");
         let preset = text("preset").unwrap_or(if visibility == "public" {
@@ -35,10 +49,23 @@ impl World {
         let levels = levels(by, &version, preset, &create, body);
         if has_creators(&version) {
             let users = levels.get("users").and_then(Value::as_object);
-            let is_creator =
-                |user: &String| user == by || more.as_array().is_some_and(|users| users.contains(&json!(user)));
-            if let Some(user) = users.into_iter().flatten().map(|(user, _)| user).find(|user| is_creator(user)) {
-                return refuse(400, "M_UNKNOWN", format!("Creator user {user} must not appear in content.users"));
+            let is_creator = |user: &String| {
+                user == by
+                    || more
+                        .as_array()
+                        .is_some_and(|users| users.contains(&json!(user)))
+            };
+            if let Some(user) = users
+                .into_iter()
+                .flatten()
+                .map(|(user, _)| user)
+                .find(|user| is_creator(user))
+            {
+                return refuse(
+                    400,
+                    "M_UNKNOWN",
+                    format!("Creator user {user} must not appear in content.users"),
+                );
             }
         } else if !object(&levels, "users").contains_key(by.as_str()) {
             return refuse(400, "M_UNKNOWN", "'users' did not contain the creator");
@@ -57,7 +84,12 @@ impl World {
     }
 
     /// A room with nothing in it but its creator.
-    pub(super) fn begin_room(&mut self, by: &UserId, version: &str, create: Content) -> OwnedRoomId {
+    pub(super) fn begin_room(
+        &mut self,
+        by: &UserId,
+        version: &str,
+        create: Content,
+    ) -> OwnedRoomId {
         let id = self.bare_room(by, version, create);
         self.set_member(&id, by, by, content(json!({ "membership": "join" })));
         id
@@ -93,21 +125,41 @@ impl World {
         body: &Content,
     ) -> Answer<()> {
         let initial = initial_state(body);
-        let of_initial = |kind: &str| initial.iter().find(|event| event.0 == kind).map(|event| event.2.clone());
-        self.place(by, id, "m.room.power_levels", "", of_initial("m.room.power_levels").unwrap_or(levels))?;
+        let of_initial = |kind: &str| {
+            initial
+                .iter()
+                .find(|event| event.0 == kind)
+                .map(|event| event.2.clone())
+        };
+        self.place(
+            by,
+            id,
+            "m.room.power_levels",
+            "",
+            of_initial("m.room.power_levels").unwrap_or(levels),
+        )?;
         if let Some(name) = body.get("room_alias_name").and_then(Value::as_str) {
             let alias = format!("#{name}:{SERVER}");
             let Ok(alias) = ruma::OwnedRoomAliasId::try_from(alias) else {
                 return refuse(400, "M_INVALID_PARAM", "invalid alias");
             };
             self.create_alias(by, &alias, id)?;
-            self.place(by, id, "m.room.canonical_alias", "", content(json!({ "alias": alias })))?;
+            self.place(
+                by,
+                id,
+                "m.room.canonical_alias",
+                "",
+                content(json!({ "alias": alias })),
+            )?;
         }
         let is_public = preset == "public_chat";
         let rule = if is_public { "public" } else { "invite" };
         let mut defaults = vec![
             ("m.room.join_rules", json!({ "join_rule": rule })),
-            ("m.room.history_visibility", json!({ "history_visibility": "shared" })),
+            (
+                "m.room.history_visibility",
+                json!({ "history_visibility": "shared" }),
+            ),
         ];
         if !is_public {
             defaults.push(("m.room.guest_access", json!({ "guest_access": "can_join" })));
@@ -172,7 +224,10 @@ impl World {
 }
 
 fn object(body: &Content, key: &str) -> Content {
-    body.get(key).and_then(Value::as_object).cloned().unwrap_or_default()
+    body.get(key)
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The initial state: of two events in one slot the first keeps its place and the second its content.
@@ -183,7 +238,10 @@ fn initial_state(body: &Content) -> Vec<(String, String, Content)> {
         let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
         let content = event.get("content").and_then(Value::as_object).cloned();
         let (kind, key, content) = (text("type"), text("state_key"), content.unwrap_or_default());
-        match events.iter_mut().find(|known| known.0 == kind && known.1 == key) {
+        match events
+            .iter_mut()
+            .find(|known| known.0 == kind && known.1 == key)
+        {
             Some(known) => known.2 = content,
             None => events.push((kind.to_owned(), key.to_owned(), content)),
         }

@@ -31,7 +31,9 @@ impl World {
                         .is_some_and(|other| other.membership(by) == "join")
                 };
                 if !allow.into_iter().any(is_in) {
-                    return forbidden("You do not belong to any of the required rooms/spaces to join this room.");
+                    return forbidden(
+                        "You do not belong to any of the required rooms/spaces to join this room.",
+                    );
                 }
                 // Somebody of this server has to vouch.
                 let levels = Levels::of(room);
@@ -52,7 +54,11 @@ impl World {
     /// Joins a room.
     pub(crate) fn join(&mut self, by: &UserId, id: &RoomId) -> Answer<OwnedRoomId> {
         let Some(room) = self.rooms.get(id) else {
-            return refuse(404, "M_NOT_FOUND", "Can't join remote room because no servers that are in the room have been provided.");
+            return refuse(
+                404,
+                "M_NOT_FOUND",
+                "Can't join remote room because no servers that are in the room have been provided.",
+            );
         };
         if room.membership(by) == "join" {
             return Ok(id.to_owned());

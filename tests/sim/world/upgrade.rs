@@ -74,7 +74,11 @@ impl World {
             return refuse(501, "M_UNSUPPORTED", "Not yet implemented.");
         }
         if !VERSIONS.contains(&version) {
-            return refuse(400, "M_UNSUPPORTED_ROOM_VERSION", "Your homeserver does not support this room version");
+            return refuse(
+                400,
+                "M_UNSUPPORTED_ROOM_VERSION",
+                "Your homeserver does not support this room version",
+            );
         }
         if self.software == Software::Synapse {
             if let Some((who, new, until)) = self.upgraded.get(old)
@@ -83,7 +87,11 @@ impl World {
                 if who == by {
                     return Ok(new.clone());
                 }
-                return refuse(400, "M_UNKNOWN", "An upgrade for this room is currently in progress");
+                return refuse(
+                    400,
+                    "M_UNKNOWN",
+                    "An upgrade for this room is currently in progress",
+                );
             }
         }
         let room = self.room(old)?;
@@ -100,9 +108,18 @@ impl World {
         }
     }
 
-    fn create_content(&self, old: &RoomId, version: &str, creators: &BTreeSet<OwnedUserId>) -> Content {
-        let before = self.rooms.get(old).and_then(|room| room.content("m.room.create", ""));
-        let mut create = content(json!({ "predecessor": { "room_id": old }, "room_version": version }));
+    fn create_content(
+        &self,
+        old: &RoomId,
+        version: &str,
+        creators: &BTreeSet<OwnedUserId>,
+    ) -> Content {
+        let before = self
+            .rooms
+            .get(old)
+            .and_then(|room| room.content("m.room.create", ""));
+        let mut create =
+            content(json!({ "predecessor": { "room_id": old }, "room_version": version }));
         if let Some(kind) = before.and_then(|before| before.get("type")) {
             create.insert("type".to_owned(), kind.clone());
         }
@@ -125,7 +142,8 @@ impl World {
 
     fn tombstone(&mut self, by: &UserId, old: &RoomId, new: &RoomId) -> Answer<()> {
         let tombstone = json!({ "body": "This room has been replaced", "replacement_room": new });
-        self.put_state(by, old, "m.room.tombstone", "", &content(tombstone)).map(drop)
+        self.put_state(by, old, "m.room.tombstone", "", &content(tombstone))
+            .map(drop)
     }
 
     fn upgrade_as_synapse(
@@ -149,12 +167,17 @@ impl World {
         if has_creators(version)
             && let Some(Value::Object(users)) = new_levels.get_mut("users")
         {
-            users.retain(|user, _| user != by && !creators.contains(<&UserId>::try_from(user.as_str()).unwrap_or(by)));
+            users.retain(|user, _| {
+                user != by && !creators.contains(<&UserId>::try_from(user.as_str()).unwrap_or(by))
+            });
         }
         self.append(&new, by, "m.room.power_levels", Some(""), new_levels);
         for (kind, missing) in [
             ("m.room.join_rules", json!({ "join_rule": "invite" })),
-            ("m.room.history_visibility", json!({ "history_visibility": "shared" })),
+            (
+                "m.room.history_visibility",
+                json!({ "history_visibility": "shared" }),
+            ),
             ("m.room.guest_access", json!({ "guest_access": "can_join" })),
         ] {
             if before.content(kind, "").is_none() {
@@ -170,11 +193,26 @@ impl World {
             let algorithm = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
             self.append(&new, by, "m.room.encryption", Some(""), content(algorithm));
         }
-        let is_space = before.content("m.room.create", "").and_then(|create| create.get("type")) == Some(&json!("m.space"));
-        for child in before.of_kind("m.space.child").filter(|child| is_space && !child.content.is_empty()) {
-            self.append(&new, by, "m.space.child", child.state_key.as_deref(), child.content.clone());
+        let is_space = before
+            .content("m.room.create", "")
+            .and_then(|create| create.get("type"))
+            == Some(&json!("m.space"));
+        for child in before
+            .of_kind("m.space.child")
+            .filter(|child| is_space && !child.content.is_empty())
+        {
+            self.append(
+                &new,
+                by,
+                "m.space.child",
+                child.state_key.as_deref(),
+                child.content.clone(),
+            );
         }
-        for ban in before.of_kind("m.room.member").filter(|event| event.text("membership") == Some("ban")) {
+        for ban in before
+            .of_kind("m.room.member")
+            .filter(|event| event.text("membership") == Some("ban"))
+        {
             let user = ban.state_key.as_deref().unwrap_or_default();
             let old_levels = Levels::of(&before);
             let level = <&UserId>::try_from(user).map_or(0, |user| old_levels.of_user(user));
@@ -185,7 +223,10 @@ impl World {
         }
         self.breaks_off(UpgradeStop::BeforeTombstone)?;
         self.tombstone(by, old, &new)?;
-        self.upgraded.insert(old.to_owned(), (by.to_owned(), new.clone(), self.now + REMEMBERED));
+        self.upgraded.insert(
+            old.to_owned(),
+            (by.to_owned(), new.clone(), self.now + REMEMBERED),
+        );
         self.breaks_off(UpgradeStop::AfterTombstone)?;
         self.move_addresses_as_synapse(by, old, &new);
         for user in before.members("join") {
@@ -209,7 +250,10 @@ impl World {
             }
         }
         self.watch_addresses();
-        let Some(before) = self.rooms[old].content("m.room.canonical_alias", "").cloned() else {
+        let Some(before) = self.rooms[old]
+            .content("m.room.canonical_alias", "")
+            .cloned()
+        else {
             return;
         };
         let is_local = |alias: &str| local.iter().any(|known| known == alias);
@@ -279,7 +323,10 @@ impl World {
         creators: &BTreeSet<OwnedUserId>,
     ) -> Answer<OwnedRoomId> {
         let before = self.room(old)?.clone();
-        let mut create = before.content("m.room.create", "").cloned().unwrap_or_default();
+        let mut create = before
+            .content("m.room.create", "")
+            .cloned()
+            .unwrap_or_default();
         create.remove("creator");
         create.extend(self.create_content(old, version, creators));
         let new = self.bare_room(by, version, create);
@@ -298,7 +345,9 @@ impl World {
             if has_creators(version)
                 && let Some(Value::Object(users)) = levels.get_mut("users")
             {
-                users.retain(|user, _| user != by && !creators.iter().any(|creator| creator == user));
+                users.retain(|user, _| {
+                    user != by && !creators.iter().any(|creator| creator == user)
+                });
             }
             self.append(&new, by, "m.room.power_levels", Some(""), levels);
         }
