@@ -307,6 +307,9 @@ pub enum Bucket {
     Joins,
     /// Invitations of others.
     Invitations,
+    /// Addresses and the directory. Apart from the rest: an address that is being moved must not wait
+    /// for messages (P11).
+    Addresses,
     /// Messages, state events, bans and the rest.
     Everything,
 }
@@ -317,6 +320,7 @@ impl fmt::Display for Bucket {
             Self::RoomCreation => "creating rooms",
             Self::Joins => "joining rooms",
             Self::Invitations => "inviting people",
+            Self::Addresses => "moving addresses",
             Self::Everything => "sending",
         })
     }

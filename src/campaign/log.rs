@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::rooms::LeftOut;
 use super::{Child, Found, Plan};
 use crate::job::schedule::Wake;
-use crate::job::{Phase as JobPhase, Todo, WaitReason};
+use crate::job::{Phase as JobPhase, Refusal, Todo, WaitReason};
 use crate::model::{Bucket, JobId};
 
 /// Longest wait of a campaign for anything but its time. One that is longer was written by a clock
@@ -79,6 +79,9 @@ pub enum Entry {
         until: Timestamp,
         /// Why.
         reason: WaitReason,
+        /// Links that were refused so far, and are not tried again when it continues.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<Refusal>,
     },
     /// Links and join rules between its rooms were compared once more, after these jobs.
     Linked {
@@ -180,6 +183,8 @@ pub struct State {
     pub course: Course,
     /// What it waits for itself, and until when.
     pub waiting: Option<(Timestamp, WaitReason)>,
+    /// Links that were refused before it began to wait.
+    pub refused: Vec<Refusal>,
     /// Waits in a row.
     pub waits: u32,
     /// Jobs after which links were compared.
@@ -239,6 +244,7 @@ impl Default for State {
             confirmed_by: None,
             course: Course::On,
             waiting: None,
+            refused: Vec::new(),
             waits: 0,
             linked: BTreeSet::new(),
             todos: Vec::new(),
@@ -319,8 +325,16 @@ impl State {
                 self.course = Course::On;
                 self.waiting = None;
             }
-            (Phase::Finding | Phase::Running | Phase::Done, Entry::Waiting { until, reason }) => {
+            (
+                Phase::Finding | Phase::Running | Phase::Done,
+                Entry::Waiting {
+                    until,
+                    reason,
+                    refused,
+                },
+            ) => {
                 self.waiting = Some((*until, reason.clone()));
+                self.refused.clone_from(refused);
                 self.waits += 1;
             }
             (
@@ -334,6 +348,7 @@ impl State {
                 self.added.clone_from(added);
                 self.phase = Phase::Done;
                 self.waiting = None;
+                self.refused.clear();
             }
             _ => {
                 return Err(IllegalEntry {
@@ -433,6 +448,7 @@ pub fn confirmed(plan: &Plan, by: OwnedUserId, now: Timestamp) -> Vec<Entry> {
     let sleep = wake.map(|until| Entry::Waiting {
         until,
         reason: WaitReason::Scheduled,
+        refused: Vec::new(),
     });
     [yes].into_iter().chain(sleep).collect()
 }

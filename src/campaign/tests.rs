@@ -262,7 +262,11 @@ fn a_wait_that_a_wrong_clock_wrote_is_over() {
     let children = [child(1, 0, JobPhase::Planned)];
     let next = |reason: WaitReason, now| {
         let until = at(10_000);
-        let entry = Entry::Waiting { until, reason };
+        let entry = Entry::Waiting {
+            until,
+            reason,
+            refused: Vec::new(),
+        };
         let state = running(&children).after(&entry).unwrap();
         state.next_action(&children, 4, at(now))
     };
@@ -344,6 +348,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let waiting = |reason: WaitReason| Entry::Waiting {
         until: at(50),
         reason,
+        refused: Vec::new(),
     };
     prop_oneof![
         2 => Just(Entry::Found { found: Found::default() }),
@@ -411,8 +416,7 @@ proptest! {
                 Action::Begin => Entry::Begun,
                 Action::Announce(until) => Entry::Waiting {
                     until,
-                    reason: WaitReason::Scheduled,
-                },
+                    reason: WaitReason::Scheduled, refused: Vec::new(), },
                 Action::Link => Entry::Linked {
                     jobs: children.iter().map(|child| child.id).collect(),
                     made: 0,

@@ -60,7 +60,11 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
     let mut entries = vec![CampaignEntry::Retried { by }];
     // It still begins when it was agreed to.
     if let Some((until, reason @ WaitReason::Scheduled)) = state.waiting {
-        entries.push(CampaignEntry::Waiting { until, reason });
+        entries.push(CampaignEntry::Waiting {
+            until,
+            reason,
+            refused: Vec::new(),
+        });
     }
     writes.push(Write::AppendCampaign {
         campaign: id,

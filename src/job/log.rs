@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::{Asks, FollowUp, FollowUpEvent, Output, Plan, Refusal, Step};
@@ -110,10 +110,9 @@ pub enum StepEvent {
         /// How far it got.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<Progress>,
-        /// Changes of this step that were refused so far, and are not tried again when it continues:
-        /// under a tight limit they would use up what the others need.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        refused: Vec<Refusal>,
+        /// Answers that the step has received.
+        #[serde(default, skip_serializing_if = "Kept::is_empty")]
+        kept: Kept,
     },
     /// It cannot go on by itself.
     Failed {
@@ -123,6 +122,26 @@ pub enum StepEvent {
         #[serde(default)]
         again: Again,
     },
+}
+
+/// Answers that a step keeps across a wait. Under a tight limit, asking again would use up what the
+/// rest of the step needs, so that it would never end.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Changes that were refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refusal>,
+    /// What became of messages, by transaction id; `None` for one that cannot be posted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub posted: BTreeMap<String, Option<OwnedEventId>>,
+}
+
+impl Kept {
+    /// Whether there is nothing to keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.refused.is_empty() && self.posted.is_empty()
+    }
 }
 
 /// Whether it helps to try the same once more.
@@ -275,8 +294,10 @@ pub struct State {
     pub waiting: Option<(Timestamp, WaitReason)>,
     /// How far the current step got when it began to wait.
     pub progress: Option<Progress>,
-    /// Changes of the current step that were refused before it began to wait.
-    pub refused: Vec<Refusal>,
+    /// Answers that the current step received before it began to wait.
+    pub kept: Kept,
+    /// Rate limits in a row that the current step ran into without getting any further.
+    pub stalls: u32,
     /// Tries of the current step that failed in a way that may pass.
     pub attempts: u32,
     /// Waits of the current step, for whatever reason.
@@ -358,7 +379,8 @@ impl Default for State {
             ending: None,
             waiting: None,
             progress: None,
-            refused: Vec::new(),
+            kept: Kept::default(),
+            stalls: 0,
             attempts: 0,
             waits: 0,
             recheck: None,
@@ -480,12 +502,12 @@ impl State {
                 StepEvent::Waiting {
                     until,
                     reason,
-                    refused,
+                    kept,
                     ..
                 } => {
                     self.attempts += u32::from(matches!(reason, WaitReason::Problem { .. }));
                     self.waits += 1;
-                    self.refused.clone_from(refused);
+                    self.kept.clone_from(kept);
                     self.recheck = Some(*until);
                 }
                 StepEvent::Succeeded { output } => {
@@ -552,7 +574,8 @@ impl State {
         self.started = None;
         self.waiting = None;
         self.progress = None;
-        self.refused.clear();
+        self.kept = Kept::default();
+        self.stalls = 0;
         self.attempts = 0;
         self.waits = 0;
     }
@@ -594,6 +617,10 @@ impl State {
         if matches!(reason, WaitReason::Problem { .. }) {
             self.attempts += 1;
         }
+        let done = |progress: Option<Progress>| progress.map_or(0, |progress| progress.done);
+        let is_stalled =
+            matches!(reason, WaitReason::RateLimit { .. }) && done(progress) <= done(self.progress);
+        self.stalls = if is_stalled { self.stalls + 1 } else { 0 };
         // Sleeping until the agreed time is no sign of trouble, and begins no backoff.
         self.waits += u32::from(*reason != WaitReason::Scheduled);
         self.waiting = Some((until, reason.clone()));
@@ -634,10 +661,10 @@ impl State {
                 until,
                 reason,
                 progress,
-                refused,
+                kept,
             } => {
                 self.wait(*until, reason, *progress);
-                self.refused.clone_from(refused);
+                self.kept.clone_from(kept);
             }
             StepEvent::Failed { problem, again } => {
                 self.problem = Some(problem.clone());

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 
+use super::log::Kept;
 use super::{Entry, Phase, Plan, State, Step, StepEvent, WaitReason};
 use crate::model::{Announce, Start, UpgradeOptions};
 
@@ -129,7 +130,7 @@ pub fn confirmed(phase: Phase, plan: &Plan, by: OwnedUserId, now: Timestamp) -> 
                 until: schedule.first_wake(now)?,
                 reason: WaitReason::Scheduled,
                 progress: None,
-                refused: Vec::new(),
+                kept: Kept::default(),
             },
         })
     });
@@ -285,7 +286,7 @@ mod tests {
                 until: at(1000),
                 reason,
                 progress: None,
-                refused: Vec::new(),
+                kept: Kept::default(),
             })
         };
         let (sleeps, started) = (waits(WaitReason::Scheduled), step(StepEvent::Started));

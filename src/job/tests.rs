@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::follow_up::{End, EndReason, Pause, PingOutcome, Stage, Timetable};
-use super::log::{Again, Called, Direction, Hold};
+use super::log::{Again, Called, Direction, Hold, Kept};
 use super::*;
 use crate::model::{Bucket, Method, Review};
 use crate::room::finding::Finding;
@@ -113,7 +113,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 until: at(5),
                 reason,
                 progress: None,
-                refused: Vec::new(),
+                kept: Kept::default(),
             },
         ),
         3 => step(
@@ -322,7 +322,7 @@ fn stored_entries_keep_their_form() {
                 bucket: Bucket::RoomCreation,
             },
             progress: None,
-            refused: Vec::new(),
+            kept: Kept::default(),
         },
     );
     insta::assert_snapshot!(
@@ -413,7 +413,7 @@ fn looks_after_the_end_are_counted() {
             until: at(10),
             reason,
             progress: None,
-            refused: Vec::new(),
+            kept: Kept::default(),
         };
         step(Step::Verify, event)
     };

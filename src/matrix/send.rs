@@ -208,7 +208,8 @@ impl Sender {
         now: Timestamp,
     ) -> Vec<(OwnedRoomId, Vec<Due>)> {
         let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
-        let interval = match self.gate.supply(Bucket::Everything, now) {
+        let supply = self.gate.supply(Bucket::Everything, now);
+        let interval = match supply {
             Supply::Ample => EDIT_INTERVAL,
             Supply::Tight => EDIT_INTERVAL_TIGHT,
         };
@@ -235,8 +236,10 @@ impl Sender {
                 continue;
             }
             // What is said next comes after what it follows from: a report after the last edit of the
-            // progress, however soon.
-            let is_followed = news.get(&post.room_id).is_some_and(|last| post.id < *last);
+            // progress, however soon. Not under a tight limit: an edit at each opening would leave
+            // nothing for the report, and nothing for the work.
+            let is_followed = supply == Supply::Ample
+                && news.get(&post.room_id).is_some_and(|last| post.id < *last);
             if post.event_id.is_some() && edited.contains_key(&post.id) && !is_followed {
                 continue;
             }

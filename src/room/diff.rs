@@ -385,15 +385,6 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             .get(alias)
             .is_some_and(|room| room.as_ref() == Some(&now.new.room_id))
     };
-    // First: Synapse would send an event for each address that is taken away while it is shown.
-    if let Some(rest) = shown_by_old(now, |alias| {
-        target.aliases.contains(alias) || leads_to_new(alias)
-    }) {
-        changes.push(Change::ShowAliases {
-            side: Side::Old,
-            content: rest,
-        });
-    }
     for alias in target.aliases.iter().filter(|alias| !leads_to_new(alias)) {
         let leads_to = now.aliases.get(alias).cloned().flatten();
         changes.push(Change::MoveAlias {
@@ -431,6 +422,15 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         changes.push(Change::ShowAliases {
             side: Side::New,
             content: shown,
+        });
+    }
+    // Last: until then the old room shows what leads to it (P11).
+    if let Some(rest) = shown_by_old(now, |alias| {
+        target.aliases.contains(alias) || leads_to_new(alias)
+    }) {
+        changes.push(Change::ShowAliases {
+            side: Side::Old,
+            content: rest,
         });
     }
 
@@ -558,6 +558,16 @@ pub fn showable(target: &Target, now: &Observed) -> Content {
         leads_to == Some(&now.new.room_id)
     };
     shown_by_new(target, leads_to_new)
+}
+
+/// Content of the old room's canonical alias without the addresses that lead to the new room by now;
+/// `None` where it shows none of those.
+#[must_use]
+pub fn left_in_old(now: &Observed) -> Option<Content> {
+    let new_room = Some(&now.new.room_id);
+    shown_by_old(now, |alias| {
+        now.aliases.get(alias).and_then(Option::as_ref) == new_room
+    })
 }
 
 /// Content of the new room's canonical alias, with those addresses that may be shown.

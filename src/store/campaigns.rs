@@ -210,7 +210,7 @@ impl Store {
         self.write("let a campaign rest", |tx| {
             tx.execute(
                 "UPDATE campaign SET due_at = ?3 WHERE id = ?1 AND woken = ?2",
-                params![id.0, seen.0, due.map(Timestamp::as_millisecond)],
+                params![id.0, seen.0, due.map(super::due_millis)],
             )?;
             Ok(())
         })

@@ -92,7 +92,7 @@ pub(super) fn append(
         params![
             id.0,
             state.phase.name(),
-            due.map(Timestamp::as_millisecond),
+            due.map(super::due_millis),
             super::json(&summary)?,
             now.as_millisecond(),
         ],

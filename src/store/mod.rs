@@ -463,6 +463,18 @@ fn from_millis(column: &'static str, millis: i64) -> Result<Timestamp> {
     })
 }
 
+/// When something is due, in whole milliseconds: never before its time, at which nothing could be done
+/// about it yet.
+fn due_millis(at: Timestamp) -> i64 {
+    let millis = at.as_millisecond();
+    let is_whole = Timestamp::from_millisecond(millis).is_ok_and(|whole| whole >= at);
+    if is_whole {
+        millis
+    } else {
+        millis.saturating_add(1)
+    }
+}
+
 fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T> {
     Ok(row.get(index)?)
 }

@@ -21,8 +21,8 @@ use crate::config::{MissedStart, TargetPower};
 use crate::homeserver::HomeserverError;
 use crate::job::schedule::{self, Sleep};
 use crate::job::{
-    Consent, Entry as JobEntry, Phase as JobPhase, Request as JobRequest, Schedule, Todo, Turn,
-    WaitReason,
+    Consent, Entry as JobEntry, Phase as JobPhase, Refusal, Request as JobRequest, Schedule, Todo,
+    Turn, WaitReason,
 };
 use crate::message::campaign::{Open, Planned, Rooms, plan};
 use crate::message::plan::Occasion;
@@ -201,8 +201,8 @@ impl Worker {
                 self.note(look, vec![Entry::Found { found }], writes)
             }
             Ok(Walked::Joined(entries)) => self.note(look, entries, vec![]),
-            Ok(Walked::Awaits) => self.wait(look, SYNC_WAIT, WaitReason::Settling),
-            Err(error) => self.trouble(look, &error),
+            Ok(Walked::Awaits) => self.wait(look, SYNC_WAIT, WaitReason::Settling, vec![]),
+            Err(error) => self.trouble(look, &error, vec![]),
         }
     }
 
@@ -411,6 +411,7 @@ impl Worker {
         let asleep = Entry::Waiting {
             until: next,
             reason: WaitReason::Scheduled,
+            refused: Vec::new(),
         };
         self.note(look, vec![asleep], writes)
     }
@@ -446,8 +447,9 @@ impl Worker {
     /// All jobs are done: compares links and join rules between the rooms once more. Rooms that were
     /// moved side by side, or around a crash, may still name each other's old ones.
     async fn link(&self, look: &Look) -> Result<(), StoreError> {
-        match self.links(look).await {
-            Ok(Linking::Awaits) => self.wait(look, SYNC_WAIT, WaitReason::Settling),
+        let mut refused = look.state.refused.clone();
+        match self.links(look, &mut refused).await {
+            Ok(Linking::Awaits) => self.wait(look, SYNC_WAIT, WaitReason::Settling, refused),
             Ok(Linking::Done { made, todos, added }) => {
                 let done = look
                     .children
@@ -463,11 +465,11 @@ impl Worker {
                 self.note(look, vec![entry], vec![])
             }
             Err(LinkError::Store(error)) => Err(error),
-            Err(LinkError::Homeserver(error)) => self.trouble(look, &error),
+            Err(LinkError::Homeserver(error)) => self.trouble(look, &error, refused),
         }
     }
 
-    async fn links(&self, look: &Look) -> Result<Linking, LinkError> {
+    async fn links(&self, look: &Look, refused: &mut Vec<Refusal>) -> Result<Linking, LinkError> {
         let moved: Vec<_> = look
             .children
             .iter()
@@ -480,12 +482,11 @@ impl Worker {
         if !moved.iter().all(|(_, new)| is_told(new)) && look.state.waits < SYNC_WAITS_MAX {
             return Ok(Linking::Awaits);
         }
-        let (mut made, mut todos) = (0, Vec::new());
+        let mut made = 0;
         for (child, new_room) in &moved {
-            let (here, refused) = link::close(&self.means, child, new_room, &rooms).await?;
-            made += here;
-            todos.extend(refused.into_iter().map(Todo::from));
+            made += link::close(&self.means, child, new_room, &rooms, refused).await?;
         }
+        let todos = refused.iter().cloned().map(Todo::from).collect();
         let known = |room: &OwnedRoomId| look.children.iter().any(|child| child.old_room == *room);
         let added = self
             .walked(look, &rooms)
@@ -503,17 +504,33 @@ impl Worker {
         Ok(Linking::Done { made, todos, added })
     }
 
-    fn wait(&self, look: &Look, pause: Duration, reason: WaitReason) -> Result<(), StoreError> {
+    fn wait(
+        &self,
+        look: &Look,
+        pause: Duration,
+        reason: WaitReason,
+        refused: Vec<Refusal>,
+    ) -> Result<(), StoreError> {
         let until = SignedDuration::try_from(pause.min(WAIT_MAX))
             .ok()
             .and_then(|pause| look.now.checked_add(pause).ok())
             .unwrap_or(look.now);
-        self.note(look, vec![Entry::Waiting { until, reason }], vec![])
+        let entry = Entry::Waiting {
+            until,
+            reason,
+            refused,
+        };
+        self.note(look, vec![entry], vec![])
     }
 
     /// The homeserver fails at what the campaign itself asks: it waits, without end (P8). Somebody
     /// can cancel it.
-    fn trouble(&self, look: &Look, error: &HomeserverError) -> Result<(), StoreError> {
+    fn trouble(
+        &self,
+        look: &Look,
+        error: &HomeserverError,
+        refused: Vec<Refusal>,
+    ) -> Result<(), StoreError> {
         warn!(campaign = %look.campaign.id, error = chain(error), "the campaign waits");
         let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(look.state.waits.min(16));
         let pause = doubled.min(BACKOFF_MAX);
@@ -526,8 +543,9 @@ impl Worker {
                 look,
                 *retry_after,
                 WaitReason::RateLimit { bucket: *bucket },
+                refused,
             ),
-            _ => self.wait(look, pause, WaitReason::Unreachable),
+            _ => self.wait(look, pause, WaitReason::Unreachable, refused),
         }
     }
 }

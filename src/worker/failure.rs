@@ -6,12 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{error, info, warn};
 
 use super::steps::{SETTLE_POLL_MAX, StepError};
-use crate::job::log::Again;
+use crate::job::log::{Again, Kept};
 use crate::job::{Phase, State, Step, StepEvent, WaitReason};
 use crate::telemetry::chain;
 
 /// Tries of one step that may fail in a way that may pass, before people are asked.
 const ATTEMPTS_MAX: u32 = 6;
+
+/// Rate limits without progress after which waits grow: others of the account may have taken the turn.
+const STALLS_FREE: u32 = 2;
 
 /// Longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_mins(2);
@@ -43,12 +46,18 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             retry_after,
             progress,
         } => {
-            info!(step = step.name(), %bucket, wait_ms = retry_after.as_millis(), "rate limited");
+            // A wait that brought nothing is followed by a longer one, in which more can be let through.
+            let stalled = match state.stalls {
+                0..STALLS_FREE => Duration::ZERO,
+                stalls => pause(stalls - STALLS_FREE, Duration::ZERO),
+            };
+            let wait = retry_after.max(stalled);
+            info!(step = step.name(), %bucket, wait_ms = wait.as_millis(), "rate limited");
             StepEvent::Waiting {
-                until: after(retry_after),
+                until: after(wait),
                 reason: WaitReason::RateLimit { bucket },
                 progress,
-                refused: Vec::new(),
+                kept: Kept::default(),
             }
         }
         StepError::Unreachable(error) => {
@@ -61,7 +70,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 until: after(pause(state.waits, Duration::ZERO)),
                 reason: WaitReason::Unreachable,
                 progress: None,
-                refused: Vec::new(),
+                kept: Kept::default(),
             }
         }
         StepError::Settling => {
@@ -70,7 +79,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 until: after(pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX)),
                 reason: WaitReason::Settling,
                 progress: None,
-                refused: Vec::new(),
+                kept: Kept::default(),
             }
         }
         StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
@@ -83,7 +92,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 until: after(pause(state.attempts, Duration::from_secs(1))),
                 reason: WaitReason::Problem { problem },
                 progress: None,
-                refused: Vec::new(),
+                kept: Kept::default(),
             }
         }
         StepError::Retry { problem, source } => {

@@ -30,14 +30,15 @@ pub(super) enum LinkError {
     Store(#[from] StoreError),
 }
 
-/// Points to the new room of a job what still points to its old one; says how much, and what the server
-/// refused. Closed rooms stay as they are.
+/// Points to the new room of a job what still points to its old one; says how much. What the server
+/// refuses is added to `refused`, and what is in there is not tried again. Closed rooms stay as they are.
 pub(super) async fn close(
     means: &Means,
     child: &Child,
     new_room: &RoomId,
     rooms: &BTreeMap<OwnedRoomId, RoomState>,
-) -> Result<(usize, Vec<Refusal>), LinkError> {
+    refused: &mut Vec<Refusal>,
+) -> Result<usize, LinkError> {
     let old_room = &child.old_room;
     let referring = rooms.values().filter(|room| {
         room.tombstone().is_none() && room.room_id != *new_room && names(room, old_room)
@@ -46,16 +47,16 @@ pub(super) async fn close(
     for room in referring {
         referrers.extend(read(&*means.port, room, old_room).await?);
     }
-    let (mut made, mut refused) = (0, Vec::new());
+    let mut made = 0;
     if referrers.is_empty() {
-        return Ok((made, refused));
+        return Ok(made);
     }
     let (Some(job), Some(snapshot)) = (means.store.job(child.id)?, means.store.snapshot(child.id)?)
     else {
-        return Ok((made, refused));
+        return Ok(made);
     };
     let Some(plan) = folded(&job)?.plan else {
-        return Ok((made, refused));
+        return Ok(made);
     };
     let before = Snapshot {
         referrers,
@@ -64,6 +65,15 @@ pub(super) async fn close(
     for (room, slots) in target(&before, &plan.intent, new_room).others {
         for (slot, content) in slots {
             let port = &*means.port;
+            let change = Change::OtherState {
+                room: room.clone(),
+                slot: slot.clone(),
+                content: content.clone(),
+            };
+            let is_known = |known: &Refusal| known.change.is_about_the_same(&change);
+            if refused.iter().any(is_known) {
+                continue;
+            }
             let now = port.state_event(&room, &slot.0, &slot.1).await?;
             if now.unwrap_or_default() == content {
                 continue;
@@ -71,11 +81,7 @@ pub(super) async fn close(
             match port.put_state(&room, &slot.0, &slot.1, &content).await {
                 Ok(_) => made += 1,
                 Err(HomeserverError::Refused { code, message, .. }) => refused.push(Refusal {
-                    change: Change::OtherState {
-                        room: room.clone(),
-                        slot,
-                        content,
-                    },
+                    change,
                     code,
                     message,
                 }),
@@ -83,7 +89,7 @@ pub(super) async fn close(
             }
         }
     }
-    Ok((made, refused))
+    Ok(made)
 }
 
 /// A room that referred to another when sync last told of it, with those references as they are

@@ -26,7 +26,7 @@ use crate::announce;
 use crate::clock::Clock;
 use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::Homeserver;
-use crate::job::log::Direction;
+use crate::job::log::{Direction, Kept};
 use crate::job::schedule::{self, Sleep, Wake};
 use crate::job::{Action, Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
@@ -344,7 +344,7 @@ impl Worker {
         let state = folded(&job)?;
 
         let direction = state.direction();
-        drive.refused.clone_from(&state.refused);
+        drive.kept.clone_from(&state.kept);
         let begun = Instant::now();
         let outcome = match direction {
             Direction::Forward => steps::run(drive, &job, &state, step).await,
@@ -428,11 +428,8 @@ impl Worker {
             Err(error) => {
                 let now = self.means.clock.now();
                 let mut entry = failure::meaning(&state, step, error, now);
-                if let StepEvent::Waiting {
-                    reason, refused, ..
-                } = &mut entry
-                {
-                    refused.clone_from(&drive.refused);
+                if let StepEvent::Waiting { reason, kept, .. } = &mut entry {
+                    kept.clone_from(&drive.kept);
                     metrics::wait(reason.name());
                 }
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
@@ -456,7 +453,7 @@ impl Worker {
                     until: next,
                     reason: WaitReason::Scheduled,
                     progress: None,
-                    refused: Vec::new(),
+                    kept: Kept::default(),
                 };
                 let step = Step::Snapshot;
                 self.record(job, vec![Entry::Step { step, event }], vec![])

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use roomlift::job::{Job, Output, Phase, State, Step};
+use roomlift::job::{Entry, Job, Output, Phase, State, Step, StepEvent};
 use roomlift::store::{Filter, Store};
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::Value;
 
 use crate::life::Shared;
@@ -20,7 +20,7 @@ use crate::watch::Watching;
 use crate::world::{Event, Levels, Room, World};
 
 /// How old a look at somebody's power may be when the bot acts on it: a few requests under latency.
-const AUTHORITY_MAX_AGE: SignedDuration = SignedDuration::from_secs(20);
+const AUTHORITY_MAX_AGE: SignedDuration = SignedDuration::from_secs(5);
 
 /// The level that the configuration asks for.
 const COMMAND_LEVEL: i64 = 50;
@@ -60,14 +60,23 @@ pub(crate) struct Oracle {
     pub(crate) expect: Expect,
 }
 
+/// Power that people took away.
+struct Taken {
+    room: OwnedRoomId,
+    user: String,
+    /// What was left.
+    level: i64,
+    /// When, in the server's stream.
+    stream: u64,
+}
+
 /// What is remembered while the world goes on.
 #[derive(Default)]
 struct Watched {
     /// Rooms before anything happened.
     before: BTreeMap<OwnedRoomId, Room>,
     listed: BTreeSet<OwnedRoomId>,
-    /// What people took away: room, user, the level that was left.
-    taken: Vec<(OwnedRoomId, String, i64)>,
+    taken: Vec<Taken>,
     /// What is missing at the moment, and since when.
     gaps: BTreeMap<(&'static str, String), Timestamp>,
     /// How long the bot was away after kills, all together.
@@ -154,7 +163,6 @@ impl Oracle {
         if is_chat || is_own_membership {
             return;
         }
-        let begins = matches!(event.kind.as_str(), "m.room.create" | "m.room.tombstone");
         let said = yes(world, place);
         if said.is_empty() {
             self.note(
@@ -163,15 +171,45 @@ impl Oracle {
                 format!("{} in {}", event.kind, event.room),
             );
         }
-        if begins
-            && !said
-                .iter()
-                .any(|(room, by, _)| may_command(world, room, by))
-        {
+    }
+
+    /// P5: when an upgrade began, somebody who had said yes was allowed to.
+    fn check_authority(&self, world: &World, place: &Place, job: &Job) {
+        let begun = job.log.iter().rev().find_map(|(at, entry)| match entry {
+            Entry::Step {
+                step: Step::Snapshot,
+                event: StepEvent::Started,
+            } => Some(*at),
+            _ => None,
+        });
+        // One that began and was denied has asked nothing of the server.
+        let acted = job.log.iter().any(|(_, entry)| {
+            matches!(
+                entry,
+                Entry::Step {
+                    event: StepEvent::Called { .. },
+                    ..
+                }
+            ) || matches!(
+                entry,
+                Entry::Step {
+                    step: Step::Switch,
+                    event: StepEvent::Succeeded { .. }
+                }
+            )
+        });
+        let Some(begun) = begun.filter(|_| acted) else {
+            return;
+        };
+        let said = yes(world, place);
+        let may = |(room, by, at): &(OwnedRoomId, OwnedUserId, Timestamp)| {
+            *at <= begun && may_command(world, room, by, begun)
+        };
+        if !said.iter().any(may) {
             self.note(
                 5,
                 "nobody who said yes may",
-                format!("{} in {}", event.kind, event.room),
+                format!("#{} at {begun}", job.id),
             );
         }
     }
@@ -266,11 +304,16 @@ impl Oracle {
         for (user, level) in &old.users {
             let left = new.users.get(user).copied().unwrap_or(new.users_default);
             if left < *level {
-                watched.taken.push((event.room.clone(), user.clone(), left));
+                watched.taken.push(Taken {
+                    room: event.room.clone(),
+                    user: user.clone(),
+                    level: left,
+                    stream: event.stream,
+                });
             } else if left > *level {
                 watched
                     .taken
-                    .retain(|(room, who, _)| *room != event.room || who != user);
+                    .retain(|taken| taken.room != event.room || taken.user != *user);
             }
         }
     }
@@ -280,7 +323,8 @@ impl Oracle {
         let world = shared.world();
         let jobs = jobs(place, store);
         for (job, state) in &jobs {
-            self.check_rooms(&world, place, job, state);
+            self.check_rooms(&world, place, job, &jobs);
+            self.check_authority(&world, place, job);
             self.check_end(job, state, end);
             if state.phase == Phase::Done {
                 self.check_nothing_lost(&world, place, job, state);
@@ -302,7 +346,13 @@ impl Oracle {
     }
 
     /// P2: one successor, and nothing orphaned.
-    fn check_rooms(&self, world: &World, place: &Place, job: &Job, state: &State) {
+    fn check_rooms(
+        &self,
+        world: &World,
+        place: &Place,
+        job: &Job,
+        jobs: &[(Job, State)],
+    ) {
         let old = &job.request.old_room;
         let made = successors(world, old);
         let living: Vec<_> = made
@@ -329,7 +379,11 @@ impl Oracle {
             for room in living.iter().filter(|room| Some(room.id.as_str()) != leads) {
                 self.note(2, "a room that nothing leads to", room.id.to_string());
             }
-        } else if state.phase.is_end() {
+        } else if jobs
+            .iter()
+            .filter(|(other, _)| other.request.old_room == *old)
+            .all(|(_, state)| state.phase.is_end() && state.phase != Phase::Done)
+        {
             for room in &living {
                 self.note(6, "a room was left behind", room.id.to_string());
             }
@@ -385,19 +439,26 @@ impl Oracle {
             return;
         };
         let levels = Levels::of(new);
-        for (room, user, left) in &held(&self.watched).taken {
+        let old = &world.rooms[&job.request.old_room];
+        let closed = old.closed_at();
+        for taken in &held(&self.watched).taken {
+            let user = &taken.user;
             let has = levels
                 .users
                 .get(user)
                 .copied()
                 .unwrap_or(levels.users_default);
             let raised = raised_by_people(new, place, user);
-            if (*room == job.request.old_room || *room == new.id) && has > *left && !raised {
-                self.note(12, "power came back", format!("{user}: {left} -> {has}"));
+            // What people change in a room that is closed is not about the new one.
+            let counts = taken.room == new.id || (taken.room == old.id && taken.stream < closed);
+            if counts && has > taken.level && !raised {
+                self.note(
+                    12,
+                    "power came back",
+                    format!("{user}: {} -> {has}", taken.level),
+                );
             }
         }
-        let old = &world.rooms[&job.request.old_room];
-        let closed = old.closed_at();
         for event in new.of_kind("m.room.member") {
             let user = event.state_key.as_deref().unwrap_or_default();
             let banned = old
@@ -654,24 +715,27 @@ fn yes(world: &World, place: &Place) -> Vec<(OwnedRoomId, OwnedUserId, Timestamp
     all
 }
 
-/// Whether somebody may command, or might until a moment ago.
-fn may_command(world: &World, room: &RoomId, user: &UserId) -> bool {
+/// Whether somebody may command at a moment, or might until shortly before.
+fn may_command(world: &World, room: &RoomId, user: &UserId, at: Timestamp) -> bool {
     let Some(room) = world.rooms.get(room) else {
         return false;
     };
-    let since = (world.now - AUTHORITY_MAX_AGE).as_millisecond();
+    let since = (at - AUTHORITY_MAX_AGE).as_millisecond();
+    let until = at.as_millisecond();
     // Every state that held in that time.
     let levels = room
         .events
         .iter()
-        .filter(|event| event.kind == "m.room.power_levels");
+        .filter(|event| event.kind == "m.room.power_levels" && event.at <= until);
     let old = levels.clone().take_while(|event| event.at < since).last();
     let recent = levels.filter(|event| event.at >= since);
     let level = |event: &Event| {
         Levels::read(&event.content, Levels::of(room).creators).of_user(user) >= COMMAND_LEVEL
     };
     let members = room.events.iter().filter(|event| {
-        event.kind == "m.room.member" && event.state_key.as_deref() == Some(user.as_str())
+        event.kind == "m.room.member"
+            && event.state_key.as_deref() == Some(user.as_str())
+            && event.at <= until
     });
     let was = members.clone().take_while(|event| event.at < since).last();
     let now = members.filter(|event| event.at >= since);
@@ -713,6 +777,15 @@ fn lost(world: &World, place: &Place, job: &Job, new: &Room, watched: &Watched) 
                 | "org.example.beds"
                 | "m.space.parent"
         );
+        // The space may have been upgraded as well.
+        let parents = lineage(world, &place.space);
+        let is_parent = event.kind == "m.space.parent"
+            && parents
+                .iter()
+                .any(|space| new.content(&event.kind, space.as_str()).is_some());
+        if is_parent {
+            continue;
+        }
         let ours = new.content(&event.kind, key);
         if kept && ours != Some(&event.content) && !by_people(new, &event.kind, key) {
             lost.push(format!("{} {key}", event.kind));
@@ -734,32 +807,36 @@ fn lost(world: &World, place: &Place, job: &Job, new: &Room, watched: &Watched) 
     if job.request.old_room != place.room {
         return lost;
     }
+    // It may have been upgraded once more by now.
+    let later = lineage(world, &new.id);
     for alias in [&place.alias, &place.second_alias] {
-        if !leads_to(world, alias, new) {
+        let leads_to = world.aliases.get(alias);
+        if !leads_to.is_some_and(|address| later.contains(&address.room)) {
             lost.push(alias.to_string());
         }
     }
-    if watched.listed.contains(&place.room) && !world.listed.contains(&new.id) {
+    let is_listed = later.iter().any(|room| world.listed.contains(room));
+    if watched.listed.contains(&place.room) && !is_listed {
         lost.push("listing".to_owned());
     }
-    let links = |room: &RoomId| {
-        let link = world.rooms[&place.space].content("m.space.child", room.as_str());
-        link.and_then(|link| link.get("via")?.as_array())
-            .is_some_and(|via| !via.is_empty())
+    let links = |room: &OwnedRoomId| {
+        let spaces = lineage(world, &place.space);
+        spaces.iter().any(|space| {
+            let link = world.rooms[space].content("m.space.child", room.as_str());
+            link.and_then(|link| link.get("via")?.as_array())
+                .is_some_and(|via| !via.is_empty())
+        })
     };
     if watched.before[&place.space]
         .content("m.space.child", place.room.as_str())
         .is_some()
-        && !links(&new.id)
+        && !later.iter().any(links)
     {
         lost.push("link of the space".to_owned());
     }
     let rules = world.rooms[&place.guarded].content("m.room.join_rules", "");
-    let opens = rules.is_some_and(|rules| {
-        Value::Object(rules.clone())
-            .to_string()
-            .contains(new.id.as_str())
-    });
+    let rules = Value::Object(rules.cloned().unwrap_or_default()).to_string();
+    let opens = later.iter().any(|room| rules.contains(room.as_str()));
     if !opens && !by_people(&world.rooms[&place.guarded], "m.room.join_rules", "") {
         lost.push("way into the other room".to_owned());
     }
@@ -770,11 +847,4 @@ fn watched_since(watched: &Watched) -> i64 {
     let rooms = watched.before.values();
     let last = rooms.filter_map(|room| room.events.last());
     last.map(|event| event.at).max().unwrap_or(i64::MIN)
-}
-
-fn leads_to(world: &World, alias: &OwnedRoomAliasId, room: &Room) -> bool {
-    world
-        .aliases
-        .get(alias)
-        .is_some_and(|address| address.room == room.id)
 }

@@ -262,6 +262,7 @@ fn bucket(endpoint: Endpoint) -> Bucket {
         Endpoint::CreateRoom | Endpoint::Upgrade => Bucket::RoomCreation,
         Endpoint::Join => Bucket::Joins,
         Endpoint::Invite => Bucket::Invitations,
+        Endpoint::CreateAlias | Endpoint::DeleteAlias | Endpoint::SetListing => Bucket::Addresses,
         _ => Bucket::Everything,
     }
 }
@@ -288,6 +289,8 @@ fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> 
         ],
         Endpoint::Join => vec![mine(Kind::Joins), of(Kind::JoinsPerRoom, &request.about)],
         Endpoint::Send | Endpoint::Redact if is_repeated(world, by, request) => vec![],
+        // Synapse counts neither addresses nor listings.
+        Endpoint::CreateAlias | Endpoint::DeleteAlias | Endpoint::SetListing => vec![],
         endpoint if endpoint.is_write() => vec![mine(Kind::Messages)],
         Endpoint::Sync | Endpoint::Poll => vec![],
         _ => vec![mine(Kind::Reads)],
@@ -297,6 +300,9 @@ fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> 
 
 /// Source: Synapse, `HttpTransactionCache`: the answer to the first try.
 fn is_repeated(world: &World, by: &UserId, request: &Request) -> bool {
+    if world.software != world::Software::Synapse {
+        return false;
+    }
     let room = <&RoomId>::try_from(request.about.as_str());
     let transaction = request.detail.split(' ').next_back().unwrap_or_default();
     room.is_ok_and(|room| world.was_sent(by, room, transaction))

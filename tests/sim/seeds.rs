@@ -232,6 +232,11 @@ fn fault(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
         10 => Fault::Late(seconds(rng, 10), seconds(rng, 15)),
         _ => Fault::Refuse(403, "M_FORBIDDEN"),
     };
+    // While an address is being moved it leads nowhere for as long as a server asks to wait.
+    let fault = match fault {
+        Fault::TooMany(_) if endpoint == Endpoint::CreateAlias => Fault::TooMany(None),
+        fault => fault,
+    };
     let is_refusal = matches!(fault, Fault::Refuse(..));
     // A refused sync ends nothing; it never happens.
     let is_read = matches!(endpoint, Endpoint::Sync | Endpoint::Messages);

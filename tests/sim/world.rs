@@ -197,10 +197,16 @@ impl Room {
         state.into_values().collect()
     }
 
-    /// Where in the stream it was closed; past all places where it is open.
+    /// Where in the stream it was first closed; past all places where it is open.
     pub(crate) fn closed_at(&self) -> u64 {
-        self.event("m.room.tombstone", "")
-            .map_or(u64::MAX, |event| event.stream)
+        let tombstones = self
+            .events
+            .iter()
+            .filter(|event| event.kind == "m.room.tombstone" && event.redacted_because.is_none());
+        tombstones
+            .map(|event| event.stream)
+            .next()
+            .unwrap_or(u64::MAX)
     }
 
     pub(crate) fn creator(&self) -> Option<&UserId> {

@@ -433,7 +433,7 @@ impl Homeserver for Port {
     async fn create_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<()> {
         let request = create_alias::v3::Request::new(alias.to_owned(), room.to_owned());
         let what = format!("create {alias}");
-        self.ask(Bucket::Everything, what, request!(self, request))
+        self.ask(Bucket::Addresses, what, request!(self, request))
             .await
             .map(drop)
     }
@@ -441,7 +441,7 @@ impl Homeserver for Port {
     async fn delete_alias(&self, alias: &RoomAliasId) -> Result<()> {
         let request = delete_alias::v3::Request::new(alias.to_owned());
         let what = format!("remove {alias}");
-        self.ask(Bucket::Everything, what, request!(self, request))
+        self.ask(Bucket::Addresses, what, request!(self, request))
             .await
             .map(drop)
     }
@@ -465,7 +465,7 @@ impl Homeserver for Port {
         };
         let request = set_room_visibility::v3::Request::new(room.to_owned(), visibility);
         let what = format!("set whether the directory lists {room}");
-        self.ask(Bucket::Everything, what, request!(self, request))
+        self.ask(Bucket::Addresses, what, request!(self, request))
             .await
             .map(drop)
     }

@@ -101,7 +101,7 @@ fn eventful() -> Job {
                     bucket: Bucket::RoomCreation,
                 },
                 progress: None,
-                refused: Vec::new(),
+                kept: crate::job::log::Kept::default(),
             },
         ),
         step(Step::Switch, StepEvent::Started),
@@ -252,7 +252,7 @@ fn what_is_too_long_is_cut_and_says_so() {
                 until: at(60),
                 reason,
                 progress: None,
-                refused: Vec::new(),
+                kept: crate::job::log::Kept::default(),
             },
         )
     }));

@@ -65,6 +65,7 @@ fn waits(job: i64, expected: usize) -> Write {
             event: StepEvent::Waiting {
                 until: at(5000),
                 reason: WaitReason::Unreachable,
+                kept: crate::job::log::Kept::default(),
                 progress: None,
             },
         }],

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use ruma::{OwnedServerName, RoomId};
+use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
 use super::{Done, Drive, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError};
@@ -15,11 +15,14 @@ use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
 use crate::room::creation::staged;
-use crate::room::diff::{Change, Observed, Part, Side, diff, showable};
+use crate::room::diff::{Change, Observed, Part, Side, diff, left_in_old, showable};
 use crate::room::predict::after_switch;
 use crate::room::state::{Listing, RoomState, Snapshot};
 use crate::room::target::{Target, target};
 use crate::survey;
+
+/// HTTP status of an address that exists.
+const CONFLICT: u16 = 409;
 
 /// Said of an invitation in place of a server's own words, where there was no answer.
 const AWAY: &str = "their server does not answer";
@@ -105,26 +108,24 @@ async fn make(
     let (mut made, mut refused) = (0, Vec::new());
     let mut away = BTreeSet::new();
     while let Some(mut change) = to_make.pop_front() {
-        if let Change::ShowAliases {
-            side: Side::New,
-            content,
-        } = &mut change
-        {
-            // The server refuses all of it if one address does not lead there.
-            *content = showable(&seen.target, &seen.now);
-            if content.is_empty() {
-                continue;
-            }
+        if let Change::ShowAliases { side, content } = &mut change {
+            let shown = match side {
+                // The server refuses all of it if one address does not lead there.
+                Side::New => Some(showable(&seen.target, &seen.now)).filter(|new| !new.is_empty()),
+                // Only what has moved by now is taken away (P11).
+                Side::Old => left_in_old(&seen.now),
+            };
+            let Some(shown) = shown else { continue };
+            *content = shown;
         }
-        let mut known = drive.refused.iter();
+        let mut known = drive.kept.refused.iter();
         let known = known.find(|known| known.change.is_about_the_same(&change));
-        let outcome = match known.cloned() {
-            Some(known) => Ok(Some(known)),
-            None => {
-                let outcome = attempt(port, &change, job, &new_room, &reason, &mut away).await;
-                drive.refused.extend(outcome.iter().flatten().cloned());
-                outcome
-            }
+        let outcome = if let Some(known) = known.cloned() {
+            Ok(Some(known))
+        } else {
+            let outcome = attempt(port, &change, job, &new_room, &reason, &mut away).await;
+            drive.kept.refused.extend(outcome.iter().flatten().cloned());
+            outcome
         };
         match outcome {
             Ok(None) => {
@@ -309,6 +310,31 @@ fn switched(new: RoomState, read: Timestamp, before: &Snapshot, plan: &Plan) -> 
     }
 }
 
+/// Points an address to the new room. Only the server's own upgrade can do that at once: a client has to
+/// remove it and make it again. So making it is tried first, which a server that does not let the bot
+/// make it refuses before anything is lost (P11).
+/// Source: Matrix specification, `PUT /directory/room`: 409 where the address exists; Synapse checks its
+/// `alias_creation_rules` before that.
+async fn move_alias(
+    port: &dyn Homeserver,
+    alias: &RoomAliasId,
+    old_room: Option<&RoomId>,
+    new_room: &RoomId,
+) -> Result<(), HomeserverError> {
+    match port.create_alias(alias, new_room).await {
+        Err(HomeserverError::Refused {
+            status: CONFLICT, ..
+        }) => {}
+        made => return made,
+    }
+    port.delete_alias(alias).await?;
+    let moved = port.create_alias(alias, new_room).await;
+    if let (Err(HomeserverError::Refused { .. }), Some(old_room)) = (&moved, old_room) {
+        port.create_alias(alias, old_room).await?;
+    }
+    moved
+}
+
 async fn apply(
     port: &dyn Homeserver,
     change: &Change,
@@ -327,10 +353,7 @@ async fn apply(
         }
         Change::Ban { user, reason } => port.ban(new_room, user, reason.as_deref()).await?,
         Change::MoveAlias { alias, now } => {
-            if now.is_some() {
-                port.delete_alias(alias).await?;
-            }
-            port.create_alias(alias, new_room).await?;
+            move_alias(port, alias, now.as_deref(), new_room).await?;
         }
         Change::RemoteAlias { .. } | Change::RemoteListing { .. } | Change::Arrival { .. } => {}
         Change::Invite { user, .. } => port.invite(new_room, user, Some(reason_to_come)).await?,

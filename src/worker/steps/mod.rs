@@ -33,8 +33,8 @@ use ruma::OwnedRoomId;
 use self::close::Stage;
 use super::{Means, SURROUNDINGS_MAX, TRAITS_MAX};
 use crate::homeserver::{Bucket, HomeserverError};
-use crate::job::log::Progress;
-use crate::job::{Job, Output, Plan, Refusal, State, Step};
+use crate::job::log::{Kept, Progress};
+use crate::job::{Job, Output, Plan, State, Step};
 use crate::message::member::TemplateError;
 use crate::message::plan::Occasion;
 use crate::room::diff::{Observed, Part};
@@ -179,8 +179,8 @@ pub(super) struct Drive {
     pub(super) seen: Option<Seen>,
     /// The same, read after the last change that `verify` looks for.
     look: Option<Seen>,
-    /// Changes of the step at hand that were refused, also before it waited.
-    pub(super) refused: Vec<Refusal>,
+    /// Answers that the step at hand has received, also before it waited.
+    pub(super) kept: Kept,
     /// Whether the old room was closed by somebody, and when that was asked.
     closed: Option<(Timestamp, Closed)>,
 }
@@ -222,7 +222,7 @@ impl Drive {
             before: None,
             seen: None,
             look: None,
-            refused: Vec::new(),
+            kept: Kept::default(),
             closed: None,
         }
     }

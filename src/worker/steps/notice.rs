@@ -4,6 +4,7 @@
 //! server refuses becomes a to-do, which `verify` has tried again. It is the last that is changed, and
 //! nothing that `verify` compares: both rooms are looked at for it meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -52,7 +53,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 /// Tries once more what was refused before, as far as it is among the to-dos; says what is refused
 /// again.
 pub(super) async fn again(
-    drive: &Drive,
+    drive: &mut Drive,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
@@ -90,18 +91,25 @@ pub(super) async fn again(
 
 /// Posts the message, or says why it was refused.
 async fn post(
-    drive: &Drive,
+    drive: &mut Drive,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
 ) -> Result<Result<OwnedEventId, Refusal>, StepError> {
-    let port = &*drive.port;
+    let port = Arc::clone(&drive.port);
     let old = &job.request.old_room;
     let variables = Variables::of(plan, new_room, port.server_name());
     let content = notice(&drive.setup.messages.notice, &variables)?;
     let transaction = format!("notice.{}", job.request.key());
+    if let Some(Some(event)) = drive.kept.posted.get(&transaction) {
+        return Ok(Ok(event.clone()));
+    }
     match port.send_event(old, MESSAGE, &transaction, &content).await {
-        Ok(event) => Ok(Ok(event)),
+        Ok(event) => {
+            let posted = Some(event.clone());
+            drive.kept.posted.insert(transaction, posted);
+            Ok(Ok(event))
+        }
         Err(HomeserverError::Refused { code, message, .. }) => Ok(Err(Refusal {
             change: change(old, MESSAGE, content),
             code,

@@ -3,12 +3,14 @@
 //! Each copy has a transaction id of its own that belongs to the job, so that a repeat is the same
 //! message. What people pinned in the new room meanwhile stays pinned.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
 use super::{Done, Drive, StepError, new_room, plan_of};
-use crate::homeserver::{HomeserverError, MESSAGE};
+use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, State};
 use crate::message::pin::{Original, copy};
 use crate::room::state::content;
@@ -40,28 +42,25 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let new = new_room(state)?;
     let old = &before.room.room_id;
     let via = before.room.via(plan_of(state)?.intent.bot.server_name());
-    let port = &*drive.port;
+    let port = Arc::clone(&drive.port);
     // Who can read the copies, if the room is encrypted, is known from sync.
     port.until_told(&[&new], SYNC_PATIENCE).await;
     let mut copies: Vec<Value> = Vec::new();
     for pin in pins.iter().take(PINS_MAX) {
-        let Some(event) = port.event(old, pin).await? else {
-            continue;
-        };
-        let original = Original {
-            room: old,
-            event: pin,
-            via: &via,
-        };
         let transaction = format!("pin.{}.{pin}", job.request.key());
-        match port
-            .send_event(&new, MESSAGE, &transaction, &copy(&event, &original))
-            .await
-        {
-            Ok(event) => copies.push(json!(event)),
-            Err(HomeserverError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let copy = if let Some(known) = drive.kept.posted.get(&transaction) {
+            known.clone()
+        } else {
+            let original = Original {
+                room: old,
+                event: pin,
+                via: &via,
+            };
+            let posted = post(&*port, &new, &original, &transaction).await?;
+            drive.kept.posted.insert(transaction, posted.clone());
+            posted
+        };
+        copies.extend(copy.map(|event| json!(event)));
     }
     let count = copies.len();
     if count > 0 {
@@ -97,4 +96,25 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         lost: pins.len() - count,
     }
     .into())
+}
+
+/// Posts a copy of a pinned message. `None`: it cannot be read, or the server refuses it.
+async fn post(
+    port: &dyn Homeserver,
+    new_room: &RoomId,
+    original: &Original<'_>,
+    transaction: &str,
+) -> Result<Option<OwnedEventId>, HomeserverError> {
+    let Some(event) = port.event(original.room, original.event).await? else {
+        return Ok(None);
+    };
+    let content = copy(&event, original);
+    match port
+        .send_event(new_room, MESSAGE, transaction, &content)
+        .await
+    {
+        Ok(event) => Ok(Some(event)),
+        Err(HomeserverError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
