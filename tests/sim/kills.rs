@@ -116,7 +116,7 @@ fn campaign() -> Sim {
     });
     let space = sim.place.space.clone();
     sim.say(&format!("!upgrade space {space} 12 --method staged"));
-    sim.when_said("upgrade the space", |world, place, plan| {
+    sim.when_said("Plan C1", |world, place, plan| {
         react(world, &place.moderator, &plan.room, &plan.id, "✅");
     });
     sim

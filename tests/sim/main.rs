@@ -12,6 +12,7 @@ mod limits;
 mod oracle;
 mod place;
 mod port;
+mod scenes;
 mod seeds;
 mod sim;
 mod story;

@@ -346,13 +346,7 @@ impl Oracle {
     }
 
     /// P2: one successor, and nothing orphaned.
-    fn check_rooms(
-        &self,
-        world: &World,
-        place: &Place,
-        job: &Job,
-        jobs: &[(Job, State)],
-    ) {
+    fn check_rooms(&self, world: &World, place: &Place, job: &Job, jobs: &[(Job, State)]) {
         let old = &job.request.old_room;
         let made = successors(world, old);
         let living: Vec<_> = made

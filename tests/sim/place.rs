@@ -213,6 +213,7 @@ impl Place {
                     json!({
                         "room_version": setup.version, "preset": "public_chat",
                         "name": format!("Bed {number}"),
+                        "creation_content": creation(setup, &users, &self.moderator),
                         "power_level_content_override": levels(setup, &users, &self.moderator),
                     }),
                 );
@@ -266,6 +267,19 @@ fn put(
         .expect("a state event");
 }
 
+/// Further creators: in version 12 whoever has level 100.
+fn creation(setup: &Setup, users: &Value, creator: &OwnedUserId) -> Value {
+    if setup.version != "12" {
+        return json!({});
+    }
+    let users = users.as_object().into_iter().flatten();
+    let creators: Vec<_> = users
+        .filter(|(user, level)| *user != creator && level.as_i64() == Some(100))
+        .map(|(user, _)| user)
+        .collect();
+    json!({ "additional_creators": creators })
+}
+
 /// Levels for a version: creators are in no list.
 fn levels(setup: &Setup, users: &Value, creator: &OwnedUserId) -> Value {
     let mut users = users.clone();
@@ -273,6 +287,7 @@ fn levels(setup: &Setup, users: &Value, creator: &OwnedUserId) -> Value {
         && let Some(users) = users.as_object_mut()
     {
         users.remove(creator.as_str());
+        users.retain(|_, level| level.as_i64() != Some(100));
     }
     json!({ "users": users })
 }
@@ -298,6 +313,7 @@ fn make_room(
         json!({
             "room_version": setup.version, "preset": "public_chat", "name": "Gardening",
             "topic": "Everything that grows",
+            "creation_content": creation(setup, &users, moderator),
             "power_level_content_override": levels(setup, &users, moderator),
             "initial_state": [
                 state("m.room.join_rules", "", rules),

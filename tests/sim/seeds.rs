@@ -165,11 +165,7 @@ fn command(rng: &mut Rng, setup: &Setup, sim: &mut Sim, about: &mut Vec<String>)
     let text = format!("!upgrade {what} {options}");
     about.push(text.clone());
     sim.say(&text);
-    let asked = if is_campaign {
-        "upgrade the space"
-    } else {
-        "Plan #1"
-    };
+    let asked = if is_campaign { "Plan C1" } else { "Plan #1" };
     let id = if is_campaign { "C1" } else { "1" };
     match confirm {
         0 => {}

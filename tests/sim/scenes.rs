@@ -1,0 +1,444 @@
+//! Scenes that are told one by one: each promise in a form that people can read, and what the random
+//! simulations would meet too seldom.
+//!
+//! A scene that fails today is marked `should_panic` with its case, and is an error once it passes.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use roomlift::job::Phase;
+use serde_json::json;
+
+use crate::fault::{Endpoint, Fault, Request, Rule};
+use crate::oracle::{self, Expect};
+use crate::place::Setup;
+use crate::sim::{Sim, react, say};
+use crate::world::{ELSEWHERE, GONE, UpgradeStop, content};
+
+/// A request that sets one type of state.
+fn sets(kind: &'static str) -> impl Fn(&Request) -> bool + Send {
+    move |request| request.endpoint == Endpoint::PutState && request.detail.starts_with(kind)
+}
+
+/// Runs an upgrade with a fault; it must end well.
+fn upgrade_with(method: &str, rule: Rule) -> Sim {
+    let mut sim = Sim::new();
+    let fired = sim.fault(rule);
+    sim.say(&format!(
+        "!upgrade #garden:sim.test 12 --method {method} --yes"
+    ));
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    assert!(fired.count() > 0, "the fault happened");
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+    sim
+}
+
+#[test]
+fn a_lost_answer_to_upgrade_makes_no_second_room() {
+    upgrade_with("server", Rule::on(Endpoint::Upgrade, Fault::LoseAnswer));
+}
+
+#[test]
+fn a_gateway_timeout_after_create_room_makes_no_second_room() {
+    upgrade_with(
+        "staged",
+        Rule::on(Endpoint::CreateRoom, Fault::PageAfter(504)),
+    );
+}
+
+#[test]
+fn a_create_room_that_never_arrived_is_repeated() {
+    upgrade_with("staged", Rule::on(Endpoint::CreateRoom, Fault::Reset));
+}
+
+#[test]
+fn a_server_that_crashes_before_the_tombstone_is_finished_by_hand() {
+    let mut sim = Sim::new();
+    sim.world().upgrade_stops = Some(UpgradeStop::BeforeTombstone);
+    sim.say("!upgrade #garden:sim.test 12 --method server --yes");
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+}
+
+#[test]
+fn a_rate_limit_on_every_kind_of_request_is_waited_out() {
+    for endpoint in [
+        Endpoint::Upgrade,
+        Endpoint::PutState,
+        Endpoint::Send,
+        Endpoint::State,
+    ] {
+        let wait = Fault::TooMany(Some(Duration::from_secs(40)));
+        upgrade_with("server", Rule::on(endpoint, wait).times(2));
+    }
+}
+
+/// The address stays where it is where the server does not let the bot make it.
+#[test]
+fn an_address_that_may_not_be_made_leads_to_the_old_room() {
+    let mut sim = Sim::new();
+    let bot = sim.place.bot.clone();
+    sim.world().denies_aliases_to.insert(bot);
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    sim.assert_promises();
+    let (world, place) = (sim.world(), &sim.place);
+    assert_eq!(world.aliases[&place.alias].room, place.room);
+    let shown = world.rooms[&place.room].content("m.room.canonical_alias", "");
+    assert_eq!(shown.unwrap()["alias"], json!(place.alias));
+}
+
+/// A limit so tight that each wait lets one request through, and some of those are refused.
+#[test]
+fn refusals_under_a_tight_limit_do_not_stop_an_upgrade() {
+    let mut sim = Sim::with(&Setup {
+        bot_level_around: 0,
+        ..Setup::default()
+    });
+    sim.world().limits =
+        crate::limits::Limits::none().with(crate::limits::Kind::Messages, 1.0, 1.0);
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    sim.assert_promises();
+}
+
+#[test]
+fn a_tombstone_by_somebody_else_ends_the_job() {
+    let mut sim = Sim::new();
+    let moderator = sim.place.moderator.clone();
+    let room = sim.place.room.clone();
+    sim.fault(Rule::before(
+        |request| request.endpoint == Endpoint::Upgrade,
+        move |world| {
+            world.upgrade(&moderator, &room, "11", &[].into()).unwrap();
+        },
+    ));
+    sim.say("!upgrade #garden:sim.test 12 --method server --yes");
+    sim.run();
+    let made = sim.world().rooms[&sim.place.room]
+        .successor()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        oracle::jobs(&sim.place, &sim.store())[0].1.phase,
+        Phase::Failed
+    );
+    sim.assert_said(&made);
+}
+
+#[test]
+fn a_moderator_who_was_demoted_begins_nothing() {
+    let mut sim = Sim::new();
+    sim.lasts(SignedDuration::from_hours(6));
+    sim.say("!upgrade #garden:sim.test 12 --method server --in 2h --yes");
+    sim.after(Duration::from_secs(600), |world, place| {
+        let levels = world.rooms[&place.admin_room].content("m.room.power_levels", "");
+        let mut levels = levels.unwrap().clone();
+        levels["users"][place.moderator.as_str()] = 0.into();
+        world
+            .put_state(
+                &place.moderator,
+                &place.admin_room,
+                "m.room.power_levels",
+                "",
+                &levels,
+            )
+            .unwrap();
+    });
+    sim.run();
+    sim.assert_promises();
+    assert_eq!(sim.world().rooms[&sim.place.room].successor(), None);
+}
+
+#[test]
+fn read_level_keeps_readers_from_asking() {
+    let mut sim = Sim::new();
+    sim.configure("read_level = 10\n");
+    sim.after(Duration::from_secs(1), |world, place| {
+        say(world, &place.reader, &place.admin_room, "!upgrade list");
+    });
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("10");
+    let said = sim.said(&sim.place.admin_room).join("\n");
+    assert!(!said.contains("upgrades yet"), "{said}");
+}
+
+#[test]
+fn two_admin_rooms_replace_each_others_plans() {
+    let mut sim = Sim::with(&Setup {
+        has_second_admin_room: true,
+        ..Setup::default()
+    });
+    sim.say("!upgrade #garden:sim.test 12 --method staged");
+    sim.after(Duration::from_secs(20), |world, place| {
+        let second = place.second_admin_room.clone().unwrap();
+        say(
+            world,
+            &place.moderator,
+            &second,
+            "!upgrade #garden:sim.test 11 --yes",
+        );
+    });
+    sim.after(Duration::from_secs(60), |world, place| {
+        say(
+            world,
+            &place.moderator,
+            &place.admin_room,
+            "!upgrade confirm 1",
+        );
+    });
+    sim.run();
+    sim.assert_promises();
+    let jobs = oracle::jobs(&sim.place, &sim.store());
+    let phases: Vec<_> = jobs.iter().map(|(_, state)| state.phase).collect();
+    assert_eq!(phases, [Phase::Expired, Phase::Done]);
+}
+
+/// Nobody is mentioned by two rooms of a campaign, however many there are.
+#[test]
+fn pings_of_a_large_campaign_mention_nobody_twice() {
+    let mut sim = Sim::with(&Setup {
+        siblings: 12,
+        pins: 0,
+        ..Setup::default()
+    });
+    sim.lasts(SignedDuration::from_hours(60));
+    let space = sim.place.space.clone();
+    sim.say(&format!(
+        "!upgrade space {space} 12 --method server --ping 1d --yes"
+    ));
+    sim.run();
+    sim.assert_promises();
+    let world = sim.world();
+    let member = &sim.place.members[0];
+    let mentions = world
+        .rooms
+        .values()
+        .flat_map(|room| &room.events)
+        .filter(|event| event.sender == sim.place.bot)
+        .filter(|event| {
+            let users = event
+                .content
+                .get("m.mentions")
+                .and_then(|mentions| mentions.get("user_ids"));
+            users
+                .and_then(|users| users.as_array())
+                .is_some_and(|users| users.contains(&json!(member)))
+        });
+    assert_eq!(mentions.count(), 1);
+}
+
+#[test]
+fn commands_sent_while_the_bot_was_down_are_carried_out() {
+    let mut sim = Sim::new();
+    sim.away = Duration::from_secs(600);
+    sim.kill(crate::fault::Kill::AfterRequest(0));
+    sim.say("!upgrade help");
+    sim.after(Duration::from_secs(120), |world, place| {
+        for number in 0..120 {
+            say(
+                world,
+                &place.deputy,
+                &place.admin_room,
+                &format!("noise {number}"),
+            );
+        }
+        say(
+            world,
+            &place.moderator,
+            &place.admin_room,
+            "!upgrade #garden:sim.test 12 --yes",
+        );
+    });
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+}
+
+#[test]
+fn a_second_process_refuses_to_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let held = roomlift::app::lock(&data).unwrap();
+    let error = roomlift::app::lock(&data).unwrap_err().to_string();
+    assert!(error.contains(&std::process::id().to_string()), "{error}");
+    drop(held);
+    roomlift::app::lock(&data).unwrap();
+}
+
+#[test]
+fn an_answer_that_needs_no_server_comes_within_a_second() {
+    let mut sim = Sim::new();
+    sim.oracle.expect = Expect {
+        prompt: true,
+        ..Expect::default()
+    };
+    sim.say("!upgrade help");
+    sim.run();
+    sim.assert_promises();
+}
+
+/// A server that answers, elsewhere, is no trouble.
+#[test]
+fn an_address_elsewhere_is_looked_up() {
+    let mut sim = Sim::new();
+    {
+        let mut world = sim.world();
+        let far = world.register(&format!("far:{ELSEWHERE}"));
+        let alias = format!("#far:{ELSEWHERE}");
+        let room = sim.place.room.clone();
+        world
+            .create_alias(&far, alias.as_str().try_into().unwrap(), &room)
+            .unwrap();
+    }
+    sim.say(&format!("!upgrade plan #far:{ELSEWHERE} 12"));
+    sim.run();
+    sim.assert_said("Plan #1");
+}
+
+// Known failures: what is right, and does not happen yet.
+
+#[test]
+#[should_panic(expected = "P14")]
+fn case_h6_help_is_answered_while_a_silent_server_is_asked() {
+    let mut sim = Sim::new();
+    sim.oracle.expect.prompt = true;
+    sim.say(&format!("!upgrade plan #far:{GONE} 12"));
+    sim.after(Duration::from_secs(3), |world, place| {
+        say(world, &place.reader, &place.admin_room, "!upgrade help");
+    });
+    sim.run();
+    let late = sim
+        .oracle
+        .broken()
+        .into_iter()
+        .find(|broken| broken.promise == 14 && broken.what.contains("help"));
+    assert!(late.is_none(), "P14: {late:?}");
+}
+
+#[test]
+#[should_panic(expected = "P8")]
+fn case_d1_ninety_seconds_of_error_pages_are_waited_out() {
+    let mut sim = Sim::new();
+    sim.oracle.expect.all_done = true;
+    let end = roomlift::clock::Clock::now(&sim.shared.clock) + Duration::from_secs(95);
+    let clock = std::sync::Arc::clone(&sim.shared);
+    let during = move |_: &Request| clock.clock.true_now() < end;
+    sim.fault(Rule::when(during, Fault::Page(502)).skip(14).always());
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    let broken = sim.oracle.broken();
+    assert!(broken.is_empty(), "P8: {broken:?}");
+}
+
+#[test]
+#[should_panic(expected = "P2")]
+fn case_h2_a_late_server_makes_no_second_room() {
+    let mut sim = Sim::new();
+    let late = Fault::Late(Duration::from_secs(60), Duration::from_secs(30));
+    sim.fault(Rule::on(Endpoint::CreateRoom, late));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    let broken = sim.oracle.broken();
+    assert!(broken.is_empty(), "P2: {broken:?}");
+}
+
+#[test]
+#[should_panic(expected = "P13")]
+fn case_p13_a_panic_in_a_step_is_that_jobs_trouble() {
+    let mut sim = Sim::new();
+    sim.fault(Rule::before(sets("m.room.tombstone"), |_| {
+        panic!("a bug in a step")
+    }));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    let said = sim.said(&sim.place.admin_room).join("\n");
+    assert!(said.contains("Stuck"), "P13: nothing was said: {said}");
+}
+
+#[test]
+#[should_panic(expected = "P13")]
+fn case_defect_6_a_post_that_never_goes_through_silences_nobody_else() {
+    let mut sim = Sim::new();
+    let plan =
+        |request: &Request| request.endpoint == Endpoint::Send && request.detail.contains("reply:");
+    sim.fault(Rule::when(plan, Fault::Page(500)).times(1000));
+    sim.say("!upgrade help");
+    sim.after(Duration::from_secs(30), |world, place| {
+        say(
+            world,
+            &place.moderator,
+            &place.admin_room,
+            "!upgrade #garden:sim.test 12 --yes",
+        );
+    });
+    sim.run();
+    let said = sim.said(&sim.place.admin_room).join("\n");
+    assert!(said.contains("Upgrade #1 is done"), "P13: {said}");
+}
+
+#[test]
+#[should_panic(expected = "P5")]
+fn case_c1_campaign_commands_need_power_in_the_rooms() {
+    let mut sim = Sim::with(&Setup {
+        siblings: 1,
+        ..Setup::default()
+    });
+    sim.configure("require_target_power = true\n");
+    let space = sim.place.space.clone();
+    sim.say(&format!("!upgrade space {space} 12 --method staged"));
+    // Level 50 in the rooms is too little for a tombstone there.
+    sim.when_said("Plan C1", |world, place, _| {
+        say(
+            world,
+            &place.deputy,
+            &place.admin_room,
+            "!upgrade cancel C1",
+        );
+    });
+    sim.run();
+    let said = sim.said(&sim.place.admin_room).join("\n");
+    assert!(
+        !said.contains("Cancelled"),
+        "P5: cancelled by somebody without power: {said}"
+    );
+}
+
+#[test]
+#[should_panic(expected = "P12")]
+fn case_b1_a_redacted_tombstone_gives_no_power_back() {
+    let mut sim = Sim::new();
+    {
+        let (mut world, place) = (sim.world(), &sim.place);
+        world.software = crate::world::Software::Bare;
+        let content = content(json!({ "body": "oops", "replacement_room": "!nowhere:sim.test" }));
+        let moderator = &place.moderator;
+        let kind = "m.room.tombstone";
+        let sent = world
+            .put_state(moderator, &place.room, kind, "", &content)
+            .unwrap();
+        world
+            .redact(moderator, &place.room, sent.as_str(), "oops")
+            .unwrap();
+        let levels = world.rooms[&place.room].content("m.room.power_levels", "");
+        let mut levels = levels.unwrap().clone();
+        levels["users"][place.deputy.as_str()] = 0.into();
+        let kind = "m.room.power_levels";
+        world
+            .put_state(moderator, &place.room, kind, "", &levels)
+            .unwrap();
+    }
+    sim.say("!upgrade #garden:sim.test 11 --method staged --yes");
+    sim.run();
+    let world = sim.world();
+    let new = world.rooms[&sim.place.room].successor().unwrap().to_owned();
+    let new = &world.rooms[<&ruma::RoomId>::try_from(new.as_str()).unwrap()];
+    let level = crate::world::Levels::of(new).of_user(&sim.place.deputy);
+    assert_eq!(level, 0, "P12: power that was taken away is back");
+}
