@@ -24,6 +24,9 @@ use crate::world::{Software, World, content};
 /// How many seeds a usual run tries.
 const SEEDS: u64 = 1000;
 
+/// After so many failures the rest is not run.
+const FAILURES_MAX: usize = 20;
+
 /// Seeds that once failed, and are always run.
 const KEPT: &str = include_str!("seeds.txt");
 
@@ -398,6 +401,9 @@ fn seeds_keep_every_promise() {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
+                    if failures.lock().unwrap().len() >= FAILURES_MAX {
+                        return;
+                    }
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(seed) = usize::try_from(at).ok().and_then(|at| seeds.get(at)) else {
                         return;
