@@ -1,6 +1,6 @@
 //! Roomlift: a Matrix bot that upgrades rooms on command.
 //!
-//! Arrows between modules point one way only; `tests/arrows.rs` holds the order and reads the `use`
+//! Arrows between modules point one way only; `tests/it/arrows.rs` holds the order and reads the `use`
 //! lines. `ARCHITECTURE.md` has the map and a walk through one upgrade.
 
 pub mod announce;

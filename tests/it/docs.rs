@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use roomlift::command::{Command, Incoming, help, parse};
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
-const EXAMPLE: &str = include_str!("../config.example.toml");
+const EXAMPLE: &str = include_str!("../../config.example.toml");
 
 /// Rows of the README's tables: the code in the first cell, and the other cells.
 fn rows() -> BTreeMap<String, Vec<String>> {
@@ -113,7 +113,7 @@ fn the_readme_lists_every_key_with_its_default() {
 /// UPGRADING.md says of every schema version how to go back, and has no version that is not there.
 #[test]
 fn the_table_of_schema_versions_names_each() {
-    let upgrading = include_str!("../UPGRADING.md");
+    let upgrading = include_str!("../../UPGRADING.md");
     let rows = upgrading.lines().filter_map(|line| {
         let (version, _) = line.strip_prefix("| ")?.split_once(" |")?;
         version.parse::<usize>().ok()

@@ -357,7 +357,7 @@ async fn nothing_outlives_the_test_process() {
     }
     let temp = tempfile::tempdir().unwrap();
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "nothing_outlives_the_test_process"])
+        .args(["--exact", "works::nothing_outlives_the_test_process"])
         .arg("--nocapture")
         .env("TMPDIR", temp.path())
         .env(VICTIM, "1")
