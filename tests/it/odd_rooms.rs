@@ -34,7 +34,7 @@ fn all_numbers(levels: &Value) -> bool {
 
 #[tokio::test]
 async fn power_levels_written_as_text_become_numbers() {
-    let synapse = Synapse::start(SynapseOptions::default().trusting()).await;
+    let synapse = Synapse::shared_trusting().await;
     for (from, to, method) in [
         ("9", "12", "server"),
         ("6", "11", "server"),
@@ -45,8 +45,8 @@ async fn power_levels_written_as_text_become_numbers() {
             version: from,
             ..Wanted::default()
         };
-        let community = Community::make(&synapse, &wanted).await;
-        let mut scene = Scene::around(community, &synapse, "").await;
+        let community = Community::make(synapse, &wanted).await;
+        let mut scene = Scene::around(community, synapse, "").await;
         let room = scene.community.room.clone();
         let mut odd = as_text(&levels(&scene, &room).await);
         odd["notifications"] = json!({"room": " 50 "});
@@ -74,7 +74,7 @@ async fn power_levels_written_as_text_become_numbers() {
 /// Each is a blocker that names the place, and the server's own upgrade does fail at it.
 #[tokio::test]
 async fn junk_in_power_levels_is_named() {
-    let synapse = Synapse::start(SynapseOptions::default().trusting()).await;
+    let synapse = Synapse::shared_trusting().await;
     for (version, key, junk, place) in [
         // From version 6 on, servers check these as well.
         (
@@ -96,8 +96,8 @@ async fn junk_in_power_levels_is_named() {
             version,
             ..Wanted::default()
         };
-        let community = Community::make(&synapse, &wanted).await;
-        let mut scene = Scene::around(community, &synapse, "").await;
+        let community = Community::make(synapse, &wanted).await;
+        let mut scene = Scene::around(community, synapse, "").await;
         let room = scene.community.room.clone();
         let moderator = scene.community.moderator.clone();
         let mut odd = levels(&scene, &room).await;
@@ -214,9 +214,9 @@ async fn missing_power_levels_are_a_blocker() {
 /// A room shows an address that leads elsewhere, one that leads nowhere, and one that is none.
 #[tokio::test]
 async fn addresses_that_are_not_the_rooms_are_left_out() {
-    let synapse = Synapse::start(SynapseOptions::default().trusting()).await;
-    let community = Community::make(&synapse, &Wanted::default()).await;
-    let mut scene = Scene::around(community, &synapse, "").await;
+    let synapse = Synapse::shared_trusting().await;
+    let community = Community::make(synapse, &Wanted::default()).await;
+    let mut scene = Scene::around(community, synapse, "").await;
     let community = &scene.community;
     let (moderator, room) = (community.moderator.clone(), community.room.clone());
     let server = synapse.server_name();

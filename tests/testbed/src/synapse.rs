@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// How many lines of its logs a panic about the server shows.
 const LOG_TAIL_LINES: usize = 40;
 
+/// How many servers [`Synapse::shared`] shares out.
+const SHARED: usize = 2;
+
 /// The password of every user registered here.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -53,6 +56,18 @@ pub struct SynapseOptions {
     pub overrides: Vec<(String, Value)>,
     /// Whether other servers reach this one.
     pub reach: Reach,
+    /// What it takes of its clients.
+    pub trust: Trust,
+}
+
+/// What a server takes of its clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// What today's Synapse takes.
+    #[default]
+    Usual,
+    /// See [`SynapseOptions::trusting`].
+    Everything,
 }
 
 /// Who reaches a server.
@@ -84,11 +99,9 @@ impl SynapseOptions {
     /// them. Such rooms exist, made by older servers and by others; today's Synapse refuses both to
     /// its own clients.
     #[must_use]
-    pub fn trusting(self) -> Self {
-        self.with(
-            "modules",
-            json!([{ "module": "trusting.Trusting", "config": {} }]),
-        )
+    pub fn trusting(mut self) -> Self {
+        self.trust = Trust::Everything;
+        self
     }
 
     /// With a limit on that `rc_*` key, of the plain kind.
@@ -122,10 +135,25 @@ impl Synapse {
         Self::start(SynapseOptions::default().federated()).await
     }
 
-    /// The server all tests of this process share, started by the first that asks.
+    /// A server that the tests of this process share, started by the first that asks. There are
+    /// [`SHARED`], as each of them is busy on one core only; a thread, and so a test, gets the same one
+    /// whenever it asks.
     pub async fn shared() -> &'static Self {
-        static SHARED: OnceLock<Synapse> = OnceLock::new();
-        blocking(|| SHARED.get_or_init(|| Self::start_blocking(&SynapseOptions::default()))).await
+        static SERVERS: [OnceLock<Synapse>; SHARED] = [const { OnceLock::new() }; SHARED];
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARED;
+        }
+        let server = &SERVERS[MINE.with(|mine| *mine)];
+        blocking(|| server.get_or_init(|| Self::start_blocking(&SynapseOptions::default()))).await
+    }
+
+    /// The one server for tests of rooms that today's clients cannot make, see
+    /// [`SynapseOptions::trusting`].
+    pub async fn shared_trusting() -> &'static Self {
+        static SERVER: OnceLock<Synapse> = OnceLock::new();
+        let options = || SynapseOptions::default().trusting();
+        blocking(move || SERVER.get_or_init(|| Self::start_blocking(&options()))).await
     }
 
     /// [`Synapse::start`] for code outside a runtime.

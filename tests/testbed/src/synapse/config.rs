@@ -6,34 +6,56 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::SynapseOptions;
+use super::{SynapseOptions, Trust};
 
 /// The configuration's name in the server's directory.
 pub(super) const CONFIG_FILE: &str = "homeserver.yaml";
 /// The log Synapse writes.
 pub(super) const LOG_FILE: &str = "homeserver.log";
-/// The database, and the module of [`SynapseOptions::trusting`].
+/// The database.
 pub(super) const DATABASE_FILE: &str = "homeserver.db";
-const MODULE_FILE: &str = "trusting.py";
+/// The modules of [`MODULES`].
+const MODULE_FILE: &str = "testbed.py";
 
-/// Takes two checks of what clients send out of the server, in its own process.
-const MODULE: &str = r"
-from synapse.events import validator
-from synapse.handlers.message import EventCreationHandler
+/// Modules that Synapse loads. `Unsynced` does not wait for the disk: what a killed server wrote is there all the
+/// same, as the system has it; only the machine's own end would lose it, and the server with it. `Trusting`
+/// takes two checks of what clients send out of the server.
+const MODULES: &str = r"
+class Module:
+    def __init__(self, config, api):
+        pass
+
+    @staticmethod
+    def parse_config(config):
+        return config
+
+
+class Unsynced(Module):
+    @staticmethod
+    def parse_config(config):
+        from synapse.storage.engines.sqlite import Sqlite3Engine
+
+        prepare = Sqlite3Engine.on_new_connection
+
+        def on_new_connection(self, connection):
+            prepare(self, connection)
+            connection.execute('PRAGMA synchronous = OFF')
+
+        Sqlite3Engine.on_new_connection = on_new_connection
+        return config
 
 
 async def believe(*_):
     pass
 
 
-class Trusting:
+class Trusting(Module):
     def __init__(self, config, api):
+        from synapse.events import validator
+        from synapse.handlers.message import EventCreationHandler
+
         validator.POWER_LEVELS_SCHEMA = {}
         EventCreationHandler._validate_canonical_alias = believe
-
-    @staticmethod
-    def parse_config(config):
-        return config
 ";
 /// The certificate a federating server shows.
 const CERTIFICATE_FILE: &str = "tls.crt";
@@ -166,11 +188,17 @@ pub(super) fn write(dir: &Path, ports: Ports, options: &SynapseOptions, python: 
             "concurrent": NO_LIMIT,
         });
     }
+    let trusting = (options.trust == Trust::Everything).then_some("testbed.Trusting");
+    config["modules"] = ["testbed.Unsynced"]
+        .into_iter()
+        .chain(trusting)
+        .map(|module| json!({ "module": module, "config": {} }))
+        .collect();
     for (key, value) in &options.overrides {
         config[key] = value.clone();
     }
     write(CONFIG_FILE, &format!("{config:#}"));
-    write(MODULE_FILE, MODULE);
+    write(MODULE_FILE, MODULES);
     let log = json!({
         "version": 1,
         "formatters": { "line": {
