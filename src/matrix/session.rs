@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::MatrixError;
 use super::beat::Beat;
 use super::encryption;
-use super::wire::{WhoAmI, failed, once};
+use super::wire::{SharedClient, WhoAmI, failed, once};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Account, Credentials, Secret};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
@@ -56,7 +56,7 @@ const SESSION_FILE_MODE: u32 = 0o600;
 /// A session of the account, ready to be used. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Session {
-    client: Client,
+    client: SharedClient,
     user: OwnedUserId,
     device: OwnedDeviceId,
     credentials: Credentials,
@@ -77,7 +77,7 @@ impl Session {
         self.device.as_str()
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &SharedClient {
         &self.client
     }
 
@@ -223,7 +223,7 @@ async fn restore(
         .await
         .map_err(|source| unusable(source.into()))?;
     Ok(Session {
-        client,
+        client: SharedClient::new(client),
         user: saved.user_id,
         device: saved.device_id,
         credentials: account.credentials.clone(),

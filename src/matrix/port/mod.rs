@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use matrix_sdk::{Client, HttpResult};
 use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
 use ruma::api::client::directory::{get_room_visibility, set_room_visibility};
@@ -37,8 +38,8 @@ use super::beat::Beat;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
-    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, after, count, failed,
-    found, joined, once, sdk_failed, send_event, upload,
+    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, SharedClient, after,
+    count, failed, found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -61,7 +62,7 @@ const SEARCHED_MAX: u32 = 50;
 /// A homeserver as the account sees it.
 #[derive(Clone)]
 pub struct Port {
-    client: Client,
+    client: SharedClient,
     account: OwnedUserId,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
@@ -140,22 +141,24 @@ impl Port {
     }
 
     /// The event in the clear; `None` if it is in the clear already, or cannot be read.
-    async fn decrypted(
-        &self,
-        room: &RoomId,
-        event: &Raw<AnyTimelineEvent>,
-    ) -> Option<Raw<AnyTimelineEvent>> {
-        let kind = event.get_field::<String>("type").ok().flatten()?;
-        if kind != "m.room.encrypted" {
-            return None;
-        }
-        let encrypted = event.cast_ref_unchecked::<OriginalSyncRoomEncryptedEvent>();
-        let room = self.client.get_room(room)?;
-        let event = room.decrypt_event(encrypted, None).await;
-        let event = event.inspect_err(|error| {
-            tracing::warn!(room = %room.room_id(), error = error as &dyn std::error::Error, "cannot decrypt");
-        });
-        Some(event.ok()?.into_raw().cast_unchecked())
+    fn decrypted<'a>(
+        &'a self,
+        room: &'a RoomId,
+        event: &'a Raw<AnyTimelineEvent>,
+    ) -> BoxFuture<'a, Option<Raw<AnyTimelineEvent>>> {
+        Box::pin(async move {
+            let kind = event.get_field::<String>("type").ok().flatten()?;
+            if kind != "m.room.encrypted" {
+                return None;
+            }
+            let encrypted = event.cast_ref_unchecked::<OriginalSyncRoomEncryptedEvent>();
+            let room = self.client.get_room(room)?;
+            let event = room.decrypt_event(encrypted, None).await;
+            let event = event.inspect_err(|error| {
+                tracing::warn!(room = %room.room_id(), error = error as &dyn std::error::Error, "cannot decrypt");
+            });
+            Some(event.ok()?.into_raw().cast_unchecked())
+        })
     }
 
     fn noted(&self, error: HomeserverError) -> HomeserverError {
@@ -170,6 +173,37 @@ impl Port {
         }
         error
     }
+}
+
+/// Has the SDK ask whether a room is encrypted.
+fn ask_encryption<'a>(client: &'a Client, room: &'a RoomId) -> BoxFuture<'a, ()> {
+    Box::pin(async move {
+        if let Some(known) = joined(client, room) {
+            // The SDK keeps the answer.
+            let _ = known.request_encryption_state().await;
+        }
+    })
+}
+
+fn encryption_facts<'a>(
+    client: &'a Client,
+    account: &'a UserId,
+) -> BoxFuture<'a, matrix_sdk::Result<EncryptionFacts>> {
+    Box::pin(async move {
+        let encryption = client.encryption();
+        let identity = encryption.request_user_identity(account).await?;
+        let device = encryption.get_own_device().await?;
+        let is_signed = device.is_some_and(|device| device.is_cross_signed_by_owner());
+        let is_kept = encryption.backups().are_enabled().await;
+        Ok(EncryptionFacts {
+            identity: match identity {
+                None => Identity::Missing,
+                Some(_) if is_signed => Identity::Signed,
+                Some(_) => Identity::Unsigned,
+            },
+            backup: if is_kept { Backup::On } else { Backup::Off },
+        })
+    })
 }
 
 #[async_trait]
@@ -264,9 +298,10 @@ impl Homeserver for Port {
 
     async fn get_ready_for_message(&self, room: &RoomId) {
         let entered = self.enter(Bucket::Everything, format!("read encryption of {room}"));
-        if let (Ok(_), Some(known)) = (entered, joined(&self.client, room)) {
+        if entered.is_ok() {
             // The message asks again, and says what is wrong.
-            let _ = tokio::time::timeout(READY_MAX, known.request_encryption_state()).await;
+            let asked = ask_encryption(&self.client, room);
+            let _ = tokio::time::timeout(READY_MAX, asked).await;
         }
     }
 
@@ -534,29 +569,11 @@ impl Homeserver for Port {
     }
 
     async fn encryption(&self) -> Result<EncryptionFacts> {
-        let encryption = self.client.encryption();
-        let failed = |error| {
+        let facts = encryption_facts(&self.client, &self.account).await;
+        facts.map_err(|error| {
             let what = "read the account's keys".to_owned();
-            self.noted(sdk_failed(
-                what,
-                Bucket::Everything,
-                self.clock.now(),
-                error,
-            ))
-        };
-        let identity = encryption.request_user_identity(&self.account).await;
-        let identity = identity.map_err(failed)?;
-        let device = encryption.get_own_device().await;
-        let device = device.map_err(|error| failed(error.into()))?;
-        let is_signed = device.is_some_and(|device| device.is_cross_signed_by_owner());
-        let is_kept = encryption.backups().are_enabled().await;
-        Ok(EncryptionFacts {
-            identity: match identity {
-                None => Identity::Missing,
-                Some(_) if is_signed => Identity::Signed,
-                Some(_) => Identity::Unsigned,
-            },
-            backup: if is_kept { Backup::On } else { Backup::Off },
+            let now = self.clock.now();
+            self.noted(sdk_failed(what, Bucket::Everything, now, error))
         })
     }
 

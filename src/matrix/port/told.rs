@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::BoxFuture;
 use matrix_sdk::Room;
 use matrix_sdk::deserialized_responses::RawAnySyncOrStrippedState;
 use ruma::events::StateEventType;
@@ -29,17 +30,19 @@ const TOLD_STATE: [&str; 6] = [
 const SPACE_LINKS: [&str; 2] = ["m.space.child", "m.space.parent"];
 
 impl Port {
-    pub(super) async fn all_told(&self) -> Result<Vec<ToldRoom>> {
-        let mut rooms = Vec::new();
-        for room in self.client.joined_rooms() {
-            // The SDK knows a room before it has stored what sync told of it.
-            if !room.is_state_fully_synced() {
-                continue;
+    pub(super) fn all_told(&self) -> BoxFuture<'_, Result<Vec<ToldRoom>>> {
+        Box::pin(async move {
+            let mut rooms = Vec::new();
+            for room in self.client.joined_rooms() {
+                // The SDK knows a room before it has stored what sync told of it.
+                if !room.is_state_fully_synced() {
+                    continue;
+                }
+                rooms.push(self.told(&room).await?);
             }
-            rooms.push(self.told(&room).await?);
-        }
-        rooms.sort_by(|a, b| a.state.room_id.cmp(&b.state.room_id));
-        Ok(rooms)
+            rooms.sort_by(|a, b| a.state.room_id.cmp(&b.state.room_id));
+            Ok(rooms)
+        })
     }
 
     /// Whether sync has told of a room that the account is in.
@@ -63,26 +66,36 @@ impl Port {
         })
     }
 
-    pub(super) async fn told_state(&self, room: &RoomId) -> Result<Option<RoomState>> {
-        let Some(known) = joined(&self.client, room) else {
-            return Ok(None);
-        };
-        let mut events = Vec::new();
-        for kind in TOLD_STATE {
-            events.extend(self.stored(&known, kind, "").await?);
-        }
-        Ok(Some(RoomState::new(room.to_owned(), events)))
+    pub(super) fn told_state<'a>(
+        &'a self,
+        room: &'a RoomId,
+    ) -> BoxFuture<'a, Result<Option<RoomState>>> {
+        Box::pin(async move {
+            let Some(known) = joined(&self.client, room) else {
+                return Ok(None);
+            };
+            let mut events = Vec::new();
+            for kind in TOLD_STATE {
+                events.extend(self.stored(&known, kind, "").await?);
+            }
+            Ok(Some(RoomState::new(room.to_owned(), events)))
+        })
     }
 
-    pub(super) async fn told_children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
-        let Some(space) = joined(&self.client, space) else {
-            return Ok(BTreeSet::new());
-        };
-        let links = links(&space, "m.space.child").await?;
-        Ok(links
-            .iter()
-            .filter_map(|link| link.state_key.parse().ok())
-            .collect())
+    pub(super) fn told_children<'a>(
+        &'a self,
+        space: &'a RoomId,
+    ) -> BoxFuture<'a, Result<BTreeSet<OwnedRoomId>>> {
+        Box::pin(async move {
+            let Some(space) = joined(&self.client, space) else {
+                return Ok(BTreeSet::new());
+            };
+            let links = links(&space, "m.space.child").await?;
+            Ok(links
+                .iter()
+                .filter_map(|link| link.state_key.parse().ok())
+                .collect())
+        })
     }
 
     /// Reads what sync told about a room; `None` where it is not what it should be.

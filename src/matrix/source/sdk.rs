@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use matrix_sdk::config::SyncSettings;
 use matrix_sdk::deserialized_responses::{
     RawAnySyncOrStrippedState, TimelineEvent as SdkEvent, TimelineEventKind, VerificationLevel,
     VerificationState,
 };
-use matrix_sdk::room::MessagesOptions;
+use matrix_sdk::room::{Messages, MessagesOptions};
 use matrix_sdk::store::StateStoreDataKey;
-use matrix_sdk::sync::{JoinedRoomUpdate, State};
+use matrix_sdk::sync::{JoinedRoomUpdate, State, SyncResponse};
+use matrix_sdk::{Client, Room};
 use ruma::api::client::filter::{Filter as EventFilter, FilterDefinition, RoomEventFilter};
 use ruma::api::client::sync::sync_events::v3::Filter;
 use ruma::events::StateEventType;
@@ -50,7 +52,7 @@ impl SyncSource for Session {
     }
 
     async fn sync(&self, poll: Duration) -> Result<SyncAnswer> {
-        let answer = self.client().sync_once(settings(poll)).await;
+        let answer = sync_once(self.client(), poll).await;
         let answer = answer.map_err(|error| fault("sync", error))?;
         let rooms = answer.rooms;
         Ok(SyncAnswer {
@@ -76,7 +78,7 @@ impl SyncSource for Session {
         };
         let mut options = MessagesOptions::backward().from(from);
         options.limit = UInt::from(limit);
-        let page = room.messages(options).await;
+        let page = read_back(room, options).await;
         let page = page.map_err(|error| fault("read back", error))?;
         Ok(Some(Page {
             events: page.chunk.into_iter().map(event).collect(),
@@ -85,8 +87,49 @@ impl SyncSource for Session {
     }
 
     async fn tombstones(&self) -> Vec<(OwnedRoomId, Box<RawValue>)> {
+        tombstones(self.client()).await
+    }
+
+    async fn invitations(&self) -> Vec<Invitation> {
+        invitations(self.client()).await
+    }
+
+    async fn accept(&self, room: &RoomId) -> Result<()> {
+        let Some(room) = self.client().get_room(room) else {
+            return Ok(());
+        };
+        let accepted = join(room).await;
+        accepted.map_err(|error| fault("accept an invitation", error))
+    }
+
+    async fn decrypt(&self, room: &RoomId, json: &RawValue) -> Option<TimelineEvent> {
+        let room = joined(self.client(), room)?;
+        let decrypted = decrypted(room, Raw::from_json(json.to_owned())).await?;
+        matches!(decrypted.kind, TimelineEventKind::Decrypted(_)).then(|| event(decrypted))
+    }
+
+    async fn set_up_encryption(&self) -> Result<(), MatrixError> {
+        set_up_encryption(self).await
+    }
+}
+
+// Each of these is looked into by the compiler once, see `SharedClient`.
+
+fn sync_once(client: &Client, poll: Duration) -> BoxFuture<'_, matrix_sdk::Result<SyncResponse>> {
+    Box::pin(client.sync_once(settings(poll)))
+}
+
+fn read_back(
+    room: Room,
+    options: MessagesOptions,
+) -> BoxFuture<'static, matrix_sdk::Result<Messages>> {
+    Box::pin(async move { room.messages(options).await })
+}
+
+fn tombstones(client: &Client) -> BoxFuture<'_, Vec<(OwnedRoomId, Box<RawValue>)>> {
+    Box::pin(async move {
         let mut found = Vec::new();
-        for room in self.client().joined_rooms() {
+        for room in client.joined_rooms() {
             let event = room
                 .get_state_event(StateEventType::RoomTombstone, "")
                 .await;
@@ -95,11 +138,13 @@ impl SyncSource for Session {
             }
         }
         found
-    }
+    })
+}
 
-    async fn invitations(&self) -> Vec<Invitation> {
+fn invitations(client: &Client) -> BoxFuture<'_, Vec<Invitation>> {
+    Box::pin(async move {
         let mut open = Vec::new();
-        for room in self.client().invited_rooms() {
+        for room in client.invited_rooms() {
             let details = room.invite_details().await;
             open.push(Invitation {
                 room_id: room.room_id().to_owned(),
@@ -107,26 +152,22 @@ impl SyncSource for Session {
             });
         }
         open
-    }
+    })
+}
 
-    async fn accept(&self, room: &RoomId) -> Result<()> {
-        let Some(room) = self.client().get_room(room) else {
-            return Ok(());
-        };
-        let accepted = room.join().await;
-        accepted.map_err(|error| fault("accept an invitation", error))
-    }
+fn join(room: Room) -> BoxFuture<'static, matrix_sdk::Result<()>> {
+    Box::pin(async move { room.join().await })
+}
 
-    async fn decrypt(&self, room: &RoomId, json: &RawValue) -> Option<TimelineEvent> {
-        let room = joined(self.client(), room)?;
-        let raw: Raw<OriginalSyncRoomEncryptedEvent> = Raw::from_json(json.to_owned());
-        let decrypted = room.decrypt_event(&raw, None).await.ok()?;
-        matches!(decrypted.kind, TimelineEventKind::Decrypted(_)).then(|| event(decrypted))
-    }
+fn decrypted(
+    room: Room,
+    event: Raw<OriginalSyncRoomEncryptedEvent>,
+) -> BoxFuture<'static, Option<SdkEvent>> {
+    Box::pin(async move { room.decrypt_event(&event, None).await.ok() })
+}
 
-    async fn set_up_encryption(&self) -> Result<(), MatrixError> {
-        encryption::set_up(self).await
-    }
+fn set_up_encryption(session: &Session) -> BoxFuture<'_, Result<(), MatrixError>> {
+    Box::pin(encryption::set_up(session))
 }
 
 fn fault(what: &str, error: matrix_sdk::Error) -> HomeserverError {

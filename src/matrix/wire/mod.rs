@@ -5,9 +5,13 @@
 
 mod requests;
 
+use std::fmt;
 use std::io::Cursor;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use matrix_sdk::config::RequestConfig;
 use matrix_sdk::{Client, HttpError, Room, RoomState};
@@ -203,27 +207,55 @@ pub(super) fn joined(client: &Client, room: &RoomId) -> Option<Room> {
         .filter(|known| known.state() == RoomState::Joined)
 }
 
+/// A client that the compiler need not look into. Whether threads may share all that is in the SDK's takes it ten
+/// seconds for each shape of an asynchronous method of a trait; for the same reason, what waits for the SDK in
+/// such a method is a [`BoxFuture`].
+#[derive(Clone)]
+pub(super) struct SharedClient(Arc<dyn Deref<Target = Client> + Send + Sync>);
+
+impl SharedClient {
+    pub(super) fn new(client: Client) -> Self {
+        Self(Arc::new(Box::new(client)))
+    }
+}
+
+impl Deref for SharedClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.0.deref()
+    }
+}
+
+impl fmt::Debug for SharedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// Sends an event that is no state, encrypted where the room is.
-pub(super) async fn send_event(
-    client: &Client,
-    room: &RoomId,
-    kind: &str,
-    transaction: &str,
-    content: &Content,
+pub(super) fn send_event<'a>(
+    client: &'a Client,
+    room: &'a RoomId,
+    kind: &'a str,
+    transaction: &'a str,
+    content: &'a Content,
     now: Timestamp,
-) -> Result<OwnedEventId, HomeserverError> {
-    let what = format!("send {kind} to {room}");
-    let transaction = OwnedTransactionId::from(transaction);
-    let Some(known) = joined(client, room) else {
-        return send_unseen(client, room, kind, transaction, content, now, what).await;
-    };
-    let sent = known
-        .send_raw(kind, Value::Object(content.clone()))
-        .with_transaction_id(&transaction)
-        .with_request_config(once(REQUEST_TIMEOUT))
-        .await;
-    sent.map(|sent| sent.response.event_id)
-        .map_err(|error| sdk_failed(what, Bucket::Everything, now, error))
+) -> BoxFuture<'a, Result<OwnedEventId, HomeserverError>> {
+    Box::pin(async move {
+        let what = format!("send {kind} to {room}");
+        let transaction = OwnedTransactionId::from(transaction);
+        let Some(known) = joined(client, room) else {
+            return send_unseen(client, room, kind, transaction, content, now, what).await;
+        };
+        let sent = known
+            .send_raw(kind, Value::Object(content.clone()))
+            .with_transaction_id(&transaction)
+            .with_request_config(once(REQUEST_TIMEOUT))
+            .await;
+        sent.map(|sent| sent.response.event_id)
+            .map_err(|error| sdk_failed(what, Bucket::Everything, now, error))
+    })
 }
 
 /// Sends to a room that sync has not told of yet: only if it is not encrypted.
@@ -278,7 +310,17 @@ async fn refuse_encrypted(
 }
 
 /// Uploads a file for a message in a room, encrypted where the room is.
-pub(super) async fn upload(
+pub(super) fn upload<'a>(
+    client: &'a Client,
+    room: &'a RoomId,
+    file: &'a Upload,
+    what: String,
+    now: Timestamp,
+) -> BoxFuture<'a, Result<Uploaded, HomeserverError>> {
+    Box::pin(uploaded(client, room, file, what, now))
+}
+
+async fn uploaded(
     client: &Client,
     room: &RoomId,
     file: &Upload,
