@@ -74,18 +74,6 @@ async fn counted(scene: &Scene, room: &str, part: &str) -> usize {
     .await
 }
 
-/// Restarts however often the bot was started before.
-async fn start_anew(scene: &Scene) {
-    let ready = || scene.bot.log().matches("ready for commands").count();
-    scene.bot.kill();
-    let before = ready();
-    scene.bot.start_again();
-    roomlift_testbed::eventually("ready again", crate::scene::START, async || {
-        (ready() > before).then_some(())
-    })
-    .await;
-}
-
 /// Commands are taken in the new room, and not in the old one.
 async fn takes_commands_there_only(scene: &Scene, new: &mut NewRoom) {
     let old = scene.community.admin_room.clone();
@@ -135,7 +123,7 @@ async fn follows(method: &str) {
     let mut new = NewRoom::enter(&scene).await;
     assert_eq!(new.count(&scene, "Upgrade #1 is done").await, 1, "{method}");
     takes_commands_there_only(&scene, &mut new).await;
-    start_anew(&scene).await;
+    scene.restart().await;
     takes_commands_there_only(&scene, &mut new).await;
     // What it does next is asked for and reported in the new room.
     let alias = scene.community.alias.clone();
@@ -152,7 +140,7 @@ async fn follows(method: &str) {
     moderator.set_alias(&alias, &new.id).await;
     let config = scene.community.config(&scene.proxy.base_url());
     write_config(scene.dir.path(), &config.replace(&room, &alias));
-    start_anew(&scene).await;
+    scene.restart().await;
     takes_commands_there_only(&scene, &mut new).await;
 }
 
@@ -162,6 +150,7 @@ async fn it_follows_an_upgrade_by_the_server() {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `it_follows_an_upgrade_by_the_server`"]
 async fn it_follows_an_upgrade_of_its_own_making() {
     follows("staged").await;
 }
@@ -169,6 +158,7 @@ async fn it_follows_an_upgrade_of_its_own_making() {
 /// A moderator's client upgrades the room; the configuration names the room by an address, which
 /// moves, or by its id, which does not.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn it_follows_a_moderator() {
     for by_alias in [Some("#office"), None] {
         let mut scene = Scene::new().await;
@@ -182,7 +172,7 @@ async fn it_follows_a_moderator() {
             moderator.set_alias(&alias, &room).await;
             let config = scene.community.config(&scene.proxy.base_url());
             write_config(scene.dir.path(), &config.replace(&room, &alias));
-            start_anew(&scene).await;
+            scene.restart().await;
         }
         scene
             .say(&format!("!upgrade {} 12", scene.community.alias))
@@ -196,7 +186,7 @@ async fn it_follows_a_moderator() {
         // A plan from before can be agreed to there, and is reported there.
         new.ask(&scene, "!upgrade confirm 1", "Upgrade #1 is done")
             .await;
-        start_anew(&scene).await;
+        scene.restart().await;
         takes_commands_there_only(&scene, &mut new).await;
         assert_eq!(new.count(&scene, CAME_ALONG).await, 1);
         scene.community.assert_moved("12").await;
@@ -206,6 +196,7 @@ async fn it_follows_a_moderator() {
 /// The usual order of things: the room is closed, the bot finds the new one locked, and is invited
 /// later; perhaps while it is down.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn it_follows_when_it_is_invited() {
     for down in [false, true] {
         let mut scene = Scene::new().await;
@@ -226,7 +217,7 @@ async fn it_follows_when_it_is_invited() {
         let mut new = NewRoom::enter(&scene).await;
         new.count(&scene, CAME_ALONG).await;
         takes_commands_there_only(&scene, &mut new).await;
-        start_anew(&scene).await;
+        scene.restart().await;
         takes_commands_there_only(&scene, &mut new).await;
         assert_eq!(new.count(&scene, CAME_ALONG).await, 1);
         assert_eq!(counted(&scene, &room, STAYS).await, 1);
@@ -241,7 +232,7 @@ async fn stays(scene: &mut Scene, by: &User, leads_to: &str, words: &str) {
     let said = scene.hear(STAYS).await;
     let text = user::text(&said);
     assert!(text.contains(words), "{text}");
-    start_anew(scene).await;
+    scene.restart().await;
     let asked = scene.say("!upgrade list").await;
     scene.reacted(&asked, "✅").await;
     assert_eq!(counted(scene, &room, words).await, 1);
@@ -313,6 +304,7 @@ async fn it_does_not_follow_just_anybody() {
 
 /// The word of a moderator does not count for what somebody else put in its place.
 #[tokio::test]
+#[ignore = "outer ring: a variant of `it_does_not_follow_just_anybody`"]
 async fn a_tombstone_that_was_exchanged_is_not_followed() {
     let mut scene = Scene::new().await;
     let (moderator, room) = (
@@ -325,7 +317,7 @@ async fn a_tombstone_that_was_exchanged_is_not_followed() {
         let tombstone = json!({"body": "", "replacement_room": leads_to});
         by.put_state(&room, "m.room.tombstone", "", tombstone).await;
     }
-    start_anew(&scene).await;
+    scene.restart().await;
     scene.hear("too little power to give me commands").await;
     let asked = scene.say("!upgrade list").await;
     scene.reacted(&asked, "✅").await;
@@ -336,6 +328,7 @@ async fn a_tombstone_that_was_exchanged_is_not_followed() {
 /// What was asked for in the old room before it was closed is answered, also where the bot reads both only
 /// afterwards; and so is what was said in the new room before it came.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn commands_on_both_sides_of_a_move_are_heard() {
     let scene = Scene::new().await;
     let moderator = scene.community.moderator.clone();

@@ -60,6 +60,7 @@ async fn an_upgrade_by_somebody_else_is_offered_once() {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn no_offer_where_the_bot_could_do_nothing_or_did_it_itself() {
     let synapse = Synapse::shared().await;
     let community = Community::make(synapse, &Wanted::default()).await;
@@ -91,6 +92,7 @@ async fn adopt(scene: &mut Scene) -> String {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn adopting_finishes_everything() {
     for (entry, version) in [
         (Entry::Public, "11"),
@@ -173,6 +175,7 @@ async fn what_people_changed_in_the_new_room_stays() {
 /// A room that other programs make: without anything, before the tombstone; and the old one is
 /// closed to messages then. The new one must not be.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_bare_room_is_filled_and_stays_open() {
     let mut scene = Scene::new().await;
     let community = &scene.community;
@@ -266,6 +269,7 @@ fn shown(scene: &Scene, tombstone: &Value) {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_tombstone_that_leads_astray_is_not_followed() {
     let mut scene = Scene::new().await;
     let community = &scene.community;
@@ -305,6 +309,7 @@ async fn a_tombstone_that_leads_astray_is_not_followed() {
 
 /// Each room says that it replaces the other.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn rooms_that_replace_each_other_are_no_loop() {
     let mut scene = Scene::new().await;
     let community = &scene.community;
@@ -349,6 +354,7 @@ async fn rooms_that_replace_each_other_are_no_loop() {
 
 /// Where the new room is closed to the bot, the plan says what to type; after that it works.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_closed_new_room_takes_an_invitation() {
     let mut scene = Scene::with(&Wanted::private(), "").await;
     let community = &scene.community;

@@ -1,5 +1,6 @@
 //! P5 where it takes more than a level in the admin room: the scope, and power in the room itself.
 
+use roomlift::homeserver::REQUEST_TIMEOUT;
 use roomlift_testbed::{Community, Fault, Kind, Rule, Seen, Synapse, User, Wanted};
 use serde_json::json;
 
@@ -37,12 +38,15 @@ async fn a_dead_server_in_the_scope_holds_up_nothing() {
     the_rest_of_the_scope_holds(scene_with_a_dead_scope().await).await;
 }
 
-/// The homeserver waits for the other one longer than we wait for it.
+/// The homeserver waits for the other one longer than the bot waits for the homeserver.
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn a_silent_server_in_the_scope_holds_up_nothing() {
-    let scene = scene_with_a_dead_scope().await;
+    let mut scene = scene_with_a_dead_scope().await;
+    scene.chat = scene.chat.within(10 * REQUEST_TIMEOUT);
     let asked = |seen: &Seen| seen.kind == Kind::ReadAlias && seen.path.contains("#gone");
-    let fired = scene.proxy.add(Rule::new(asked, Fault::Reset).for_ever());
+    let silence = Fault::Delay(2 * REQUEST_TIMEOUT);
+    let fired = scene.proxy.add(Rule::new(asked, silence).for_ever());
     the_rest_of_the_scope_holds(scene).await;
     assert!(fired.count() > 0, "the address was asked for");
 }
@@ -96,6 +100,7 @@ async fn power_in_the_room_itself_is_asked_for() {
 
 /// A creator is above all levels and in none of the lists.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_creator_needs_no_level_in_the_room() {
     let mut scene = Scene::with(&Wanted::default(), TARGET_POWER).await;
     let weak = weak_moderator(&scene).await;
@@ -122,6 +127,7 @@ async fn a_creator_needs_no_level_in_the_room() {
 
 /// Power in the room is taken away after the yes; the job waits at its start meanwhile.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn power_in_the_room_is_asked_for_again_when_the_job_starts() {
     let mut scene = Scene::with(&Wanted::default(), TARGET_POWER).await;
     let room = scene.community.room.clone();
@@ -143,6 +149,7 @@ async fn power_in_the_room_is_asked_for_again_when_the_job_starts() {
 
 /// Who was sent away from the admin room keeps the level there; what they began does not begin any more.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn who_was_sent_away_upgrades_nothing() {
     let mut scene = Scene::new().await;
     let weak = weak_moderator(&scene).await;
@@ -165,6 +172,7 @@ async fn who_was_sent_away_upgrades_nothing() {
 
 /// What somebody may not change by its number, they do not change along with others either.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_pause_of_everything_is_of_what_one_may_change() {
     let mut scene = Scene::with(&Wanted::default(), TARGET_POWER).await;
     let weak = weak_moderator(&scene).await;

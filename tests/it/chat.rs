@@ -35,6 +35,7 @@ async fn a_command_is_acknowledged_before_anything_is_read() {
 /// An upgrade that takes more than three seconds has a message that follows it. The end of that comes
 /// before the report, and after that nothing changes any more.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn the_progress_ends_before_the_report() {
     for method in ["server", "staged"] {
         let mut scene = Scene::new().await;

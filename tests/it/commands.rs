@@ -104,6 +104,7 @@ async fn power_is_checked_at_the_command_and_at_the_confirmation() {
 /// P5 at the third moment: power taken away between the yes and the start. The plan is confirmed
 /// while the bot is down, which can only be acted on after it lost its ground.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn power_is_checked_when_the_job_starts() {
     let mut scene = Scene::new().await;
     let community = &scene.community;
@@ -137,6 +138,7 @@ async fn power_is_checked_when_the_job_starts() {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `a_dead_server_in_the_scope_holds_up_nothing`"]
 async fn a_room_outside_the_scope_is_refused() {
     let mut scene = {
         let synapse = roomlift_testbed::Synapse::shared().await;

@@ -84,12 +84,13 @@ async fn close_door(community: &Community) -> Vec<String> {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn a_long_ban_list_arrives_whole() {
     bans_arrive(BANS).await;
 }
 
 #[tokio::test]
-#[ignore = "takes minutes; run it with --ignored"]
+#[ignore = "outer ring: takes minutes"]
 async fn a_ban_list_of_two_thousand_arrives_whole() {
     bans_arrive(BANS_OF_MANY_YEARS).await;
 }
@@ -139,12 +140,13 @@ async fn bans_arrive(bans: usize) {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn many_members_are_invited_once_each() {
     members_are_invited(MEMBERS).await;
 }
 
 #[tokio::test]
-#[ignore = "takes minutes; run it with --ignored"]
+#[ignore = "outer ring: takes minutes"]
 async fn fifteen_hundred_members_are_invited_once_each() {
     members_are_invited(MEMBERS_OF_A_CITY).await;
 }

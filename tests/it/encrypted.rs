@@ -7,11 +7,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use roomlift_testbed::{Bot, Community, Synapse, User, Wanted, eventually};
+use roomlift_testbed::{Bot, Community, Synapse, User, Wanted, eventually, seg};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::scene::{SPEECH, START, Scene, start_bot, write_config};
+use super::scene::{READY, SPEECH, START, Scene, start_bot, write_config};
 use super::sdk::{Form, SdkUser, Signing};
 
 /// Turns encryption on in a room.
@@ -32,9 +32,14 @@ fn device(scene: &Scene) -> String {
 }
 
 fn device_in(dir: &Path) -> String {
-    let session = fs::read(dir.join("data/session.json")).expect("a session");
+    saved_device(dir).expect("a session")
+}
+
+/// The device of the session that the bot has saved; `None` while there is none.
+fn saved_device(dir: &Path) -> Option<String> {
+    let session = fs::read(dir.join("data/session.json")).ok()?;
     let session: Value = serde_json::from_slice(&session).expect("JSON");
-    session["device_id"].as_str().expect("a device").to_owned()
+    Some(session["device_id"].as_str()?.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,9 +144,12 @@ async fn a_new_device_gets_identity_and_keys_back() {
     drop(operator);
     let running = Recovering::start(&community, &base, &key);
     let bot = &running.bot;
-    bot.until_logged("the secrets of the account were restored", START)
-        .await;
-    bot.until_logged("ready for commands", START).await;
+    bot.until_logged(READY, START).await;
+    let device = device_in(running.dir.path());
+    assert!(
+        maria.trusts(&community.bot, &device).await,
+        "the device is signed by the identity that was there"
+    );
     let admin = &community.admin_room;
     maria.say(admin, "!upgrade list").await;
     maria.hear(admin, &community.bot, "No upgrade").await;
@@ -201,17 +209,9 @@ async fn a_device_that_was_logged_out_is_replaced_in_the_middle_of_a_job() {
         .expect("an answer");
     assert!(out.status().is_success());
     assert!(!scene.bot.wait_exit(START).await.success());
-    scene.bot.start_again();
+    scene.start_again().await;
     // It has no keys of the first one: its account is that of a device nobody vouches for.
-    eventually("another device", START, async || {
-        (device(&scene) != first).then_some(())
-    })
-    .await;
-    eventually("ready again", START, async || {
-        let log = scene.bot.log();
-        (log.matches("ready for commands").count() == 2).then_some(())
-    })
-    .await;
+    assert_ne!(device(&scene), first);
     maria.trusts(bot, &device(&scene)).await;
     maria.say(admin, "!upgrade confirm 1").await;
     maria.hear(admin, bot, "Upgrade #1 is done").await;
@@ -225,12 +225,28 @@ async fn secrets_are_kept_under_a_passphrase_where_none_were() {
     let synapse = Synapse::shared().await;
     let community = Community::make(synapse, &Wanted::default()).await;
     let running = Recovering::start(&community, &synapse.base_url(), "one more staple");
-    let made = "a secret storage and a key backup were made";
-    running.bot.until_logged(made, PASSPHRASE).await;
+    let (bot, base) = (&community.bot, synapse.base_url());
+    let storage = format!(
+        "user/{}/account_data/m.secret_storage.default_key",
+        seg(&bot.user_id)
+    );
+    let backup = "/_matrix/client/v3/room_keys/version";
+    for path in [storage.as_str(), backup] {
+        eventually(path, PASSPHRASE, async || {
+            bot.call("GET", path, None).await.ok().map(drop)
+        })
+        .await;
+    }
+    let maria = SdkUser::log_in(&base, &community.moderator, Signing::Unsigned).await;
+    running.bot.until_logged(READY, PASSPHRASE).await;
+    let first = device_in(running.dir.path());
     running.lose_device();
     running.bot.start_again();
-    let restored = "the secrets of the account were restored";
-    running.bot.until_logged(restored, PASSPHRASE).await;
+    eventually("another device that is signed", PASSPHRASE, async || {
+        let device = saved_device(running.dir.path()).filter(|device| *device != first)?;
+        maria.trusts(bot, &device).await.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

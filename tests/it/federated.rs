@@ -11,9 +11,6 @@ use serde_json::{Value, json};
 
 use crate::scene::Scene;
 
-/// Both ways in which the bot upgrades a room.
-const METHODS: [&str; 2] = ["server", "staged"];
-
 /// How long news may take from one server to the other.
 const NEWS: Duration = Duration::from_secs(20);
 
@@ -54,59 +51,74 @@ async fn told(scene: &Scene, user: &User, new: &str) {
 }
 
 /// MSC3325: who is in the old room gets into the new one, and nobody else.
+async fn members_follow(method: &str) {
+    let pair = Federation::pair().await;
+    let mut scene = scene(pair, &Wanted::private()).await;
+    scene.upgrade(&format!("12 --method {method}")).await;
+    scene.hear("Upgrade #1 is done").await;
+    let new = new_room(&scene).await;
+    for user in elsewhere(&scene) {
+        let bot = &scene.community.bot;
+        let before = bot.state_event(&new, "m.room.member", &user.user_id).await;
+        assert_eq!(before, None, "{method}: invited though not needed");
+        let joined = join(user, &new, pair).await;
+        assert!(joined.is_ok(), "{method}: {joined:?}");
+    }
+    let stranger = pair.b.register("stranger").await;
+    let refused = join(&stranger, &new, pair).await;
+    assert!(refused.is_err(), "{method}: anybody gets in");
+    scene.community.assert_moved("12").await;
+}
+
 #[tokio::test]
 async fn members_elsewhere_follow_without_an_invitation() {
+    members_follow("server").await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: a variant of `members_elsewhere_follow_without_an_invitation`"]
+async fn members_elsewhere_follow_without_an_invitation_by_the_other_method() {
+    members_follow("staged").await;
+}
+
+async fn creator_is_missed(method: &str) {
     let pair = Federation::pair().await;
-    for method in METHODS {
-        let mut scene = scene(pair, &Wanted::private()).await;
-        scene.upgrade(&format!("12 --method {method}")).await;
-        scene.hear("Upgrade #1 is done").await;
-        let new = new_room(&scene).await;
-        for user in elsewhere(&scene) {
-            let bot = &scene.community.bot;
-            let before = bot.state_event(&new, "m.room.member", &user.user_id).await;
-            assert_eq!(before, None, "{method}: invited though not needed");
-            let joined = join(user, &new, pair).await;
-            assert!(joined.is_ok(), "{method}: {joined:?}");
-        }
-        let stranger = pair.b.register("stranger").await;
-        let refused = join(&stranger, &new, pair).await;
-        assert!(refused.is_err(), "{method}: anybody gets in");
-        scene.community.assert_moved("12").await;
-    }
+    let mut scene = scene(pair, &Wanted::default()).await;
+    let creator = pair.b.register("backup").await;
+    let id = &creator.user_id;
+    scene
+        .upgrade(&format!("12 --method {method} --creator {id}"))
+        .await;
+    let report = scene.hear("Upgrade #1 is done").await;
+    let text = user::text(&report);
+    let missed = format!("This creator is invited to the new room and has not come yet: `{id}`");
+    assert!(text.contains(&missed), "{method}: {text}");
+    let new = new_room(&scene).await;
+    let bot = &scene.community.bot;
+    let create = bot.state_event(&new, "m.room.create", "").await;
+    let creators = create.expect("a create event")["additional_creators"].clone();
+    assert_eq!(creators, json!([id]), "{method}");
+
+    join(&creator, &new, pair).await.expect("they come");
+    move_alias(&scene, &new, pair).await;
+    scene.say("!upgrade verify 1").await;
+    scene.hear("Nothing is left to do.").await;
+    // Above all levels: what takes 150 is theirs to do.
+    let levels = json!({"events": {"m.room.tombstone": 150}, "users": {}});
+    creator
+        .put_state(&new, "m.room.power_levels", "", levels)
+        .await;
 }
 
 #[tokio::test]
 async fn a_creator_elsewhere_is_missed_until_they_come() {
-    let pair = Federation::pair().await;
-    for method in METHODS {
-        let mut scene = scene(pair, &Wanted::default()).await;
-        let creator = pair.b.register("backup").await;
-        let id = &creator.user_id;
-        scene
-            .upgrade(&format!("12 --method {method} --creator {id}"))
-            .await;
-        let report = scene.hear("Upgrade #1 is done").await;
-        let text = user::text(&report);
-        let missed =
-            format!("This creator is invited to the new room and has not come yet: `{id}`");
-        assert!(text.contains(&missed), "{method}: {text}");
-        let new = new_room(&scene).await;
-        let bot = &scene.community.bot;
-        let create = bot.state_event(&new, "m.room.create", "").await;
-        let creators = create.expect("a create event")["additional_creators"].clone();
-        assert_eq!(creators, json!([id]), "{method}");
+    creator_is_missed("staged").await;
+}
 
-        join(&creator, &new, pair).await.expect("they come");
-        move_alias(&scene, &new, pair).await;
-        scene.say("!upgrade verify 1").await;
-        scene.hear("Nothing is left to do.").await;
-        // Above all levels: what takes 150 is theirs to do.
-        let levels = json!({"events": {"m.room.tombstone": 150}, "users": {}});
-        creator
-            .put_state(&new, "m.room.power_levels", "", levels)
-            .await;
-    }
+#[tokio::test]
+#[ignore = "outer ring: a variant of `a_creator_elsewhere_is_missed_until_they_come`"]
+async fn a_creator_elsewhere_is_missed_until_they_come_by_the_other_method() {
+    creator_is_missed("server").await;
 }
 
 /// Somebody there moves the address by hand.
@@ -232,43 +244,51 @@ async fn settings_follow(scene: &Scene, new: &str, pair: &Federation) {
 
 /// What is on a server that is away does not hold up what is here; it is left to do, and ticks
 /// itself off once the server is back.
-#[tokio::test]
-async fn a_server_that_is_away_holds_nothing_up() {
+async fn server_is_away(method: &str) {
     let defaults = SynapseOptions::default;
     let pair = Federation::start(defaults(), defaults()).await;
-    for method in METHODS {
-        let mut scene = scene(&pair, &Wanted::private()).await;
-        let creator = pair.b.register("backup").await;
-        let id = &creator.user_id;
-        pair.b.kill();
-        scene
-            .say(&format!(
-                "!upgrade {} 12 --method {method} --creator {id}",
-                scene.community.room
-            ))
-            .await;
-        let plan = scene.hear("Plan #1").await;
-        let text = user::text(&plan);
-        let unknown = format!("I could not find out whether `{id}` exists");
-        assert!(text.contains(&unknown), "{method}: {text}");
-        scene.say("!upgrade confirm 1").await;
-        let report = scene.hear("Upgrade #1 is done").await;
-        let text = user::text(&report);
-        let alias = &scene.community.remote.as_ref().expect("an address").alias;
-        assert!(text.contains(&format!("The address `{alias}`")), "{text}");
-        assert!(text.contains(&format!("/invite {id}")), "{text}");
-        let why = "did not work: their server does not answer.";
-        assert!(text.contains(why), "{method}: {text}");
-        let new = scene.community.assert_moved("12").await;
+    let mut scene = scene(&pair, &Wanted::private()).await;
+    let creator = pair.b.register("backup").await;
+    let id = &creator.user_id;
+    pair.b.kill();
+    scene
+        .say(&format!(
+            "!upgrade {} 12 --method {method} --creator {id}",
+            scene.community.room
+        ))
+        .await;
+    let plan = scene.hear("Plan #1").await;
+    let text = user::text(&plan);
+    let unknown = format!("I could not find out whether `{id}` exists");
+    assert!(text.contains(&unknown), "{method}: {text}");
+    scene.say("!upgrade confirm 1").await;
+    let report = scene.hear("Upgrade #1 is done").await;
+    let text = user::text(&report);
+    let alias = &scene.community.remote.as_ref().expect("an address").alias;
+    assert!(text.contains(&format!("The address `{alias}`")), "{text}");
+    assert!(text.contains(&format!("/invite {id}")), "{text}");
+    let why = "did not work: their server does not answer.";
+    assert!(text.contains(why), "{method}: {text}");
+    let new = scene.community.assert_moved("12").await;
 
-        pair.b.start_again().await;
-        pair.meet().await;
-        // What the bot could not do, it does now.
-        scene.say("!upgrade verify 1").await;
-        scene.hear("This creator is invited").await;
-        join(&creator, &new, &pair).await.expect("they come");
-        move_alias(&scene, &new, &pair).await;
-        scene.say("!upgrade verify 1").await;
-        scene.hear("Nothing is left to do.").await;
-    }
+    pair.b.start_again().await;
+    pair.meet().await;
+    // What the bot could not do, it does now.
+    scene.say("!upgrade verify 1").await;
+    scene.hear("This creator is invited").await;
+    join(&creator, &new, &pair).await.expect("they come");
+    move_alias(&scene, &new, &pair).await;
+    scene.say("!upgrade verify 1").await;
+    scene.hear("Nothing is left to do.").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_holds_nothing_up() {
+    server_is_away("staged").await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: a variant of `a_server_that_is_away_holds_nothing_up`"]
+async fn a_server_that_is_away_holds_nothing_up_by_the_other_method() {
+    server_is_away("server").await;
 }

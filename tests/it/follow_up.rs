@@ -58,6 +58,18 @@ impl Moved {
         said.iter().filter(|text| text.contains(PING)).count()
     }
 
+    /// Waits until the bot has stored what became of this many pings.
+    async fn recorded(&self, pings: usize) {
+        let path = self.scene.dir.path().join("data/roomlift.db");
+        let db = rusqlite::Connection::open(path).expect("the database");
+        eventually("the ping is recorded", SPEECH, async || {
+            let sql = "SELECT count(*) FROM job_log WHERE entry LIKE '%\"pinged\"%'";
+            let count = db.query_row(sql, [], |row| row.get::<_, usize>(0));
+            (count.expect("a count") >= pings).then_some(())
+        })
+        .await;
+    }
+
     async fn membership(&self, of: &User) -> Option<String> {
         let moderator = &self.scene.community.moderator;
         let event = moderator
@@ -143,6 +155,7 @@ async fn exactly_the_stragglers_are_pinged() {
 /// As the times say, through a restart: those that passed while the bot was away are one ping. Then
 /// it is over, and the old room opens the new one no longer.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_long_stop_is_followed_by_one_ping() {
     let mut moved = Moved::with(&Wanted::private(), "", "").await;
     let rules = |moved: &Moved| {
@@ -177,6 +190,7 @@ async fn a_long_stop_is_followed_by_one_ping() {
 
 /// Killed with the ping in the room and its answer lost: one ping.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_ping_that_was_cut_off_is_not_posted_twice() {
     let mut moved = Moved::new().await;
     let killer = moved.scene.bot.killer();
@@ -194,12 +208,13 @@ async fn a_ping_that_was_cut_off_is_not_posted_twice() {
     })
     .await;
     moved.scene.restart().await;
-    moved.scene.bot.until_logged("pinged", SPEECH).await;
+    moved.recorded(1).await;
     assert_eq!(moved.pings().await, 1);
 }
 
 /// Everybody came: no ping, and a report at once.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn it_ends_when_everybody_came() {
     let wanted = Wanted {
         members: 1,
@@ -215,6 +230,7 @@ async fn it_ends_when_everybody_came() {
 
 /// Enough is enough: two of three are more than half.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn it_ends_when_enough_came() {
     let config = "\n[follow_up]\nuntil_moved = 0.5\n";
     let wanted = Wanted {
@@ -233,6 +249,7 @@ async fn it_ends_when_enough_came() {
 
 /// Who has no invitation and needs one gets it; who said no or was sent away does not.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn invitations_are_repeated_only_where_they_are_wanted() {
     let wanted = Wanted {
         entry: Entry::Invite,
@@ -283,6 +300,7 @@ async fn invitations_are_repeated_only_where_they_are_wanted() {
 
 /// The bot may not write in the old room any more: said once, and it goes on when it may.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn power_that_was_taken_is_told_once() {
     let mut moved = Moved::new().await;
     let room = moved.scene.community.room.clone();
@@ -295,11 +313,8 @@ async fn power_that_was_taken_is_told_once() {
         .add(Rule::new(in_old_room, fault).for_ever());
     for times in 1..=2 {
         moved.scene.say("!upgrade ping 1 now").await;
-        eventually("the ping was refused", SPEECH, async || {
-            let recorded = moved.scene.bot.log().matches("pinged").count() >= times;
-            (refused.count() >= times && recorded).then_some(())
-        })
-        .await;
+        moved.recorded(times).await;
+        assert!(refused.count() >= times);
     }
     moved.scene.proxy.clear_rules();
     moved.scene.say("!upgrade ping 1 now").await;
@@ -329,6 +344,7 @@ async fn off_is_the_end_and_the_bot_can_leave() {
 
 /// No pings asked for: none, and nothing ends.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn without_pings_nothing_follows() {
     let mut moved = Moved::with(&Wanted::private(), "", "--ping off").await;
     moved.scene.say("!upgrade ping 1").await;
@@ -341,6 +357,7 @@ async fn without_pings_nothing_follows() {
 
 /// Nobody is woken at night, and the room can be called instead of people.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn quiet_hours_and_mentions_are_as_configured() {
     // All day but for a minute twelve hours from now, so that it is quiet whenever the test runs.
     let now = std::process::Command::new("date")
@@ -372,6 +389,7 @@ async fn quiet_hours_and_mentions_are_as_configured() {
 /// In a campaign, who lags in several rooms is mentioned in one, which names the others; each old room
 /// gets its message, and the picture shows all rooms.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn nobody_is_mentioned_in_two_rooms_of_a_campaign() {
     let community = campaign::community().await;
     let space = campaign::space(&community, "Garden").await;

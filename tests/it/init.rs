@@ -8,7 +8,7 @@ use roomlift_testbed::{Bot, Community, Synapse, User, Wanted, user};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::scene::{SPEECH, START, start_bot};
+use crate::scene::{READY, SPEECH, START, start_bot};
 
 /// Longest wait for `init` to end.
 const INIT: Duration = Duration::from_mins(1);
@@ -95,7 +95,7 @@ impl Newcomer {
     /// Starts the bot with what was written; it answers in the room.
     async fn answers(&self, room: &str) {
         let bot = start_bot(self.dir.path());
-        bot.until_logged("ready for commands", START).await;
+        bot.until_logged(READY, START).await;
         let mut chat = self.maria.timeline(room).await.within(SPEECH);
         self.maria.send_text(room, "!upgrade help").await;
         chat.until("the help", |event| {

@@ -4,6 +4,8 @@
 //!
 //! Between two requests there is nothing outside the bot's own database that a kill could hurt, so
 //! that these are all the instants there are. The proxy kills; the bot has no hook for it.
+//!
+//! The whole matrix is in the outer ring; the inner one has one kill for each method.
 
 use roomlift_testbed::proxy::Fired;
 use roomlift_testbed::{Fault, Kind, Rule, Seen};
@@ -56,7 +58,7 @@ impl Method {
 }
 
 /// How many tests share the matrix, so that they run side by side.
-const SHARES: usize = 2;
+const SHARES: usize = 4;
 
 /// More than an upgrade needs; the matrix ends where no request is left to kill at.
 const REQUESTS_MAX: usize = 80;
@@ -119,15 +121,20 @@ fn is_progress(text: &str) -> bool {
     text.starts_with("Upgrade #1: ")
 }
 
-/// One upgrade with a kill at the `nth` request; `None` when there is no such request.
-async fn killed_at(method: Method, nth: usize, instant: Instant) -> Option<String> {
+/// One upgrade with a kill at the `nth` of certain requests; `None` when there is no such request.
+async fn killed_at(
+    method: Method,
+    is_it: fn(&Seen) -> bool,
+    nth: usize,
+    instant: Instant,
+) -> Option<String> {
     let mut scene = Scene::new().await;
     let killer = scene.bot.killer();
     let fault = match instant {
         Instant::BeforeRequest => Fault::before(killer),
         Instant::AfterEffect => Fault::after(killer),
     };
-    let fired = scene.proxy.add(Rule::new(is_effect, fault).skip(nth));
+    let fired = scene.proxy.add(Rule::new(is_it, fault).skip(nth));
     let version = method.begin(&scene).await;
     if kill_or_end(&scene, &fired).await == Hit::Ended {
         return None;
@@ -207,7 +214,7 @@ async fn share(method: Method, share: usize) {
     for nth in (0..REQUESTS_MAX).filter(|nth| nth % SHARES == share) {
         let mut ended = true;
         for instant in [Instant::BeforeRequest, Instant::AfterEffect] {
-            if let Some(story) = killed_at(method, nth, instant).await {
+            if let Some(story) = killed_at(method, is_effect, nth, instant).await {
                 ended = false;
                 assert_eq!(story, expected, "{method:?} killed {instant:?} {nth}");
             }
@@ -220,32 +227,100 @@ async fn share(method: Method, share: usize) {
     panic!("no end after {REQUESTS_MAX} requests");
 }
 
+/// One kill in the middle.
+async fn once(method: Method, is_it: fn(&Seen) -> bool, nth: usize) {
+    let (expected, story) = tokio::join!(
+        undisturbed(method),
+        killed_at(method, is_it, nth, Instant::AfterEffect)
+    );
+    assert_eq!(story, Some(expected), "{method:?}");
+}
+
 #[tokio::test]
+async fn after_the_server_made_the_room() {
+    once(Method::Server, |seen| seen.kind == Kind::Upgrade, 0).await;
+}
+
+#[tokio::test]
+async fn after_the_bot_made_the_room() {
+    once(Method::Staged, |seen| seen.kind == Kind::CreateRoom, 0).await;
+}
+
+/// The second of the changes that complete somebody else's upgrade.
+#[tokio::test]
+async fn between_the_changes_of_an_adoption() {
+    let puts = |seen: &Seen| matches!(seen.kind, Kind::PutState { .. });
+    once(Method::Adopt, puts, 1).await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn server_a() {
     share(Method::Server, 0).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn server_b() {
     share(Method::Server, 1).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
+async fn server_c() {
+    share(Method::Server, 2).await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
+async fn server_d() {
+    share(Method::Server, 3).await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn staged_a() {
     share(Method::Staged, 0).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn staged_b() {
     share(Method::Staged, 1).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
+async fn staged_c() {
+    share(Method::Staged, 2).await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
+async fn staged_d() {
+    share(Method::Staged, 3).await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn adopt_a() {
     share(Method::Adopt, 0).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: takes minutes"]
 async fn adopt_b() {
     share(Method::Adopt, 1).await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
+async fn adopt_c() {
+    share(Method::Adopt, 2).await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
+async fn adopt_d() {
+    share(Method::Adopt, 3).await;
 }

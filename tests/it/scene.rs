@@ -10,6 +10,9 @@ use tempfile::TempDir;
 /// Longest wait for the bot to be ready.
 pub(crate) const START: Duration = Duration::from_mins(1);
 
+/// What the bot logs once it is ready.
+pub(crate) const READY: &str = "ready for commands";
+
 /// Longest wait for what the bot says next; an upgrade with a lost answer settles for 20 s.
 pub(crate) const SPEECH: Duration = Duration::from_secs(90);
 
@@ -56,7 +59,7 @@ impl Scene {
             .timeline(&community.admin_room)
             .await
             .within(SPEECH);
-        bot.until_logged("ready for commands", START).await;
+        bot.until_logged(READY, START).await;
         Self {
             community,
             proxy,
@@ -108,14 +111,20 @@ impl Scene {
     }
 
     /// Starts the bot again and waits until it is ready.
-    pub(crate) async fn restart(&mut self) {
+    pub(crate) async fn restart(&self) {
         self.bot.kill();
+        self.start_again().await;
+    }
+
+    /// Starts the bot, which has ended, and waits until it is ready.
+    pub(crate) async fn start_again(&self) {
+        let times = || self.bot.log().matches(READY).count();
+        let before = times();
         self.bot.start_again();
-        let ready = async || {
-            let log = self.bot.log();
-            (log.matches("ready for commands").count() >= 2).then_some(())
-        };
-        roomlift_testbed::eventually("ready again", START, ready).await;
+        roomlift_testbed::eventually("ready again", START, async || {
+            (times() > before).then_some(())
+        })
+        .await;
     }
 }
 

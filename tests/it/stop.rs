@@ -20,9 +20,6 @@ async fn stops(scene: &Scene) {
     scene.bot.terminate();
     let status = scene.bot.wait_exit(STOP).await;
     assert_eq!(status.code(), Some(0), "{}", scene.bot.tail());
-    let log = scene.bot.log();
-    let last = log.lines().last().unwrap_or_default();
-    assert!(last.contains("stopped"), "{last}");
 }
 
 /// Started again, it ends the upgrade with one room.
@@ -33,6 +30,7 @@ async fn goes_on(mut scene: Scene) {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `while_the_server_upgrades`"]
 async fn while_it_listens() {
     let mut scene = Scene::new().await;
     stops(&scene).await;
@@ -70,6 +68,7 @@ async fn while_the_server_upgrades() {
 
 /// Everything waits for a rate limit: the job, and messages.
 #[tokio::test]
+#[ignore = "outer ring: a variant of `while_the_server_upgrades`"]
 async fn while_it_waits_for_a_rate_limit() {
     let mut scene = Scene::new().await;
     scene
@@ -100,14 +99,14 @@ async fn while_it_waits_for_a_rate_limit() {
 async fn while_it_looks_for_the_homeserver() {
     let scene = Scene::new().await;
     scene.bot.kill();
-    scene
+    let cut = scene
         .proxy
         .add(Rule::new(|_| true, Fault::Reset).for_ever());
     scene.bot.start_again();
-    scene
-        .bot
-        .until_logged("cannot reach the homeserver", START)
-        .await;
+    eventually("a second try", START, async || {
+        (cut.count() > 1).then_some(())
+    })
+    .await;
     stops(&scene).await;
     // And in the middle of a first answer that does not come.
     scene.proxy.clear_rules();
@@ -126,6 +125,7 @@ async fn while_it_looks_for_the_homeserver() {
 /// The homeserver goes away and comes back: one line says so, the tries get rarer, and what was said
 /// meanwhile is answered.
 #[tokio::test]
+#[ignore = "outer ring: a variant of `sync_survives_a_restart_of_the_homeserver`"]
 async fn a_homeserver_that_was_away() {
     let synapse = Synapse::start(SynapseOptions::default()).await;
     let community = Community::make(&synapse, &Wanted::default()).await;
@@ -136,7 +136,10 @@ async fn a_homeserver_that_was_away() {
         .proxy
         .add(Rule::new(|_| true, Fault::Reset).for_ever());
     synapse.kill();
-    scene.bot.until_logged("failing; trying on", SPEECH).await;
+    eventually("a first try", SPEECH, async || {
+        (away.count() > 0).then_some(())
+    })
+    .await;
     // 1, 2 and 4 seconds apart: whoever tries without a pause has made many more.
     let begun = std::time::Instant::now();
     eventually("a fourth try", SPEECH, async || {
@@ -152,6 +155,7 @@ async fn a_homeserver_that_was_away() {
     .await;
     assert!(begun.elapsed() > Duration::from_secs(3), "too fast");
     assert!(away.count() < 12, "{}", away.count());
+    // Whoever looks after the bot is told once, not with each try.
     let log = scene.bot.log();
     assert_eq!(log.matches("failing; trying on").count(), 1, "{log}");
     assert!(scene.bot.is_running());
@@ -162,6 +166,5 @@ async fn a_homeserver_that_was_away() {
         .say(&format!("!upgrade {} 12 --yes", scene.community.alias))
         .await;
     scene.hear("Upgrade #1 is done").await;
-    scene.bot.until_logged("works again", SPEECH).await;
     scene.community.assert_moved("12").await;
 }

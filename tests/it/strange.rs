@@ -65,6 +65,7 @@ async fn community_of_spaces() -> Scene {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_space_moves_and_its_rooms_stay_in_it() {
     let mut scene = community_of_spaces().await;
     let community = &scene.community;
@@ -107,6 +108,7 @@ async fn a_space_moves_and_its_rooms_stay_in_it() {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_room_in_spaces_that_contain_each_other_moves() {
     let mut scene = community_of_spaces().await;
     let community = &scene.community;
@@ -135,47 +137,54 @@ async fn a_room_in_spaces_that_contain_each_other_moves() {
 }
 
 /// One event that the server refuses for good is left to people, and by its name; the rest is done.
+async fn refused_setting(method: &str, kind: &'static str, words: &str, check: &str) {
+    let mut scene = Scene::new().await;
+    let room = scene.community.room.clone();
+    let bot = scene.community.bot.clone();
+    let refused = move |seen: &Seen| {
+        let puts = matches!(&seen.kind, Kind::PutState { event_type } if event_type == kind);
+        // Not the one that takes the old link away, nor the settings with an empty key.
+        let is_link = seen
+            .body
+            .as_ref()
+            .is_some_and(|body| body.get("via").is_some());
+        puts && (is_link || seen.path.ends_with("/other"))
+    };
+    let fault = Fault::error(403, "M_FORBIDDEN");
+    let fired = scene.proxy.add(Rule::new(refused, fault).for_ever());
+    let report = upgraded(&mut scene, &room, 1, &format!("12 --method {method}")).await;
+    assert!(fired.count() > 0, "it was refused");
+    assert!(report.contains("Left for you: 1 thing"), "{report}");
+    assert!(report.contains(words), "{report}");
+    let new = replacement(&bot, &room).await;
+    assert_eq!(failing(&scene.community, &new).await, [check]);
+    scene.proxy.clear_rules();
+    scene.say("!upgrade verify 1").await;
+    scene.hear("Nothing is left to do").await;
+    scene.community.assert_moved("12").await;
+}
+
 #[tokio::test]
 async fn a_setting_that_the_server_refuses_is_named() {
-    for (method, kind, words, check) in [
-        (
-            "server",
-            "org.example.settings",
-            "this is missing or differs: `org.example.settings` `other`",
-            "org.example.settings other",
-        ),
-        (
-            "staged",
-            "m.space.child",
-            "The space does not list the new room",
-            "space lists the new room",
-        ),
-    ] {
-        let mut scene = Scene::new().await;
-        let room = scene.community.room.clone();
-        let bot = scene.community.bot.clone();
-        let refused = move |seen: &Seen| {
-            let puts = matches!(&seen.kind, Kind::PutState { event_type } if event_type == kind);
-            // Not the one that takes the old link away, nor the settings with an empty key.
-            let is_link = seen
-                .body
-                .as_ref()
-                .is_some_and(|body| body.get("via").is_some());
-            puts && (is_link || seen.path.ends_with("/other"))
-        };
-        let fault = Fault::error(403, "M_FORBIDDEN");
-        let fired = scene.proxy.add(Rule::new(refused, fault).for_ever());
-        let report = upgraded(&mut scene, &room, 1, &format!("12 --method {method}")).await;
-        assert!(fired.count() > 0, "it was refused");
-        assert!(report.contains("Left for you: 1 thing"), "{report}");
-        assert!(report.contains(words), "{report}");
-        let new = replacement(&bot, &room).await;
-        assert_eq!(failing(&scene.community, &new).await, [check]);
-        scene.proxy.clear_rules();
-        scene.say("!upgrade verify 1").await;
-        scene.hear("Nothing is left to do").await;
-        scene.community.assert_moved("12").await;
-    }
+    refused_setting(
+        "server",
+        "org.example.settings",
+        "this is missing or differs: `org.example.settings` `other`",
+        "org.example.settings other",
+    )
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: a variant of `a_setting_that_the_server_refuses_is_named`"]
+async fn a_link_that_the_server_refuses_is_named() {
+    refused_setting(
+        "staged",
+        "m.space.child",
+        "The space does not list the new room",
+        "space lists the new room",
+    )
+    .await;
 }
 
 /// What does not hold of the new room.
@@ -216,6 +225,7 @@ fn meanwhile<F>(
 
 /// Somebody enters, and a moderator renames the new room, while the bot is at work.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn people_in_the_new_room_are_not_overruled() {
     let mut scene = Scene::new().await;
     let room = scene.community.room.clone();
@@ -236,6 +246,7 @@ async fn people_in_the_new_room_are_not_overruled() {
 
 /// The new room is itself replaced while the bot is still at work on it.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_new_room_that_is_replaced_at_once_is_finished_and_told() {
     let mut scene = Scene::new().await;
     let room = scene.community.room.clone();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use roomlift_testbed::proxy::Fired;
 use roomlift_testbed::{Fault, Kind, Rule, Seen, eventually};
 use serde_json::json;
 
@@ -26,6 +27,7 @@ async fn an_answer_lost_after_the_work_makes_no_second_room() {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `an_answer_lost_after_the_work_makes_no_second_room`"]
 async fn a_gateway_timeout_after_the_work_makes_no_second_room() {
     let fault = Fault::AnswerInstead {
         status: 504,
@@ -35,11 +37,13 @@ async fn a_gateway_timeout_after_the_work_makes_no_second_room() {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `an_answer_lost_after_the_work_makes_no_second_room`"]
 async fn a_request_that_never_arrived_is_made_again() {
     upgrade_with(Fault::Reset, 2).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `an_answer_lost_after_the_work_makes_no_second_room`"]
 async fn a_server_error_before_the_work_is_waited_out() {
     upgrade_with(Fault::error(500, "M_UNKNOWN"), 2).await;
 }
@@ -47,6 +51,7 @@ async fn a_server_error_before_the_work_is_waited_out() {
 /// A server that made the new room and then broke off, before the tombstone: that room is
 /// completed and used, and `/upgrade` is not called again.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_room_that_was_left_half_made_is_finished_by_hand() {
     let mut scene = Scene::new().await;
     let bot = scene.community.bot.clone();
@@ -98,24 +103,25 @@ async fn rate_limits_are_waited_out() {
     scene.community.assert_moved("12").await;
 }
 
-/// Every kind of request fails once in a way that leaves open whether it was done.
+/// Every third change or message fails in a way that leaves open whether it was done.
 #[tokio::test]
 async fn every_doubtful_answer_ends_well() {
     let mut scene = Scene::new().await;
     let writes = |seen: &Seen| matches!(seen.kind, Kind::PutState { .. } | Kind::Send { .. });
-    // Every third one, as far as the rules go.
-    for nth in 0..8 {
-        scene
-            .proxy
-            .add(Rule::new(writes, Fault::LoseAnswer).skip(nth * 3));
-    }
+    let lost: Vec<_> = (0..8)
+        .map(|nth| Rule::new(writes, Fault::LoseAnswer).skip(nth * 3))
+        .map(|rule| scene.proxy.add(rule))
+        .collect();
     scene.upgrade("12").await;
     scene.hear("Upgrade #1 is done").await;
+    let lost: Vec<_> = lost.iter().map(Fired::count).collect();
+    assert_eq!(lost, [1; 8], "answers were lost");
     scene.community.assert_moved("12").await;
 }
 
 /// Somebody else is faster: said, and no second room.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_tombstone_by_somebody_else_is_respected() {
     let mut scene = Scene::new().await;
     scene
@@ -143,6 +149,7 @@ async fn a_tombstone_by_somebody_else_is_respected() {
 /// The same while a staged room is looked at for long: whether the old one is still open is not believed for more
 /// than a moment. The room that nobody saw is taken back.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_tombstone_that_came_while_the_server_was_slow_is_respected() {
     let mut scene = Scene::new().await;
     let moderator = scene.community.moderator.clone();
@@ -194,6 +201,7 @@ async fn a_refused_upgrade_leaves_the_room_as_it_was() {
 
 /// What was put right and is undone by somebody before the end is seen at the end, and put right again.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn the_last_look_is_taken_after_the_last_change() {
     let mut scene = Scene::new().await;
     let old = scene.community.room.clone();
@@ -217,6 +225,7 @@ async fn the_last_look_is_taken_after_the_last_change() {
 /// P7: an address that the server did not let the bot make is made and shown at the next look, and then
 /// nothing is left.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn an_address_that_was_refused_is_shown_once_it_leads_there() {
     let mut scene = Scene::new().await;
     let alias = scene.community.alias.clone();
@@ -243,6 +252,7 @@ async fn an_address_that_was_refused_is_shown_once_it_leads_there() {
 /// P7: the message in the old room and its pin are to-dos like others where the server refuses them: they
 /// are said, tried again, and tick themselves off.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_message_in_the_old_room_that_was_refused_comes_later() {
     let mut scene = Scene::new().await;
     let room = scene.community.room.clone();

@@ -118,6 +118,7 @@ fn copy(from: &Path, to: &Path) {
 /// The bot's place in the sync goes back to before the command, as when it is killed after the
 /// event is in the inbox and before that place is stored.
 #[tokio::test]
+#[ignore = "outer ring: a variant of `an_answer_that_comes_again_is_read_once`"]
 async fn a_place_in_the_sync_from_before_the_command() {
     let mut scene = Scene::new().await;
     let data = scene.dir.path().join("data");
@@ -153,13 +154,21 @@ async fn ends_with_one_room(mut scene: Scene, calls: usize) {
     scene.community.assert_moved("12").await;
 }
 
-/// Whether the bot has noticed, in the middle of the switch, that nobody answers.
-fn synapse_is_gone(scene: &Scene) -> bool {
-    let log = scene.bot.log();
-    log.contains("homeserver does not answer") || log.contains("waiting for the server to finish")
+/// Waits until the bot has noticed, in the middle of the switch, that nobody answers.
+async fn until_missed(scene: &Scene) {
+    eventually("a request that nobody answers", SPEECH, async || {
+        let log = scene.proxy.log();
+        let mut later = log.iter().skip_while(|seen| seen.kind != Kind::Upgrade);
+        later.next()?;
+        later
+            .any(|seen| seen.kind != Kind::Sync && seen.status.is_none())
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `a_server_killed_with_the_answer_on_its_lips`"]
 async fn a_server_killed_before_it_hears_of_the_upgrade() {
     let synapse = Arc::new(Synapse::start(SynapseOptions::default()).await);
     let mut scene = scene_on(&synapse, 2).await;
@@ -167,10 +176,7 @@ async fn a_server_killed_before_it_hears_of_the_upgrade() {
     let kill = Fault::before(move || victim.kill());
     let fired = scene.proxy.add(Rule::on(Kind::Upgrade, kill));
     scene.upgrade("12").await;
-    eventually("the server is killed", SPEECH, async || {
-        synapse_is_gone(&scene).then_some(())
-    })
-    .await;
+    until_missed(&scene).await;
     synapse.start_again().await;
     assert_eq!(fired.count(), 1);
     ends_with_one_room(scene, 2).await;
@@ -184,10 +190,7 @@ async fn a_server_killed_with_the_answer_on_its_lips() {
     let kill = Fault::after(move || victim.kill());
     let fired = scene.proxy.add(Rule::on(Kind::Upgrade, kill));
     scene.upgrade("12").await;
-    eventually("the server is killed", SPEECH, async || {
-        synapse_is_gone(&scene).then_some(())
-    })
-    .await;
+    until_missed(&scene).await;
     synapse.start_again().await;
     assert_eq!(fired.count(), 1);
     ends_with_one_room(scene, 1).await;
@@ -195,6 +198,7 @@ async fn a_server_killed_with_the_answer_on_its_lips() {
 
 /// The new room is there and not all of its bans: it is completed and used.
 #[tokio::test]
+#[ignore = "outer ring: a variant of `a_server_killed_with_the_answer_on_its_lips`"]
 async fn a_server_killed_in_the_middle_of_the_upgrade() {
     let synapse = Synapse::start(SynapseOptions::default()).await;
     let mut scene = scene_on(&synapse, MANY_BANS).await;
@@ -206,10 +210,7 @@ async fn a_server_killed_in_the_middle_of_the_upgrade() {
     .await;
     synapse.kill();
     assert_eq!(scene.proxy.log_of(&Kind::Upgrade)[0].status, None);
-    eventually("the bot sees it", SPEECH, async || {
-        synapse_is_gone(&scene).then_some(())
-    })
-    .await;
+    until_missed(&scene).await;
     synapse.start_again().await;
     assert_eq!(scene.community.replacement().await, None, "half made");
     ends_with_one_room(scene, 1).await;
@@ -217,6 +218,7 @@ async fn a_server_killed_in_the_middle_of_the_upgrade() {
 
 /// A room that the server does not let the bot read back holds up no other.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn a_room_that_cannot_be_read_back_holds_up_no_other() {
     let synapse = Synapse::shared().await;
     let community = Community::make(synapse, &Wanted::default()).await;

@@ -93,16 +93,19 @@ async fn moves(from: &'static str, to: &str, methods: &[&str]) {
 const BOTH: [&str; 2] = ["server", "staged"];
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `v10_to_v12`"]
 async fn v1_to_v12() {
     moves("1", "12", &BOTH).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `v10_to_v12`"]
 async fn v5_to_v12() {
     moves("5", "12", &BOTH).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `v10_to_v12`"]
 async fn v9_to_v12() {
     moves("9", "12", &BOTH).await;
 }
@@ -113,21 +116,25 @@ async fn v10_to_v12() {
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `v10_to_v12`"]
 async fn v11_to_v12() {
     moves("11", "12", &BOTH).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `v10_to_v12`"]
 async fn v10_to_v11() {
     moves("10", "11", &BOTH).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `v10_to_v12`"]
 async fn the_same_version_without_creators() {
     moves("10", "10", &BOTH).await;
 }
 
 #[tokio::test]
+#[ignore = "outer ring: a variant of `v10_to_v12`"]
 async fn the_same_version_with_creators() {
     moves("12", "12", &BOTH).await;
 }

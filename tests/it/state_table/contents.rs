@@ -51,85 +51,93 @@ fn of_the_old_room(member: &str) -> Vec<(&'static str, String, Value, &'static s
     ]
 }
 
-#[tokio::test]
-async fn what_belongs_to_the_old_room_stays_and_is_named() {
-    for method in METHODS {
-        let mut scene = Scene::new().await;
-        let community = &scene.community;
-        let (moderator, room) = (community.moderator.clone(), community.room.clone());
-        let member = community.members[0].clone();
-        change_levels(community, |levels| {
-            levels["events"]["org.example.mine"] = 0.into();
-        })
+async fn old_rooms_state(method: &str) {
+    let mut scene = Scene::new().await;
+    let community = &scene.community;
+    let (moderator, room) = (community.moderator.clone(), community.room.clone());
+    let member = community.members[0].clone();
+    change_levels(community, |levels| {
+        levels["events"]["org.example.mine"] = 0.into();
+    })
+    .await;
+    let own = json!({"colour": "green"});
+    member
+        .put_state(&room, "org.example.mine", &member.user_id, own)
         .await;
-        let own = json!({"colour": "green"});
-        member
-            .put_state(&room, "org.example.mine", &member.user_id, own)
-            .await;
-        let left = of_the_old_room(&member.user_id);
-        for (kind, key, content, _) in &left {
-            moderator.put_state(&room, kind, key, content.clone()).await;
-        }
-        moderator
-            .put_state(
-                &room,
-                "m.policy.rule.server",
-                "rule-2",
-                json!({"entity": "*.example.net", "recommendation": "m.ban", "reason": "spam"}),
-            )
-            .await;
+    let left = of_the_old_room(&member.user_id);
+    for (kind, key, content, _) in &left {
+        moderator.put_state(&room, kind, key, content.clone()).await;
+    }
+    moderator
+        .put_state(
+            &room,
+            "m.policy.rule.server",
+            "rule-2",
+            json!({"entity": "*.example.net", "recommendation": "m.ban", "reason": "spam"}),
+        )
+        .await;
 
-        let (plan, new) = upgrade(&mut scene, &room, &format!("12 --method {method}")).await;
-        scene.community.assert_moved("12").await;
-        for (kind, key, _, why) in &left {
-            assert_eq!(
-                read(&scene, &new, kind, key).await,
-                None,
-                "{method}: {kind}"
+    let (plan, new) = upgrade(&mut scene, &room, &format!("12 --method {method}")).await;
+    scene.community.assert_moved("12").await;
+    for (kind, key, _, why) in &left {
+        assert_eq!(
+            read(&scene, &new, kind, key).await,
+            None,
+            "{method}: {kind}"
+        );
+        if !why.is_empty() {
+            let line = plan
+                .lines()
+                .find(|line| line.contains(&format!("`{kind}`")));
+            assert!(
+                line.is_some_and(|line| line.contains(why)),
+                "{kind}: {plan}"
             );
-            if !why.is_empty() {
-                let line = plan
-                    .lines()
-                    .find(|line| line.contains(&format!("`{kind}`")));
-                assert!(
-                    line.is_some_and(|line| line.contains(why)),
-                    "{kind}: {plan}"
-                );
-            }
-        }
-        for (kind, key) in [
-            ("org.example.mine", member.user_id.as_str()),
-            ("m.room.member", member.user_id.as_str()),
-            ("m.room.tombstone", ""),
-        ] {
-            assert_eq!(
-                read(&scene, &new, kind, key).await,
-                None,
-                "{method}: {kind}"
-            );
-        }
-        // Who made a rule, when and by which event (MSC4321).
-        for (kind, key) in [
-            ("m.policy.rule.user", "rule-1"),
-            ("m.policy.rule.server", "rule-2"),
-        ] {
-            let events = scene.community.bot.state(&room).await;
-            let original = events
-                .iter()
-                .find(|event| event["type"] == kind && event["state_key"] == key)
-                .expect("the rule");
-            let mut wanted = original["content"].clone();
-            for (field, of) in [
-                ("sender", "sender"),
-                ("timestamp", "origin_server_ts"),
-                ("event_id", "event_id"),
-            ] {
-                wanted[format!("org.matrix.msc4321.original_{field}")] = original[of].clone();
-            }
-            let rule = must_read(&scene, &new, kind, key).await;
-            assert_eq!(rule, wanted, "{method}");
         }
     }
+    for (kind, key) in [
+        ("org.example.mine", member.user_id.as_str()),
+        ("m.room.member", member.user_id.as_str()),
+        ("m.room.tombstone", ""),
+    ] {
+        assert_eq!(
+            read(&scene, &new, kind, key).await,
+            None,
+            "{method}: {kind}"
+        );
+    }
+    // Who made a rule, when and by which event (MSC4321).
+    for (kind, key) in [
+        ("m.policy.rule.user", "rule-1"),
+        ("m.policy.rule.server", "rule-2"),
+    ] {
+        let events = scene.community.bot.state(&room).await;
+        let original = events
+            .iter()
+            .find(|event| event["type"] == kind && event["state_key"] == key)
+            .expect("the rule");
+        let mut wanted = original["content"].clone();
+        for (field, of) in [
+            ("sender", "sender"),
+            ("timestamp", "origin_server_ts"),
+            ("event_id", "event_id"),
+        ] {
+            wanted[format!("org.matrix.msc4321.original_{field}")] = original[of].clone();
+        }
+        let rule = must_read(&scene, &new, kind, key).await;
+        assert_eq!(rule, wanted, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_the_old_room_stays_and_is_named() {
+    old_rooms_state("server").await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: a variant of `what_belongs_to_the_old_room_stays_and_is_named`"]
+async fn what_belongs_to_the_old_room_stays_and_is_named_by_the_other_method() {
+    old_rooms_state("staged").await;
 }
 
 /// A room with little in it, made by hand; the bot is in it.
@@ -192,46 +200,54 @@ async fn what_a_room_was_created_with_is_kept_or_named() {
 }
 
 /// Posted again in the old order, with who wrote it and where; a picture is the same file.
-#[tokio::test]
-async fn pins_are_said_again() {
-    for method in METHODS {
-        let wanted = Wanted {
-            pins: 4,
-            ..Wanted::default()
-        };
-        let mut scene = Scene::with(&wanted, "").await;
-        let room = scene.community.room.clone();
-        let (_, new) = upgrade(&mut scene, &room, &format!("12 --method {method}")).await;
-        scene.community.assert_moved("12").await;
-        let community = &scene.community;
-        let pinned = must_read(&scene, &new, "m.room.pinned_events", "").await;
-        let pinned = pinned["pinned"].as_array().expect("pins");
-        assert_eq!(pinned.len(), community.pins.len(), "{method}");
-        // In the old room the link comes first, and what was pinned stays.
-        let old = must_read(&scene, &room, "m.room.pinned_events", "").await;
-        let old = old["pinned"].as_array().expect("pins");
-        assert_eq!(json!(old[1..]), json!(community.pins), "{method}");
-        for (number, (copy, original)) in pinned.iter().zip(&community.pins).enumerate() {
-            let copy = copy.as_str().expect("an id");
-            let copy = community.bot.event(&new, copy).await.expect("a message");
-            let text = user::text(&copy);
-            assert!(
-                text.contains(&community.moderator.user_id),
-                "{method}: {text}"
-            );
-            let link = format!("https://matrix.to/#/{room}/{original}");
-            let plain = percent_decoded(text);
-            assert!(plain.contains(&link), "{method}: {link} in {plain}");
-            if number + 1 < community.pins.len() {
-                let words = format!("Rule {}: water your plants", number + 1);
-                assert!(text.contains(&words), "{method}: {text}");
-            } else {
-                let content = &copy["content"];
-                assert_eq!(content["msgtype"], "m.image", "{method}");
-                assert_eq!(content["url"].as_str(), community.image.as_deref());
-            }
+async fn pins_again(method: &str) {
+    let wanted = Wanted {
+        pins: 4,
+        ..Wanted::default()
+    };
+    let mut scene = Scene::with(&wanted, "").await;
+    let room = scene.community.room.clone();
+    let (_, new) = upgrade(&mut scene, &room, &format!("12 --method {method}")).await;
+    scene.community.assert_moved("12").await;
+    let community = &scene.community;
+    let pinned = must_read(&scene, &new, "m.room.pinned_events", "").await;
+    let pinned = pinned["pinned"].as_array().expect("pins");
+    assert_eq!(pinned.len(), community.pins.len(), "{method}");
+    // In the old room the link comes first, and what was pinned stays.
+    let old = must_read(&scene, &room, "m.room.pinned_events", "").await;
+    let old = old["pinned"].as_array().expect("pins");
+    assert_eq!(json!(old[1..]), json!(community.pins), "{method}");
+    for (number, (copy, original)) in pinned.iter().zip(&community.pins).enumerate() {
+        let copy = copy.as_str().expect("an id");
+        let copy = community.bot.event(&new, copy).await.expect("a message");
+        let text = user::text(&copy);
+        assert!(
+            text.contains(&community.moderator.user_id),
+            "{method}: {text}"
+        );
+        let link = format!("https://matrix.to/#/{room}/{original}");
+        let plain = percent_decoded(text);
+        assert!(plain.contains(&link), "{method}: {link} in {plain}");
+        if number + 1 < community.pins.len() {
+            let words = format!("Rule {}: water your plants", number + 1);
+            assert!(text.contains(&words), "{method}: {text}");
+        } else {
+            let content = &copy["content"];
+            assert_eq!(content["msgtype"], "m.image", "{method}");
+            assert_eq!(content["url"].as_str(), community.image.as_deref());
         }
     }
+}
+
+#[tokio::test]
+async fn pins_are_said_again() {
+    pins_again("staged").await;
+}
+
+#[tokio::test]
+#[ignore = "outer ring: a variant of `pins_are_said_again`"]
+async fn pins_are_said_again_by_the_other_method() {
+    pins_again("server").await;
 }
 
 fn percent_decoded(text: &str) -> String {

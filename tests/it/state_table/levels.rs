@@ -7,42 +7,51 @@ use serde_json::json;
 use super::{METHODS, change_levels, must_read, upgrade};
 use crate::scene::Scene;
 
+async fn levels_stay(method: &str) {
+    let mut scene = Scene::new().await;
+    let community = &scene.community;
+    let [helper, creator, _] = &community.members[..] else {
+        panic!("three members");
+    };
+    let (helper, creator) = (helper.user_id.clone(), creator.user_id.clone());
+    let before = change_levels(community, |levels| {
+        levels["users"][&helper] = 42.into();
+        levels["users"][&creator] = 60.into();
+        levels["events"]["org.example.settings"] = 77.into();
+        levels["notifications"] = json!({"room": 60});
+        levels["redact"] = 65.into();
+    })
+    .await;
+    let options = format!("12 --method {method} --creator {creator}");
+    let room = scene.community.room.clone();
+    let (plan, new) = upgrade(&mut scene, &room, &options).await;
+    assert!(plan.contains("Creators of the new room"), "{plan}");
+    assert!(plan.contains(&creator), "{plan}");
+    scene.community.assert_moved("12").await;
+
+    let after = must_read(&scene, &new, "m.room.power_levels", "").await;
+    let bot = scene.community.bot.user_id.clone();
+    let mut wanted = before;
+    let users = wanted["users"].as_object_mut().expect("users");
+    assert!(users.remove(&bot).is_some() && users.remove(&creator).is_some());
+    wanted["events"]["m.room.tombstone"] = 150.into();
+    assert_eq!(after, wanted, "{method}");
+}
+
 #[tokio::test]
 async fn levels_stay_and_creators_leave_them() {
-    for method in METHODS {
-        let mut scene = Scene::new().await;
-        let community = &scene.community;
-        let [helper, creator, _] = &community.members[..] else {
-            panic!("three members");
-        };
-        let (helper, creator) = (helper.user_id.clone(), creator.user_id.clone());
-        let before = change_levels(community, |levels| {
-            levels["users"][&helper] = 42.into();
-            levels["users"][&creator] = 60.into();
-            levels["events"]["org.example.settings"] = 77.into();
-            levels["notifications"] = json!({"room": 60});
-            levels["redact"] = 65.into();
-        })
-        .await;
-        let options = format!("12 --method {method} --creator {creator}");
-        let room = scene.community.room.clone();
-        let (plan, new) = upgrade(&mut scene, &room, &options).await;
-        assert!(plan.contains("Creators of the new room"), "{plan}");
-        assert!(plan.contains(&creator), "{plan}");
-        scene.community.assert_moved("12").await;
+    levels_stay("staged").await;
+}
 
-        let after = must_read(&scene, &new, "m.room.power_levels", "").await;
-        let bot = scene.community.bot.user_id.clone();
-        let mut wanted = before;
-        let users = wanted["users"].as_object_mut().expect("users");
-        assert!(users.remove(&bot).is_some() && users.remove(&creator).is_some());
-        wanted["events"]["m.room.tombstone"] = 150.into();
-        assert_eq!(after, wanted, "{method}");
-    }
+#[tokio::test]
+#[ignore = "outer ring: a variant of `levels_stay_and_creators_leave_them`"]
+async fn levels_stay_and_creators_leave_them_by_the_other_method() {
+    levels_stay("server").await;
 }
 
 /// Somebody above the configured level for the tombstone must not get the power to upgrade.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn the_tombstone_takes_more_than_anybody_has() {
     for method in METHODS {
         let wanted = Wanted {
@@ -69,6 +78,7 @@ async fn the_tombstone_takes_more_than_anybody_has() {
 
 /// Configured, asked for, and those of the old room; the bot is one anyway.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn creators_are_those_configured_asked_for_and_before() {
     let synapse = Synapse::shared().await;
     for method in METHODS {
@@ -105,6 +115,7 @@ async fn creators_are_those_configured_asked_for_and_before() {
 
 /// The server's own upgrade would strand everybody: refused, with the way that works.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn from_creators_to_none_only_by_hand() {
     let wanted = Wanted {
         version: "12",
@@ -125,6 +136,7 @@ async fn from_creators_to_none_only_by_hand() {
 
 /// Somebody banned has as much power as the bot. The server fails at that; the bot does not.
 #[tokio::test]
+#[ignore = "outer ring: logic that needs no real server"]
 async fn who_is_banned_and_powerful_stays_banned() {
     let mut scene = Scene::new().await;
     let room = scene.community.room.clone();
