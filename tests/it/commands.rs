@@ -168,9 +168,8 @@ async fn commands_sent_while_the_bot_is_down_are_read_once() {
     scene
         .say(&format!("!upgrade {} 12 --yes", scene.community.alias))
         .await;
-    for _ in 0..120 {
-        scene.say("chatter").await;
-    }
+    let chatter = (0..120).map(|_| scene.say("chatter"));
+    futures_util::future::join_all(chatter).await;
     scene.bot.start_again();
     scene.hear("Upgrade #1 is done").await;
     scene.restart().await;
@@ -239,7 +238,7 @@ async fn secrets_stay_secret() {
 /// A restart uses the same device.
 #[tokio::test]
 async fn a_restart_makes_no_new_device() {
-    let mut scene = Scene::new().await;
+    let scene = Scene::new().await;
     let device = async |scene: &Scene| {
         let file = scene.dir.path().join("data/session.json");
         let session = std::fs::read_to_string(file).expect("a session");

@@ -50,7 +50,7 @@ async fn an_encrypted_room_is_upgraded_from_an_encrypted_admin_room() {
     let base = synapse.base_url();
     let maria = SdkUser::log_in(&base, &community.moderator, Signing::Signed).await;
     let member = SdkUser::log_in(&base, &community.members[0], Signing::Unsigned).await;
-    let mut scene = Scene::around(community, synapse, "require_verified_device = true\n").await;
+    let scene = Scene::around(community, synapse, "require_verified_device = true\n").await;
     let (admin, room) = (
         scene.community.admin_room.clone(),
         scene.community.room.clone(),
