@@ -61,8 +61,8 @@ impl Moved {
     /// Waits until the bot has stored what became of this many pings.
     async fn recorded(&self, pings: usize) {
         let path = self.scene.dir.path().join("data/roomlift.db");
-        let db = rusqlite::Connection::open(path).expect("the database");
         eventually("the ping is recorded", SPEECH, async || {
+            let db = rusqlite::Connection::open(&path).expect("the database");
             let sql = "SELECT count(*) FROM job_log WHERE entry LIKE '%\"pinged\"%'";
             let count = db.query_row(sql, [], |row| row.get::<_, usize>(0));
             (count.expect("a count") >= pings).then_some(())
