@@ -1,5 +1,6 @@
 //! What goes wrong with requests on their way, and where the bot is killed.
 
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -83,7 +84,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(endpoint: Endpoint, about: impl ToString, detail: impl ToString) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, about: impl Display, detail: impl Display) -> Self {
         Self {
             endpoint,
             about: about.to_string(),
@@ -92,8 +93,8 @@ impl Request {
     }
 }
 
-impl std::fmt::Display for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {} {}", self.endpoint, self.about, self.detail)
     }
 }

@@ -218,10 +218,11 @@ fn difference(expected: &str, told: &str) -> String {
             .lines()
             .filter(|line| !b.lines().any(|other| other == *line));
         lines
-            .map(|line| format!("  {mark} {line}\n"))
-            .collect::<String>()
+            .map(|line| format!("  {mark} {line}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
-    [only(expected, told, '-'), only(told, expected, '+')].concat()
+    [only(expected, told, '-'), only(told, expected, '+')].join("\n")
 }
 
 #[test]

@@ -29,8 +29,6 @@ pub(crate) struct Shared {
 pub(crate) struct Logged {
     pub(crate) request: Request,
     pub(crate) at: jiff::Timestamp,
-    /// Whether it had its effect.
-    pub(crate) done: bool,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,8 @@
 //! The community that a simulation takes place in: an admin room, a space, and a room with everything
 //! in it that gets lost in upgrades.
 
+use std::fmt::Write as _;
+
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 use serde_json::{Value, json};
 
@@ -73,7 +75,6 @@ pub(crate) struct Place {
     pub(crate) second_alias: OwnedRoomAliasId,
     /// A room that lets members of the room in.
     pub(crate) guarded: OwnedRoomId,
-    pub(crate) siblings: Vec<OwnedRoomId>,
 }
 
 impl Place {
@@ -126,11 +127,10 @@ impl Place {
             }),
         );
         world.join(&bot, &space).expect("a join");
-        let room = make_room(world, &moderator, setup, &space, users(setup.bot_level));
+        let room = make_room(world, &moderator, setup, &space, &users(setup.bot_level));
         let place = Self {
             alias: alias("garden"),
             second_alias: alias("plants"),
-            siblings: Vec::new(),
             guarded: guarded(world, &moderator, &around, &room),
             bot,
             moderator,
@@ -144,8 +144,8 @@ impl Place {
             room,
         };
         place.fill(world, setup);
-        let siblings = place.make_siblings(world, setup);
-        Self { siblings, ..place }
+        place.make_siblings(world, setup);
+        place
     }
 
     /// People, addresses, pins, links.
@@ -203,27 +203,24 @@ impl Place {
         }
     }
 
-    fn make_siblings(&self, world: &mut World, setup: &Setup) -> Vec<OwnedRoomId> {
+    fn make_siblings(&self, world: &mut World, setup: &Setup) {
         let users = json!({ self.moderator.as_str(): 100, self.bot.as_str(): setup.bot_level });
-        (0..setup.siblings)
-            .map(|number| {
-                let room = make(
-                    world,
-                    &self.moderator,
-                    json!({
-                        "room_version": setup.version, "preset": "public_chat",
-                        "name": format!("Bed {number}"),
-                        "creation_content": creation(setup, &users, &self.moderator),
-                        "power_level_content_override": levels(setup, &users, &self.moderator),
-                    }),
-                );
-                world.join(&self.bot, &room).expect("a join");
-                world.join(&self.members[0], &room).expect("a join");
-                let order = format!("b{number}");
-                link(world, &self.moderator, &self.space, &room, &order);
-                room
-            })
-            .collect()
+        for number in 0..setup.siblings {
+            let room = make(
+                world,
+                &self.moderator,
+                json!({
+                    "room_version": setup.version, "preset": "public_chat",
+                    "name": format!("Bed {number}"),
+                    "creation_content": creation(setup, &users, &self.moderator),
+                    "power_level_content_override": levels(setup, &users, &self.moderator),
+                }),
+            );
+            world.join(&self.bot, &room).expect("a join");
+            world.join(&self.members[0], &room).expect("a join");
+            let order = format!("b{number}");
+            link(world, &self.moderator, &self.space, &room, &order);
+        }
     }
 
     /// A configuration for the bot.
@@ -234,9 +231,9 @@ impl Place {
             self.bot
         );
         for room in self.second_admin_room.iter().chain([&self.admin_room]) {
-            config.push_str(&format!("\n[[admin_room]]\nroom = \"{room}\"\n"));
+            let _written = write!(config, "\n[[admin_room]]\nroom = \"{room}\"\n");
             if self.second_admin_room.is_some() {
-                config.push_str(&format!("scope = [\"{}\"]\n", self.space));
+                let _written = writeln!(config, "scope = [\"{}\"]", self.space);
             }
         }
         config
@@ -297,7 +294,7 @@ fn make_room(
     moderator: &OwnedUserId,
     setup: &Setup,
     space: &OwnedRoomId,
-    users: Value,
+    users: &Value,
 ) -> OwnedRoomId {
     let member_of = json!([{ "type": "m.room_membership", "room_id": space }]);
     let rules = match setup.entry {
@@ -313,8 +310,8 @@ fn make_room(
         json!({
             "room_version": setup.version, "preset": "public_chat", "name": "Gardening",
             "topic": "Everything that grows",
-            "creation_content": creation(setup, &users, moderator),
-            "power_level_content_override": levels(setup, &users, moderator),
+            "creation_content": creation(setup, users, moderator),
+            "power_level_content_override": levels(setup, users, moderator),
             "initial_state": [
                 state("m.room.join_rules", "", rules),
                 state("m.room.guest_access", "", json!({ "guest_access": "forbidden" })),

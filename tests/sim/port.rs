@@ -179,7 +179,7 @@ impl SimPort {
             }
             Some(Fault::LoseAnswer | Fault::PageAfter(_)) | None => {}
         }
-        if self.is_silent(&request) {
+        if Self::is_silent(&request) {
             sleep(REQUEST_TIMEOUT).await;
             return Err(gone(None));
         }
@@ -190,7 +190,6 @@ impl SimPort {
             } else {
                 let answer = work(&mut world);
                 life.shared.log().push(Logged {
-                    done: answer.is_ok(),
                     at: world.now,
                     request: request.clone(),
                 });
@@ -226,7 +225,7 @@ impl SimPort {
     }
 
     /// Whether the server of somebody that a request is about never answers.
-    fn is_silent(&self, request: &Request) -> bool {
+    fn is_silent(request: &Request) -> bool {
         let named = match request.endpoint {
             Endpoint::Invite | Endpoint::Profile => &request.detail,
             Endpoint::Resolve | Endpoint::ListedElsewhere => &request.about,

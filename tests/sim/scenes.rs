@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::fault::{Endpoint, Fault, Request, Rule};
 use crate::oracle::{self, Expect};
 use crate::place::Setup;
-use crate::sim::{Sim, react, say};
+use crate::sim::{Sim, say};
 use crate::world::{ELSEWHERE, GONE, UpgradeStop, content};
 
 /// A request that sets one type of state.
@@ -136,7 +136,7 @@ fn a_moderator_who_was_demoted_begins_nothing() {
     let mut sim = Sim::new();
     sim.lasts(SignedDuration::from_hours(6));
     sim.say("!upgrade #garden:sim.test 12 --method server --in 2h --yes");
-    sim.after(Duration::from_secs(600), |world, place| {
+    sim.after(Duration::from_mins(10), |world, place| {
         let levels = world.rooms[&place.admin_room].content("m.room.power_levels", "");
         let mut levels = levels.unwrap().clone();
         levels["users"][place.moderator.as_str()] = 0.into();
@@ -185,7 +185,7 @@ fn two_admin_rooms_replace_each_others_plans() {
             "!upgrade #garden:sim.test 11 --yes",
         );
     });
-    sim.after(Duration::from_secs(60), |world, place| {
+    sim.after(Duration::from_mins(1), |world, place| {
         say(
             world,
             &place.moderator,
@@ -237,10 +237,10 @@ fn pings_of_a_large_campaign_mention_nobody_twice() {
 #[test]
 fn commands_sent_while_the_bot_was_down_are_carried_out() {
     let mut sim = Sim::new();
-    sim.away = Duration::from_secs(600);
+    sim.away = Duration::from_mins(10);
     sim.kill(crate::fault::Kill::AfterRequest(0));
     sim.say("!upgrade help");
-    sim.after(Duration::from_secs(120), |world, place| {
+    sim.after(Duration::from_mins(2), |world, place| {
         for number in 0..120 {
             say(
                 world,
@@ -341,7 +341,7 @@ fn case_d1_ninety_seconds_of_error_pages_are_waited_out() {
 #[should_panic(expected = "P2")]
 fn case_h2_a_late_server_makes_no_second_room() {
     let mut sim = Sim::new();
-    let late = Fault::Late(Duration::from_secs(60), Duration::from_secs(30));
+    let late = Fault::Late(Duration::from_mins(1), Duration::from_secs(30));
     sim.fault(Rule::on(Endpoint::CreateRoom, late));
     sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
     sim.run();

@@ -5,8 +5,8 @@
 //! `ROOMLIFT_SEED=n cargo test --test sim replay -- --nocapture` runs one and shows its log.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -64,6 +64,12 @@ pub(crate) fn seeded(seed: u64) -> Seeded {
     }
     for _ in 0..rng.usize(0..4) {
         calm &= person(&mut rng, &sim, &mut about);
+    }
+    // Every fourth seed also has a rough time around it.
+    if seed % 4 == 3 {
+        let mut rng = Rng::with_seed(!seed);
+        rough(&mut rng, &mut sim, &mut about);
+        calm = false;
     }
     let kills = [0, 0, 1, 1, 2, 3][rng.usize(0..6)];
     for _ in 0..kills {
@@ -253,7 +259,71 @@ fn fault(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
     !is_refusal
 }
 
+/// What happens around the bot: a server that restarts, a clock that jumps, people who leave, change
+/// their minds, or whose messages arrive late.
+fn rough(rng: &mut Rng, sim: &mut Sim, about: &mut Vec<String>) {
+    let from = Duration::from_millis(rng.u64(1_500..20_000));
+    match rng.u8(0..6) {
+        0 | 1 => {
+            let begin = sim.shared.clock.true_now() + from;
+            let end = begin + Duration::from_secs(rng.u64(2..50));
+            about.push(format!("the server is away from {begin} to {end}"));
+            let shared = Arc::clone(&sim.shared);
+            let is_away = move |_: &Request| {
+                let now = shared.clock.true_now();
+                begin <= now && now < end
+            };
+            sim.fault(Rule::when(is_away, Fault::Reset).always());
+        }
+        2 => {
+            let seconds = [-7_200, -90, 90, 1_800][rng.usize(0..4)];
+            about.push(format!(
+                "the bot's clock jumps by {seconds} s after {from:?}"
+            ));
+            sim.oracle.expect.clock_jumps = true;
+            let shared = Arc::clone(&sim.shared);
+            sim.after(from, move |_, _| {
+                shared.clock.set_off(SignedDuration::from_secs(seconds));
+            });
+        }
+        3 => {
+            about.push(format!(
+                "the moderator leaves the admin room after {from:?}"
+            ));
+            sim.after(from, |world, place| {
+                let _answer = world.leave(&place.moderator, &place.admin_room);
+            });
+        }
+        4 => {
+            about.push(format!("the yes is taken back after {from:?}"));
+            sim.after(from, |world, place| {
+                let room = &world.rooms[&place.admin_room];
+                let yes = room
+                    .events
+                    .iter()
+                    .find(|event| event.sender == place.moderator && event.kind == "m.reaction");
+                if let Some(yes) = yes.map(|yes| yes.id.clone()) {
+                    let (by, room) = (place.moderator.clone(), place.admin_room.clone());
+                    let _answer = world.redact(&by, &room, yes.as_str(), "taken back");
+                }
+            });
+        }
+        _ => {
+            about.push(format!(
+                "a message of half an hour ago arrives after {from:?}"
+            ));
+            sim.after(from, |world, place| {
+                let at = world.now.as_millisecond() - 1_800_000;
+                let text = json!({ "msgtype": "m.text", "body": "!upgrade list" });
+                let (by, room) = (place.deputy.clone(), place.admin_room.clone());
+                world.append_at(&room, &by, "m.room.message", None, content(text), at);
+            });
+        }
+    }
+}
+
 /// Something that somebody does meanwhile. Whether it keeps no upgrade from being done.
+#[expect(clippy::too_many_lines, reason = "a list of what people do")]
 fn person(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
     type Act = fn(&mut World, &Place);
     let acts: [(&str, bool, Act); 16] = [
@@ -299,7 +369,7 @@ fn person(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
         ("pauses for a while", false, |world, place| {
             say(world, &place.moderator, &place.admin_room, "!upgrade pause");
             let place = place.clone();
-            world.schedule(Duration::from_secs(60), move |world| {
+            world.schedule(Duration::from_mins(1), move |world| {
                 say(
                     world,
                     &place.moderator,
