@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, an unwrap is an assertion")]
 
 mod clock;
+mod conformance;
 mod fault;
 mod kills;
 mod known;

@@ -267,7 +267,7 @@ fn bucket(endpoint: Endpoint) -> Bucket {
 }
 
 /// Counts a request as Synapse does. How long to wait where it is too many.
-fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> {
+pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> {
     let mine = |kind| Limiter {
         kind,
         of: by.to_string(),

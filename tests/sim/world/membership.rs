@@ -140,6 +140,20 @@ impl World {
         Ok(())
     }
 
+    /// Lifts a ban.
+    pub(crate) fn unban(
+        &mut self,
+        by: &UserId,
+        id: &RoomId,
+        user: &UserId,
+        reason: Option<&str>,
+    ) -> Answer<()> {
+        if self.room_of(by, id)?.membership(user) != "ban" {
+            return forbidden("Cannot unban user who was not banned");
+        }
+        self.kick(by, id, user, reason)
+    }
+
     /// Bans somebody.
     pub(crate) fn ban(
         &mut self,
