@@ -10,6 +10,7 @@ mod create;
 mod membership;
 mod sync;
 mod upgrade;
+mod valid;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -417,22 +418,15 @@ impl World {
         key: &str,
         content: &Content,
     ) -> Answer<OwnedEventId> {
-        let room = self.room_of(by, id)?;
         if kind == "m.room.member" {
             return self.put_member(by, id, key, content);
         }
-        if kind == "m.room.create" {
-            return forbidden("Cannot send m.room.create");
-        }
-        if kind == "m.room.tombstone"
-            && content.get("replacement_room").and_then(Value::as_str) == Some(id.as_str())
-        {
-            return refuse(400, "M_INVALID_PARAM", "Cannot send a tombstone to itself");
-        }
+        let room = self.room_of(by, id)?;
+        valid::validate(room, kind, Some(key), content)?;
+        auth::may_send(room, by, kind, Some(key), content)?;
         if kind == "m.room.canonical_alias" {
             self.check_shown_aliases(room, content)?;
         }
-        auth::may_send(room, by, kind, Some(key), content)?;
         // Source: Synapse, `deduplicate_state_event`.
         if let Some(same) = room.event(kind, key)
             && same.content == *content
@@ -463,6 +457,7 @@ impl World {
             return Ok(sent.clone());
         }
         let room = self.room_of(by, id)?;
+        valid::validate(room, kind, None, content)?;
         auth::may_send(room, by, kind, None, content)?;
         if kind == "m.reaction" {
             let is_same = |event: &&Event| {
@@ -507,9 +502,10 @@ impl World {
         let content = Content::from_iter([("redacts".to_owned(), json!(event))]);
         let sent = self.append(id, by, "m.room.redaction", None, content);
         let room = self.rooms.get_mut(id).expect("it was there");
+        let version = room.version.clone();
         if let Some(target) = room.events.iter_mut().find(|known| known.id == event) {
             target.redacted_because = Some(sent.clone());
-            target.content = auth::redacted(&target.kind, &target.content);
+            target.content = auth::redacted(&version, &target.kind, &target.content);
         }
         self.transactions.insert(slot, sent.clone());
         Ok(sent)
@@ -537,9 +533,49 @@ impl World {
         content: Content,
         at: i64,
     ) -> OwnedEventId {
+        let event_id = self.new_event_id();
+        self.put_in(event_id, id, by, kind, key, content, at)
+    }
+
+    /// An event id, for an event that others name before it is there.
+    fn new_event_id(&mut self) -> OwnedEventId {
         let number = self.next_id();
+        format!("$e{number}:{SERVER}").parse().expect("an event id")
+    }
+
+    /// The same under an id that is there already.
+    fn append_as(
+        &mut self,
+        event_id: OwnedEventId,
+        id: &RoomId,
+        by: &UserId,
+        kind: &str,
+        key: Option<&str>,
+        content: Content,
+    ) {
+        self.put_in(
+            event_id,
+            id,
+            by,
+            kind,
+            key,
+            content,
+            self.now.as_millisecond(),
+        );
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of an event")]
+    fn put_in(
+        &mut self,
+        event_id: OwnedEventId,
+        id: &RoomId,
+        by: &UserId,
+        kind: &str,
+        key: Option<&str>,
+        content: Content,
+        at: i64,
+    ) -> OwnedEventId {
         self.stream += 1;
-        let event_id: OwnedEventId = format!("$e{number}:{SERVER}").parse().expect("an event id");
         let room = self.rooms.get_mut(id).expect("the room exists");
         let replaced = key.and_then(|key| room.event(kind, key));
         let event = Event {
@@ -603,13 +639,18 @@ impl World {
         } else if alias.server_name() != by.server_name() {
             return refuse(400, "M_UNKNOWN", "Room alias must be local");
         }
-        self.room(room)?;
+        let Some(found) = self.rooms.get(room) else {
+            return refuse(400, "M_UNKNOWN", "Room does not exist");
+        };
         if self.aliases.contains_key(alias) {
             return refuse(
                 409,
                 "M_UNKNOWN",
                 format!("Room alias {alias} already exists"),
             );
+        }
+        if found.membership(by) != "join" {
+            return forbidden("You must be in the room to create an alias for it");
         }
         let address = Address {
             room: room.to_owned(),
@@ -657,7 +698,9 @@ impl World {
         if shown.get("alias").and_then(Value::as_str) == Some(alias.as_str()) {
             shown.remove("alias");
         }
-        if let Some(Value::Array(alternatives)) = shown.get_mut("alt_aliases") {
+        if let Some(Value::Array(alternatives)) = shown.get_mut("alt_aliases")
+            && alternatives.contains(&json!(alias))
+        {
             alternatives.retain(|other| other.as_str() != Some(alias.as_str()));
             if alternatives.is_empty() {
                 shown.remove("alt_aliases");
@@ -703,7 +746,9 @@ impl World {
 
     /// Lists a room in the directory, or takes it out.
     pub(crate) fn set_listed(&mut self, by: &UserId, id: &RoomId, listed: bool) -> Answer<()> {
-        let room = self.room(id)?;
+        let Some(room) = self.rooms.get(id) else {
+            return refuse(400, "M_UNKNOWN", "Unknown room");
+        };
         let levels = Levels::of(room);
         if room.membership(by) != "join"
             || levels.of_user(by) < levels.to_send("m.room.canonical_alias", true)

@@ -274,12 +274,15 @@ fn answer(
         }
         ("POST", ["rooms", room, "upgrade"]) => {
             let version = body["new_version"].as_str().unwrap_or_default();
-            let creators = body["additional_creators"].as_array();
-            let creators: BTreeSet<OwnedUserId> = creators
-                .into_iter()
-                .flatten()
-                .filter_map(|user| user.as_str()?.parse().ok())
-                .collect();
+            let wanted = body.get("additional_creators").cloned();
+            let creators = serde_json::from_value(wanted.unwrap_or(json!([])));
+            let creators: BTreeSet<OwnedUserId> = match creators {
+                Ok(creators) => creators,
+                Err(_) if version == "12" => {
+                    return refuse(400, "M_FORBIDDEN", "not a valid user ID");
+                }
+                Err(_) => BTreeSet::new(),
+            };
             let new = world.upgrade(by, room_id(room)?, version, &creators)?;
             Ok(json!({ "replacement_room": new }))
         }

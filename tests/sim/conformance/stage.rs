@@ -267,7 +267,8 @@ impl Person<'_> {
     pub(super) async fn upgrade(&self, room: &str, version: &str, creators: &[&Self]) -> String {
         let mut body = json!({ "new_version": version });
         if !creators.is_empty() {
-            let creators: Vec<&str> = creators.iter().map(|person| &*person.id).collect();
+            let mut creators: Vec<&str> = creators.iter().map(|person| &*person.id).collect();
+            creators.sort_unstable();
             body["additional_creators"] = json!(creators);
         }
         let made = self.of_room(room, "upgrade", body).await;

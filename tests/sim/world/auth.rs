@@ -123,40 +123,19 @@ pub(crate) fn may_send(
     if key.is_some_and(|key| key.starts_with('@') && key != by) {
         return forbidden("You are not allowed to set others state");
     }
-    if content.values().any(has_float) {
-        return refuse(400, "M_BAD_JSON", "Bad JSON value: float");
-    }
     if kind == "m.room.power_levels" && key == Some("") {
         may_change_levels(room, by, have, content)?;
     }
     Ok(())
 }
 
-fn has_float(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => number.is_f64(),
-        Value::Array(values) => values.iter().any(has_float),
-        Value::Object(values) => values.values().any(has_float),
-        _ => false,
-    }
-}
-
 /// Source: "Authorization rules", `m.room.power_levels`.
 fn may_change_levels(room: &Room, by: &UserId, have: i64, content: &Content) -> Answer<()> {
     let before = Levels::of(room);
-    let is_number = |value: &Value| value.is_i64() || value.is_u64();
     let users = content.get("users").and_then(Value::as_object);
-    if ["10", "11", "12"].contains(&room.version.as_str()) {
-        let single = content
-            .iter()
-            .filter(|(key, _)| !["users", "events", "notifications"].contains(&key.as_str()));
-        let in_users = users.into_iter().flatten().map(|(_, value)| value);
-        let single = single
-            .map(|(_, value)| value)
-            .filter(|value| value.is_string());
-        if single.chain(in_users).any(|value| !is_number(value)) {
-            return refuse(400, "M_BAD_JSON", "power levels must be integers");
-        }
+    let mut named = users.into_iter().flat_map(|users| users.keys());
+    if named.any(|user| <&UserId>::try_from(user.as_str()).is_err()) {
+        return refuse(400, "M_UNKNOWN", "Not a valid user_id");
     }
     if let Some(user) = users
         .into_iter()
@@ -222,11 +201,24 @@ fn may_change_levels(room: &Room, by: &UserId, have: i64, content: &Content) -> 
 
 /// What is left of content after a redaction.
 /// Source: Matrix specification, "Redactions".
-pub(crate) fn redacted(kind: &str, content: &Content) -> Content {
+pub(crate) fn redacted(version: &str, kind: &str, content: &Content) -> Content {
+    let is_new = ["11", "12"].contains(&version);
     let kept: &[&str] = match kind {
-        "m.room.member" => &["membership"],
-        "m.room.create" => return content.clone(),
+        "m.room.member" => &["membership", "join_authorised_via_users_server"],
+        "m.room.create" if is_new => return content.clone(),
+        "m.room.create" => &["creator"],
         "m.room.join_rules" => &["join_rule", "allow"],
+        "m.room.redaction" if is_new => &["redacts"],
+        "m.room.power_levels" if !is_new => &[
+            "ban",
+            "events",
+            "events_default",
+            "kick",
+            "redact",
+            "state_default",
+            "users",
+            "users_default",
+        ],
         "m.room.power_levels" => &[
             "ban",
             "events",

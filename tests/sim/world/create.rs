@@ -9,7 +9,9 @@ use roomlift::room::state::Content;
 use ruma::{OwnedRoomId, UserId};
 use serde_json::{Value, json};
 
-use super::auth::{Levels, has_creators, may_send};
+use super::auth::{has_creators, may_send};
+use super::membership::may_be;
+use super::valid::validate;
 use super::{Answer, Room, SERVER, VERSIONS, World, content, refuse};
 
 impl World {
@@ -40,34 +42,23 @@ impl World {
                 "entry in additional_creators is not a valid user ID",
             );
         }
+        if let Some(name) = text("room_alias_name") {
+            let alias = format!("#{name}:{SERVER}");
+            if self.aliases.keys().any(|known| *known == alias) {
+                return refuse(400, "M_ROOM_IN_USE", "Room alias already taken");
+            }
+        }
         let visibility = text("visibility").unwrap_or("private");
         let preset = text("preset").unwrap_or(if visibility == "public" {
             "public_chat"
         } else {
             "private_chat"
         });
-        let levels = levels(by, &version, preset, &create, body);
-        if has_creators(&version) {
-            let users = levels.get("users").and_then(Value::as_object);
-            let is_creator = |user: &String| {
-                user == by
-                    || more
-                        .as_array()
-                        .is_some_and(|users| users.contains(&json!(user)))
-            };
-            if let Some(user) = users
-                .into_iter()
-                .flatten()
-                .map(|(user, _)| user)
-                .find(|user| is_creator(user))
-            {
-                return refuse(
-                    400,
-                    "M_UNKNOWN",
-                    format!("Creator user {user} must not appear in content.users"),
-                );
-            }
-        } else if !object(&levels, "users").contains_key(by.as_str()) {
+        if !["public_chat", "private_chat", "trusted_private_chat"].contains(&preset) {
+            return refuse(400, "M_BAD_JSON", "not a valid preset");
+        }
+        let levels = levels(by, &version, preset, body);
+        if !has_creators(&version) && !object(&levels, "users").contains_key(by.as_str()) {
             return refuse(400, "M_UNKNOWN", "'users' did not contain the creator");
         }
         create.insert("room_version".to_owned(), json!(version));
@@ -75,7 +66,16 @@ impl World {
             create.insert("creator".to_owned(), json!(by));
         }
         let id = self.begin_room(by, &version, create);
-        self.fill_room(by, &id, preset, levels, body)?;
+        if let Err(refusal) = self.fill_room(by, &id, preset, levels, body) {
+            self.strip_room(&id);
+            return Err(refusal);
+        }
+        let invited = body.get("invite").and_then(Value::as_array);
+        for user in invited.into_iter().flatten().filter_map(Value::as_str) {
+            if let Ok(user) = <&UserId>::try_from(user) {
+                self.invite(by, &id, user, None)?;
+            }
+        }
         if visibility == "public" {
             // Where it is not allowed the room stays out of the directory, without a word.
             let _listed = self.set_listed(by, &id, true);
@@ -115,7 +115,15 @@ impl World {
         id
     }
 
-    /// What a new room has from its beginning. What is refused leaves the room as far as it came.
+    /// Takes a room back to its creator's join: what comes after is sent at once, or not at all.
+    pub(super) fn strip_room(&mut self, id: &OwnedRoomId) {
+        let room = self.rooms.get_mut(id).expect("it was made");
+        room.events.truncate(2);
+        let left = room.events.len();
+        room.state.retain(|_, at| *at < left);
+    }
+
+    /// What a new room has from its beginning.
     fn fill_room(
         &mut self,
         by: &UserId,
@@ -178,23 +186,19 @@ impl World {
             let algorithm = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
             self.place(by, id, "m.room.encryption", "", content(algorithm))?;
         }
-        for key in ["name", "topic"] {
-            if let Some(value) = body.get(key) {
-                let kind = format!("m.room.{key}");
-                self.place(by, id, &kind, "", content(json!({ key: value })))?;
-            }
+        if let Some(name) = body.get("name") {
+            self.place(by, id, "m.room.name", "", content(json!({ "name": name })))?;
         }
-        let invited = body.get("invite").and_then(Value::as_array);
-        for user in invited.into_iter().flatten().filter_map(Value::as_str) {
-            if let Ok(user) = <&UserId>::try_from(user) {
-                self.invite(by, id, user, None)?;
-            }
+        if let Some(topic) = body.get("topic") {
+            let text = json!({ "m.text": [{ "body": topic }] });
+            let topic = json!({ "topic": topic, "m.topic": text });
+            self.place(by, id, "m.room.topic", "", content(topic))?;
         }
         Ok(())
     }
 
     /// Puts a state event into a new room.
-    fn place(
+    pub(super) fn place(
         &mut self,
         by: &UserId,
         id: &OwnedRoomId,
@@ -203,21 +207,19 @@ impl World {
         content: Content,
     ) -> Answer<()> {
         let room = self.room(id)?;
+        validate(room, kind, Some(key), &content)?;
         if kind == "m.room.member" {
-            let banned = content.get("membership").and_then(Value::as_str) == Some("ban");
-            let levels = Levels::of(room);
-            let user = <&UserId>::try_from(key).ok();
-            let may = user.is_some_and(|user| levels.of_user(user) < levels.of_user(by));
-            if !banned || !may || levels.of_user(by) < levels.ban {
-                return super::forbidden("You don't have permission to do that");
-            }
-            self.append(id, by, kind, Some(key), content);
-            return Ok(());
+            let Ok(user) = <&UserId>::try_from(key) else {
+                return super::forbidden("Invalid user id");
+            };
+            let membership = content.get("membership").and_then(Value::as_str);
+            may_be(room, by, user, membership.unwrap_or_default())?;
+        } else {
+            may_send(room, by, kind, Some(key), &content)?;
         }
         if kind == "m.room.canonical_alias" {
             self.check_shown_aliases(room, &content)?;
         }
-        may_send(room, by, kind, Some(key), &content)?;
         self.append(id, by, kind, Some(key), content);
         Ok(())
     }
@@ -250,7 +252,7 @@ fn initial_state(body: &Content) -> Vec<(String, String, Content)> {
 }
 
 /// Source: Synapse 1.163.2, `_send_events_for_new_room`; an override replaces whole keys.
-fn levels(by: &UserId, version: &str, preset: &str, create: &Content, body: &Content) -> Content {
+fn levels(by: &UserId, version: &str, preset: &str, body: &Content) -> Content {
     let creators = has_creators(version);
     let mut levels = content(json!({
         "users": {},
@@ -276,8 +278,10 @@ fn levels(by: &UserId, version: &str, preset: &str, create: &Content, body: &Con
     if !creators {
         levels.insert("users".to_owned(), json!({ by.as_str(): 100 }));
     }
-    if create.get("type").and_then(Value::as_str) == Some("m.space") {
-        levels.insert("events_default".to_owned(), json!(100));
+    if preset == "public_chat"
+        && let Some(Value::Object(events)) = levels.get_mut("events")
+    {
+        events.insert("m.call.invite".to_owned(), json!(50));
     }
     if let Some(Value::Object(wanted)) = body.get("power_level_content_override") {
         for (key, value) in wanted {

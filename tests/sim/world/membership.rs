@@ -1,95 +1,180 @@
 //! Joining, leaving, inviting, banning.
+//!
+//! Source: Synapse 1.163.2, `RoomMemberHandler.update_membership_locked`; Matrix specification,
+//! "Authorization rules", `m.room.member`.
 
 use roomlift::room::state::Content;
-use ruma::{OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
 use serde_json::{Value, json};
 
-use super::{Answer, Levels, Room, World, content, forbidden, refuse};
+use super::{Answer, Levels, Room, SERVER, World, content, forbidden, refuse};
+
+/// Whether a version of rooms knows a join rule.
+fn knows_rule(version: &str, rule: &str) -> bool {
+    let version: u32 = version.parse().unwrap_or(0);
+    match rule {
+        "public" | "invite" => true,
+        "knock" => version >= 7,
+        "restricted" => version >= 8,
+        "knock_restricted" => version >= 10,
+        _ => false,
+    }
+}
+
+/// How people get in.
+fn join_rule(room: &Room) -> &str {
+    let rules = room.content("m.room.join_rules", "");
+    let rule = rules.and_then(|rules| rules.get("join_rule")?.as_str());
+    rule.unwrap_or("invite")
+}
+
+/// Whether the rules of the room allow that somebody gives somebody a membership. What restricted
+/// rooms ask for is asked before.
+pub(super) fn may_be(room: &Room, by: &UserId, user: &UserId, membership: &str) -> Answer<()> {
+    let levels = Levels::of(room);
+    let (mine, theirs) = (levels.of_user(by), levels.of_user(user));
+    let (own, before) = (room.membership(by), room.membership(user));
+    if !["join", "knock"].contains(&membership) {
+        if membership == "leave" && user == by && ["invite", "knock"].contains(&own) {
+            return Ok(());
+        }
+        if own != "join" {
+            return forbidden(format!("{by} not in room {}.", room.id));
+        }
+    }
+    let rule = join_rule(room);
+    let is_known = knows_rule(&room.version, rule);
+    match membership {
+        "invite" if before == "ban" => forbidden(format!("{user} is banned from the room")),
+        "invite" if before == "join" => forbidden(format!("{user} is already in the room.")),
+        "invite" if mine < levels.invite => forbidden("You don't have permission to invite users"),
+        "join" if user != by => forbidden("Cannot force another user to join."),
+        "join" if before == "ban" => forbidden("You are banned from this room"),
+        "join" if !is_known => forbidden("You are not allowed to join this room"),
+        "join" if ["invite", "knock"].contains(&rule) && !["invite", "join"].contains(&own) => {
+            forbidden("You are not invited to this room.")
+        }
+        "leave" if before == "ban" && mine < levels.ban => {
+            forbidden(format!("You cannot unban user {user}."))
+        }
+        "leave" if user != by && (mine < levels.kick || mine <= theirs) => {
+            forbidden(format!("You cannot kick user {user}."))
+        }
+        "ban" if mine < levels.ban || mine <= theirs => {
+            forbidden("You don't have permission to ban")
+        }
+        // Source: Synapse; the status is no slip here.
+        "knock" if !knows_rule(&room.version, "knock") => {
+            refuse(500, "M_FORBIDDEN", "Unknown membership knock")
+        }
+        "knock" if !is_known || !["knock", "knock_restricted"].contains(&rule) => {
+            forbidden("You don't have permission to knock")
+        }
+        "knock" if user != by => forbidden("You cannot knock for other users"),
+        "knock" if ["join", "invite", "ban"].contains(&own) => {
+            forbidden("You cannot knock on this room")
+        }
+        _ => Ok(()),
+    }
+}
 
 impl World {
-    /// Whether a join rule lets somebody in.
-    fn may_enter(&self, by: &UserId, room: &Room) -> Answer<()> {
-        match room.membership(by) {
-            "ban" => return forbidden("You are banned from this room"),
-            "invite" => return Ok(()),
-            _ => {}
+    /// Who vouches for somebody that a restricted room lets in; nobody where that is not asked for.
+    fn voucher(&self, by: &UserId, room: &Room) -> Answer<Option<String>> {
+        let rule = join_rule(room);
+        if !rule.ends_with("restricted")
+            || !knows_rule(&room.version, rule)
+            || ["join", "invite"].contains(&room.membership(by))
+        {
+            return Ok(None);
         }
+        let levels = Levels::of(room);
+        let mut vouching = room.members("join");
+        vouching.retain(|member| {
+            member.server_name() == SERVER && levels.of_user(member) >= levels.invite
+        });
+        let Some(voucher) = vouching.iter().max_by_key(|member| levels.of_user(member)) else {
+            return refuse(400, "M_UNABLE_TO_GRANT_JOIN", "No one can vouch");
+        };
         let rules = room.content("m.room.join_rules", "");
-        let rule = rules
-            .and_then(|rules| rules.get("join_rule"))
-            .and_then(Value::as_str)
-            .unwrap_or("invite");
-        match rule {
-            "public" => Ok(()),
-            "restricted" | "knock_restricted" => {
-                let allow = rules.and_then(|rules| rules.get("allow"));
-                let allow = allow.and_then(Value::as_array).into_iter().flatten();
-                let is_in = |entry: &Value| {
-                    let id = entry.get("room_id").and_then(Value::as_str);
-                    id.and_then(|id| <&RoomId>::try_from(id).ok())
-                        .and_then(|id| self.rooms.get(id))
-                        .is_some_and(|other| other.membership(by) == "join")
-                };
-                if !allow.into_iter().any(is_in) {
-                    return forbidden(
-                        "You do not belong to any of the required rooms/spaces to join this room.",
-                    );
-                }
-                // Somebody of this server has to vouch.
-                let levels = Levels::of(room);
-                let vouches = room
-                    .members("join")
-                    .iter()
-                    .any(|member| levels.of_user(member) >= levels.invite);
-                if vouches {
-                    Ok(())
-                } else {
-                    refuse(400, "M_UNABLE_TO_GRANT_JOIN", "No one can vouch")
-                }
-            }
-            _ => forbidden("You are not invited to this room."),
+        let allow = rules.and_then(|rules| rules.get("allow")?.as_array());
+        let is_in = |entry: &Value| {
+            let id = entry.get("room_id").and_then(Value::as_str);
+            id.and_then(|id| <&RoomId>::try_from(id).ok())
+                .and_then(|id| self.rooms.get(id))
+                .is_some_and(|other| other.membership(by) == "join")
+        };
+        if allow.into_iter().flatten().any(is_in) {
+            return Ok(Some(voucher.to_string()));
         }
+        forbidden("You do not belong to any of the required rooms/spaces to join this room.")
+    }
+
+    /// Changes a membership.
+    fn change(
+        &mut self,
+        by: &UserId,
+        id: &RoomId,
+        user: &UserId,
+        action: &str,
+        mut content: Content,
+    ) -> Answer<OwnedEventId> {
+        let Some(room) = self.rooms.get(id) else {
+            return refuse(404, "M_UNKNOWN", "Not a known room");
+        };
+        let membership = match action {
+            "kick" | "unban" => "leave",
+            action => action,
+        };
+        content.insert("membership".to_owned(), json!(membership));
+        let before = room.event("m.room.member", user.as_str());
+        let was = before.and_then(|event| event.text("membership"));
+        if action == "unban" && was.is_some_and(|was| was != "ban") {
+            return refuse(403, "M_BAD_STATE", "Cannot unban user who was not banned");
+        }
+        if was == Some("ban") && !["ban", "unban", "leave"].contains(&action) {
+            return refuse(
+                403,
+                "M_BAD_STATE",
+                "Cannot do that to a user who was banned",
+            );
+        }
+        if let Some(same) = before
+            && same.sender == by
+            && (same.content == content || (was == Some("join") && membership == "join"))
+        {
+            return Ok(same.id.clone());
+        }
+        if action == "kick" && matches!(was, None | Some("ban" | "leave")) {
+            return forbidden("The target user is not in the room");
+        }
+        if membership == "join" && user == by {
+            let voucher = self.voucher(by, room)?;
+            if let Some(voucher) = voucher {
+                content.insert(
+                    "join_authorised_via_users_server".to_owned(),
+                    json!(voucher),
+                );
+            }
+        }
+        may_be(room, by, user, membership)?;
+        Ok(self.append(id, by, "m.room.member", Some(user.as_str()), content))
     }
 
     /// Joins a room.
     pub(crate) fn join(&mut self, by: &UserId, id: &RoomId) -> Answer<OwnedRoomId> {
-        let Some(room) = self.rooms.get(id) else {
-            return refuse(
-                404,
-                "M_NOT_FOUND",
-                "Can't join remote room because no servers that are in the room have been provided.",
-            );
-        };
-        if room.membership(by) == "join" {
-            return Ok(id.to_owned());
-        }
-        self.may_enter(by, room)?;
-        self.set_member(id, by, by, content(json!({ "membership": "join" })));
+        self.change(by, id, by, "join", Content::new())?;
         Ok(id.to_owned())
     }
 
     /// Leaves a room, or declines an invitation.
     pub(crate) fn leave(&mut self, by: &UserId, id: &RoomId) -> Answer<()> {
-        match self.rooms.get(id).map(|room| room.membership(by)) {
-            Some("join" | "invite" | "knock") => {
-                self.set_member(id, by, by, content(json!({ "membership": "leave" })));
-                Ok(())
-            }
-            Some(_) => forbidden("User is not in the room"),
-            None => refuse(404, "M_UNKNOWN", "Not a known room"),
-        }
+        self.change(by, id, by, "leave", Content::new()).map(drop)
     }
 
     /// Asks to be let in.
     pub(crate) fn knock(&mut self, by: &UserId, id: &RoomId) -> Answer<()> {
-        let room = self.room(id)?;
-        let rules = room.content("m.room.join_rules", "");
-        let rule = rules.and_then(|rules| rules.get("join_rule")?.as_str());
-        if !matches!(rule, Some("knock" | "knock_restricted")) || room.membership(by) == "ban" {
-            return forbidden("You cannot knock on this room");
-        }
-        self.set_member(id, by, by, content(json!({ "membership": "knock" })));
-        Ok(())
+        self.change(by, id, by, "knock", Content::new()).map(drop)
     }
 
     /// Invites somebody.
@@ -100,18 +185,8 @@ impl World {
         user: &UserId,
         reason: Option<&str>,
     ) -> Answer<()> {
-        let room = self.room_of(by, id)?;
-        let levels = Levels::of(room);
-        match room.membership(user) {
-            "ban" => return forbidden(format!("{user} is banned from the room")),
-            "join" => return forbidden(format!("{user} is already in the room.")),
-            _ => {}
-        }
-        if levels.of_user(by) < levels.invite {
-            return forbidden("You don't have permission to invite users");
-        }
-        self.set_member(id, by, user, member("invite", reason));
-        Ok(())
+        self.change(by, id, user, "invite", because(reason))
+            .map(drop)
     }
 
     /// Removes somebody, who may come back.
@@ -122,22 +197,7 @@ impl World {
         user: &UserId,
         reason: Option<&str>,
     ) -> Answer<()> {
-        let room = self.room_of(by, id)?;
-        if !matches!(room.membership(user), "join" | "invite" | "knock" | "ban") {
-            return forbidden("The target user is not in the room");
-        }
-        let levels = Levels::of(room);
-        let need = if room.membership(user) == "ban" {
-            levels.ban
-        } else {
-            levels.kick
-        };
-        let (mine, theirs) = (levels.of_user(by), levels.of_user(user));
-        if mine < need || mine <= theirs {
-            return forbidden(format!("You cannot kick user {user}."));
-        }
-        self.set_member(id, by, user, member("leave", reason));
-        Ok(())
+        self.change(by, id, user, "kick", because(reason)).map(drop)
     }
 
     /// Lifts a ban.
@@ -148,10 +208,8 @@ impl World {
         user: &UserId,
         reason: Option<&str>,
     ) -> Answer<()> {
-        if self.room_of(by, id)?.membership(user) != "ban" {
-            return forbidden("Cannot unban user who was not banned");
-        }
-        self.kick(by, id, user, reason)
+        self.change(by, id, user, "unban", because(reason))
+            .map(drop)
     }
 
     /// Bans somebody.
@@ -162,14 +220,7 @@ impl World {
         user: &UserId,
         reason: Option<&str>,
     ) -> Answer<()> {
-        let room = self.room_of(by, id)?;
-        let levels = Levels::of(room);
-        let (mine, theirs) = (levels.of_user(by), levels.of_user(user));
-        if mine < levels.ban || mine <= theirs {
-            return forbidden("You don't have permission to ban");
-        }
-        self.set_member(id, by, user, member("ban", reason));
-        Ok(())
+        self.change(by, id, user, "ban", because(reason)).map(drop)
     }
 
     /// A membership as a state event.
@@ -179,21 +230,17 @@ impl World {
         id: &RoomId,
         key: &str,
         content: &Content,
-    ) -> Answer<ruma::OwnedEventId> {
+    ) -> Answer<OwnedEventId> {
         let Ok(user) = <&UserId>::try_from(key) else {
             return refuse(400, "M_INVALID_PARAM", "Invalid user id");
         };
-        let reason = content.get("reason").and_then(Value::as_str);
-        match content.get("membership").and_then(Value::as_str) {
-            Some("join") if user == by => self.join(by, id).map(drop)?,
-            Some("leave") if user == by => self.leave(by, id)?,
-            Some("leave") => self.kick(by, id, user, reason)?,
-            Some("ban") => self.ban(by, id, user, reason)?,
-            Some("invite") => self.invite(by, id, user, reason)?,
-            _ => return forbidden("Cannot set that membership"),
+        let action = content.get("membership").and_then(Value::as_str);
+        match action {
+            Some(action @ ("join" | "leave" | "ban" | "invite" | "knock")) => {
+                self.change(by, id, user, action, content.clone())
+            }
+            _ => refuse(400, "M_UNKNOWN", "Invalid membership key"),
         }
-        let event = self.room(id)?.event("m.room.member", key);
-        Ok(event.expect("it was set").id.clone())
     }
 
     /// Sets a membership without a question. Synapse moves what members keep for themselves when
@@ -203,10 +250,6 @@ impl World {
     }
 }
 
-fn member(membership: &str, reason: Option<&str>) -> Content {
-    let mut member = content(json!({ "membership": membership }));
-    if let Some(reason) = reason {
-        member.insert("reason".to_owned(), json!(reason));
-    }
-    member
+fn because(reason: Option<&str>) -> Content {
+    reason.map_or_else(Content::new, |reason| content(json!({ "reason": reason })))
 }

@@ -11,7 +11,8 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::{Value, json};
 
 use super::auth::{Levels, has_creators, may_send};
-use super::{Address, Answer, VERSIONS, World, content, refuse, shown};
+use super::membership::may_be;
+use super::{Address, Answer, Room, VERSIONS, World, content, refuse, shown};
 
 /// What the homeserver is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl World {
             if room.membership(by) != "join" {
                 return super::forbidden(format!("User {by} not in room {old}"));
             }
-            may_send(room, by, "m.room.tombstone", Some(""), &Content::new())?;
+            may_send(room, by, "m.room.tombstone", Some(""), &tombstone_to(old))?;
         }
         match self.software {
             Software::Palpo => self.upgrade_as_palpo(by, old, version, creators),
@@ -141,8 +142,7 @@ impl World {
     }
 
     fn tombstone(&mut self, by: &UserId, old: &RoomId, new: &RoomId) -> Answer<()> {
-        let tombstone = json!({ "body": "This room has been replaced", "replacement_room": new });
-        self.put_state(by, old, "m.room.tombstone", "", &content(tombstone))
+        self.put_state(by, old, "m.room.tombstone", "", &tombstone_to(new))
             .map(drop)
     }
 
@@ -154,75 +154,29 @@ impl World {
         creators: &BTreeSet<OwnedUserId>,
     ) -> Answer<OwnedRoomId> {
         let before = self.room(old)?.clone();
-        let Some(levels) = before.content("m.room.power_levels", "").cloned() else {
+        let levels = before.content("m.room.power_levels", "");
+        let Some(levels) = levels.and_then(in_integers) else {
             return refuse(500, "M_UNKNOWN", "Internal server error");
         };
-        let create = self.create_content(old, version, creators);
-        let mut create = create;
+        let tombstone = self.new_event_id();
+        let mut create = self.create_content(old, version, creators);
+        if !has_creators(version) {
+            create["predecessor"]["event_id"] = json!(tombstone);
+        }
         if !["11", "12"].contains(&version) {
             create.insert("creator".to_owned(), json!(by));
         }
         let new = self.begin_room(by, version, create);
-        let mut new_levels = levels.clone();
-        if has_creators(version)
-            && let Some(Value::Object(users)) = new_levels.get_mut("users")
-        {
-            users.retain(|user, _| {
-                user != by && !creators.contains(<&UserId>::try_from(user.as_str()).unwrap_or(by))
-            });
+        let levels_at_last = without_creators(version, levels.clone(), by, creators);
+        let raised = without_creators(version, raised(levels, by), by, creators);
+        if let Err(refusal) = self.clone_room(by, &before, &new, raised) {
+            self.strip_room(&new);
+            return Err(refusal);
         }
-        self.append(&new, by, "m.room.power_levels", Some(""), new_levels);
-        for (kind, missing) in [
-            ("m.room.join_rules", json!({ "join_rule": "invite" })),
-            (
-                "m.room.history_visibility",
-                json!({ "history_visibility": "shared" }),
-            ),
-            ("m.room.guest_access", json!({ "guest_access": "can_join" })),
-        ] {
-            if before.content(kind, "").is_none() {
-                self.append(&new, by, kind, Some(""), content(missing));
-            }
-        }
-        for kind in COPIED {
-            if let Some(copied) = before.content(kind, "") {
-                self.append(&new, by, kind, Some(""), copied.clone());
-            }
-        }
-        if self.encrypts_new_rooms && before.content("m.room.encryption", "").is_none() {
-            let algorithm = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
-            self.append(&new, by, "m.room.encryption", Some(""), content(algorithm));
-        }
-        let is_space = before
-            .content("m.room.create", "")
-            .and_then(|create| create.get("type"))
-            == Some(&json!("m.space"));
-        for child in before
-            .of_kind("m.space.child")
-            .filter(|child| is_space && !child.content.is_empty())
-        {
-            self.append(
-                &new,
-                by,
-                "m.space.child",
-                child.state_key.as_deref(),
-                child.content.clone(),
-            );
-        }
-        for ban in before
-            .of_kind("m.room.member")
-            .filter(|event| event.text("membership") == Some("ban"))
-        {
-            let user = ban.state_key.as_deref().unwrap_or_default();
-            let old_levels = Levels::of(&before);
-            let level = <&UserId>::try_from(user).map_or(0, |user| old_levels.of_user(user));
-            if !has_creators(version) && level >= old_levels.of_user(by) {
-                return super::forbidden("You don't have permission to ban");
-            }
-            self.append(&new, by, "m.room.member", Some(user), ban.content.clone());
-        }
+        self.copy_bans(by, &before, &new)?;
         self.breaks_off(UpgradeStop::BeforeTombstone)?;
-        self.tombstone(by, old, &new)?;
+        let content = tombstone_to(&new);
+        self.append_as(tombstone, old, by, "m.room.tombstone", Some(""), content);
         self.upgraded.insert(
             old.to_owned(),
             (by.to_owned(), new.clone(), self.now + REMEMBERED),
@@ -238,7 +192,68 @@ impl World {
             self.listed.insert(new.clone());
         }
         self.lock(by, old);
+        self.put_state(by, &new, "m.room.power_levels", "", &levels_at_last)?;
         Ok(new)
+    }
+
+    /// What Synapse copies, into a room that has its creator's join so far.
+    fn clone_room(
+        &mut self,
+        by: &UserId,
+        before: &Room,
+        new: &OwnedRoomId,
+        levels: Content,
+    ) -> Answer<()> {
+        self.place(by, new, "m.room.power_levels", "", levels)?;
+        for (kind, missing) in [
+            ("m.room.join_rules", json!({ "join_rule": "invite" })),
+            (
+                "m.room.history_visibility",
+                json!({ "history_visibility": "shared" }),
+            ),
+            ("m.room.guest_access", json!({ "guest_access": "can_join" })),
+        ] {
+            if before.content(kind, "").is_none() {
+                self.place(by, new, kind, "", content(missing))?;
+            }
+        }
+        for kind in COPIED {
+            if let Some(copied) = before.content(kind, "") {
+                self.place(by, new, kind, "", copied.clone())?;
+            }
+        }
+        let create = before.content("m.room.create", "");
+        if create.and_then(|create| create.get("type")) == Some(&json!("m.space")) {
+            let children = before.of_kind("m.space.child");
+            for child in children.filter(|child| !child.content.is_empty()) {
+                let key = child.state_key.as_deref().unwrap_or_default();
+                self.place(by, new, &child.kind, key, child.content.clone())?;
+            }
+        }
+        if self.encrypts_new_rooms && before.content("m.room.encryption", "").is_none() {
+            let algorithm = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+            self.place(by, new, "m.room.encryption", "", content(algorithm))?;
+        }
+        Ok(())
+    }
+
+    /// All bans, or none.
+    fn copy_bans(&mut self, by: &UserId, before: &Room, new: &OwnedRoomId) -> Answer<()> {
+        let bans = before
+            .of_kind("m.room.member")
+            .filter(|event| event.text("membership") == Some("ban"));
+        let bans: Vec<_> = bans
+            .filter_map(|ban| Some((ban.state_key.as_deref()?, ban.content.clone())))
+            .collect();
+        for (user, _) in &bans {
+            if let Ok(user) = <&UserId>::try_from(*user) {
+                may_be(self.room(new)?, by, user, "ban")?;
+            }
+        }
+        for (user, content) in bans {
+            self.append(new, by, "m.room.member", Some(user), content);
+        }
+        Ok(())
     }
 
     /// All local addresses lead to the new room at once; those shown move with them, remote ones stay.
@@ -290,9 +305,15 @@ impl World {
         };
         let default = Levels::of(&self.rooms[old]).users_default;
         let least = LOCKED.max(default.saturating_add(1));
+        let before = levels.clone();
         for key in ["events_default", "invite"] {
             let level = levels.get(key).and_then(Value::as_i64).unwrap_or(0);
-            levels.insert(key.to_owned(), json!(level.max(least)));
+            if level < least {
+                levels.insert(key.to_owned(), json!(least));
+            }
+        }
+        if levels == before {
+            return;
         }
         let _answer = self.put_state(by, old, "m.room.power_levels", "", &levels);
     }
@@ -341,16 +362,68 @@ impl World {
         }
         // Addresses stay, bans stay; the new room gets the levels of the locked old one.
         self.lock(by, old);
-        if let Some(mut levels) = self.rooms[old].content("m.room.power_levels", "").cloned() {
-            if has_creators(version)
-                && let Some(Value::Object(users)) = levels.get_mut("users")
-            {
-                users.retain(|user, _| {
-                    user != by && !creators.iter().any(|creator| creator == user)
-                });
-            }
+        if let Some(levels) = self.rooms[old].content("m.room.power_levels", "").cloned() {
+            let levels = without_creators(version, levels, by, creators);
             self.append(&new, by, "m.room.power_levels", Some(""), levels);
         }
         Ok(new)
     }
+}
+
+fn tombstone_to(new: &RoomId) -> Content {
+    content(json!({ "body": "This room has been replaced", "replacement_room": new }))
+}
+
+/// Levels that are strings, as integers; nothing where others are no numbers either.
+/// Source: Synapse, `copy_and_fixup_power_levels_contents`.
+fn in_integers(levels: &Content) -> Option<Content> {
+    let integer = |value: &Value| match value {
+        Value::String(text) => text.trim().parse::<i64>().ok().map(Value::from),
+        value => value.as_i64().map(Value::from),
+    };
+    let fixed = |value: &Value| match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| Some((key.clone(), integer(value)?)))
+            .collect::<Option<Content>>()
+            .map(Value::Object),
+        value => integer(value),
+    };
+    let fixed = levels
+        .iter()
+        .map(|(key, value)| Some((key.clone(), fixed(value)?)));
+    fixed.collect()
+}
+
+/// Levels that let somebody put everything into the new room.
+fn raised(mut levels: Content, by: &UserId) -> Content {
+    let level = |key: &str, default| levels.get(key).and_then(Value::as_i64).unwrap_or(default);
+    let events = levels.get("events").and_then(Value::as_object);
+    let events = events.into_iter().flatten();
+    let highest = events.filter_map(|(_, level)| level.as_i64()).max();
+    let needed = level("state_default", 50)
+        .max(level("ban", 50))
+        .max(highest.unwrap_or(0));
+    let default = level("users_default", 0);
+    let users = levels.entry("users").or_insert(json!({}));
+    let own = users.get(by.as_str()).and_then(Value::as_i64);
+    if own.unwrap_or(default) < needed {
+        users[by.as_str()] = json!(needed);
+    }
+    levels
+}
+
+/// Creators are in no list.
+fn without_creators(
+    version: &str,
+    mut levels: Content,
+    by: &UserId,
+    creators: &BTreeSet<OwnedUserId>,
+) -> Content {
+    if has_creators(version)
+        && let Some(Value::Object(users)) = levels.get_mut("users")
+    {
+        users.retain(|user, _| user != by && !creators.iter().any(|creator| creator == user));
+    }
+    levels
 }
