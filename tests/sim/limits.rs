@@ -72,6 +72,31 @@ impl Limits {
         self
     }
 
+    /// Takes a token that is not asked for.
+    pub(crate) fn record(&mut self, limiter: &Limiter, now: Timestamp) {
+        if self.rates.contains_key(&limiter.kind) && self.take(limiter, now).is_some() {
+            self.refused -= 1;
+            let level = self.used.get_mut(limiter).expect("it was counted");
+            level.used += 1.0;
+        }
+    }
+
+    /// How long to wait for a token, without taking one.
+    pub(crate) fn peek(&mut self, limiter: &Limiter, now: Timestamp) -> Option<Duration> {
+        let wait = self.take(limiter, now);
+        if wait.is_none() {
+            self.give_back(limiter);
+        }
+        wait
+    }
+
+    /// Gives a token back.
+    pub(crate) fn give_back(&mut self, limiter: &Limiter) {
+        if let Some(level) = self.used.get_mut(limiter) {
+            level.used = (level.used - 1.0).max(0.0);
+        }
+    }
+
     /// Takes a token. How long to wait, where there is none.
     pub(crate) fn take(&mut self, limiter: &Limiter, now: Timestamp) -> Option<Duration> {
         let rate = *self.rates.get(&limiter.kind)?;

@@ -189,6 +189,9 @@ impl SimPort {
                 Err(wait)
             } else {
                 let answer = work(&mut world);
+                if answer.is_err() {
+                    uncount(&mut world, &life.shared.bot, &request);
+                }
                 life.shared.log().push(Logged {
                     at: world.now,
                     request: request.clone(),
@@ -277,6 +280,7 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
         of: of.to_owned(),
     };
     let limiters = match request.endpoint {
+        Endpoint::Upgrade if !world::VERSIONS.contains(&request.detail.as_str()) => vec![],
         Endpoint::CreateRoom | Endpoint::Upgrade => {
             vec![mine(Kind::Messages), mine(Kind::RoomCreation)]
         }
@@ -286,7 +290,16 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
             mine(Kind::InvitesPerIssuer),
             mine(Kind::Messages),
         ],
-        Endpoint::Join => vec![mine(Kind::Joins), of(Kind::JoinsPerRoom, &request.about)],
+        Endpoint::Join => {
+            let room = joined_room(world, &request.about);
+            let room = room.filter(|room| room.membership(by) != "join");
+            let Some(id) = room.map(|room| room.id.clone()) else {
+                return None;
+            };
+            let (per_room, now) = (of(Kind::JoinsPerRoom, id.as_str()), world.now);
+            let wait = world.count(&mine(Kind::Joins));
+            return wait.or_else(|| world.limits.peek(&per_room, now));
+        }
         Endpoint::Send | Endpoint::Redact if is_repeated(world, by, request) => vec![],
         // Synapse counts neither addresses nor listings.
         Endpoint::CreateAlias | Endpoint::DeleteAlias | Endpoint::SetListing => vec![],
@@ -295,6 +308,34 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
         _ => vec![mine(Kind::Reads)],
     };
     limiters.iter().find_map(|limiter| world.count(limiter))
+}
+
+/// The room that a request to join is about.
+fn joined_room<'a>(world: &'a World, name: &str) -> Option<&'a world::Room> {
+    if let Ok(alias) = <&RoomAliasId>::try_from(name) {
+        let (room, _) = world.resolve(alias).ok()?;
+        return world.rooms.get(&room);
+    }
+    world.rooms.get(<&RoomId>::try_from(name).ok()?)
+}
+
+/// Gives back what a request was counted for that was refused: events are counted once they may be sent.
+/// Source: Synapse 1.163.2, `persist_and_notify_client_events`.
+pub(crate) fn uncount(world: &mut World, by: &UserId, request: &Request) {
+    let is_event = matches!(
+        request.endpoint,
+        Endpoint::PutState
+            | Endpoint::Send
+            | Endpoint::Redact
+            | Endpoint::Invite
+            | Endpoint::Kick
+            | Endpoint::Leave
+            | Endpoint::Ban
+    );
+    if is_event {
+        let (kind, of) = (Kind::Messages, by.to_string());
+        world.limits.give_back(&Limiter { kind, of });
+    }
 }
 
 /// Source: Synapse, `HttpTransactionCache`: the answer to the first try.

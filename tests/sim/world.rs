@@ -12,6 +12,7 @@ mod sync;
 mod upgrade;
 mod valid;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use tokio::sync::Notify;
 pub(crate) use self::auth::Levels;
 pub(crate) use self::sync::Device;
 pub(crate) use self::upgrade::{Software, UpgradeStop};
-use crate::limits::{Limiter, Limits};
+use crate::limits::{Kind, Limiter, Limits};
 use crate::watch::Watchers;
 
 /// The server of the bot and of most people.
@@ -185,6 +186,24 @@ impl Room {
     /// The room that its tombstone names.
     pub(crate) fn successor(&self) -> Option<&str> {
         self.event("m.room.tombstone", "")?.text("replacement_room")
+    }
+
+    /// The room as it was at a place in the stream.
+    fn up_to(&self, stream: u64) -> Self {
+        let mut room = Self {
+            id: self.id.clone(),
+            version: self.version.clone(),
+            events: Vec::new(),
+            state: BTreeMap::new(),
+        };
+        let then = self.events.iter().filter(|event| event.stream <= stream);
+        for (at, event) in then.enumerate() {
+            if let Some(key) = &event.state_key {
+                room.state.insert((event.kind.clone(), key.clone()), at);
+            }
+            room.events.push(event.clone());
+        }
+        room
     }
 
     /// The state as it was before a place in the stream.
@@ -363,14 +382,26 @@ impl World {
         }
     }
 
+    /// A room as somebody may read it: those who left, as it was then.
+    pub(crate) fn readable(&self, by: &UserId, id: &RoomId) -> Answer<Cow<'_, Room>> {
+        let room = self.rooms.get(id);
+        let own = room.and_then(|room| room.event("m.room.member", by.as_str()));
+        match (room, own) {
+            (Some(room), Some(own)) if own.text("membership") == Some("leave") => {
+                Ok(Cow::Owned(room.up_to(own.stream)))
+            }
+            _ => self.room_of(by, id).map(Cow::Borrowed),
+        }
+    }
+
     /// Counts a request against a limiter. How long to wait, where it is too many.
     pub(crate) fn count(&mut self, limiter: &Limiter) -> Option<Duration> {
         self.limits.take(limiter, self.now)
     }
 
-    /// The whole state, for a member; of those who left, as it was then is not modelled.
+    /// The whole state.
     pub(crate) fn state(&self, by: &UserId, id: &RoomId) -> Answer<RoomState> {
-        Ok(self.room_of(by, id)?.to_state())
+        Ok(self.readable(by, id)?.to_state())
     }
 
     /// Content of a state event.
@@ -381,7 +412,7 @@ impl World {
         kind: &str,
         key: &str,
     ) -> Answer<Content> {
-        match self.room_of(by, id)?.content(kind, key) {
+        match self.readable(by, id)?.content(kind, key) {
             Some(content) => Ok(content.clone()),
             None => refuse(404, "M_NOT_FOUND", "Event not found."),
         }
@@ -389,7 +420,7 @@ impl World {
 
     /// An event, with the content of its newest edit.
     pub(crate) fn event(&self, by: &UserId, id: &RoomId, event: &str) -> Answer<Event> {
-        let room = self.room_of(by, id)?;
+        let room = self.readable(by, id)?;
         let found = room.events.iter().find(|known| known.id == event);
         let Some(found) = found else {
             return refuse(404, "M_NOT_FOUND", "Event not found.");
@@ -591,6 +622,18 @@ impl World {
             before: replaced.map(|event| event.content.clone()),
             redacted_because: None,
         };
+        let was = event
+            .before
+            .as_ref()
+            .and_then(|before| before.get("membership"));
+        if kind == "m.room.member"
+            && event.text("membership") == Some("join")
+            && was.and_then(Value::as_str) != Some("join")
+        {
+            // Source: Synapse, `_on_user_joined_room`.
+            let (kind, of) = (Kind::JoinsPerRoom, id.to_string());
+            self.limits.record(&Limiter { kind, of }, self.now);
+        }
         if let Some(key) = key {
             let slot = (kind.to_owned(), key.to_owned());
             room.state.insert(slot, room.events.len());

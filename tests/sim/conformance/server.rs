@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::clock::BEGIN;
 use crate::fault::{Endpoint, Request};
 use crate::limits::Limits;
-use crate::port::count;
+use crate::port::{count, uncount};
 use crate::world::{Answer, Event, Refusal, SERVER, World, content, refuse};
 
 /// More events than any room here has.
@@ -84,8 +84,10 @@ impl Server for Real<'_> {
         let user = self.user(by);
         let parts: Vec<String> = path.iter().map(|part| seg(part)).collect();
         let mut url = parts.join("/");
-        if path.last() == Some(&"messages") {
-            url = format!("{url}?dir=b&limit={MANY}");
+        match path.last() {
+            Some(&"messages") => url = format!("{url}?dir=b&limit={MANY}"),
+            Some(&"publicRooms") => url = format!("{url}?limit={MANY}"),
+            _ => {}
         }
         let body = (method != "GET").then(|| body.clone());
         user.call(method, &url, body).await.map_err(|error| No {
@@ -145,7 +147,8 @@ impl Server for Simulated {
         let mut world = held(&self.world);
         let by: OwnedUserId = by.parse().expect("a user id");
         let request = counted(method, path, body);
-        if let Some(wait) = request.and_then(|request| count(&mut world, &by, &request)) {
+        let wait = request.as_ref();
+        if let Some(wait) = wait.and_then(|request| count(&mut world, &by, request)) {
             return Err(No {
                 status: 429,
                 code: "M_LIMIT_EXCEEDED".to_owned(),
@@ -157,16 +160,21 @@ impl Server for Simulated {
             code: code.to_owned(),
             wait: None,
         };
-        answer(&mut world, &by, method, path, body).map_err(no)
+        let answer = answer(&mut world, &by, method, path, body);
+        if let (Err(_), Some(request)) = (&answer, &request) {
+            uncount(&mut world, &by, request);
+        }
+        answer.map_err(no)
     }
 }
 
 /// A request as limits count it.
 fn counted(method: &str, path: &[&str], body: &Value) -> Option<Request> {
-    let user = body["user_id"].as_str().unwrap_or_default();
+    let text = |key: &str| body[key].as_str().unwrap_or_default();
+    let (user, version) = (text("user_id"), text("new_version"));
     let (endpoint, about, detail) = match (method, path) {
         ("POST", ["createRoom"]) => (Endpoint::CreateRoom, "", ""),
-        ("POST", ["rooms", room, "upgrade"]) => (Endpoint::Upgrade, *room, ""),
+        ("POST", ["rooms", room, "upgrade"]) => (Endpoint::Upgrade, *room, version),
         ("POST", ["rooms", room, "invite"]) => (Endpoint::Invite, *room, user),
         ("POST", ["rooms", room, "ban" | "unban"]) => (Endpoint::Ban, *room, user),
         ("POST", ["rooms", room, "kick"]) => (Endpoint::Kick, *room, user),
@@ -227,6 +235,10 @@ fn answer(
         ("POST", ["createRoom"]) => {
             let made = world.create_room(by, &content(body.clone()))?;
             Ok(json!({ "room_id": made }))
+        }
+        ("GET", ["publicRooms"]) => {
+            let listed = world.listed.iter().map(|room| json!({ "room_id": room }));
+            Ok(json!({ "chunk": listed.collect::<Value>() }))
         }
         ("GET", ["joined_rooms"]) => Ok(json!({ "joined_rooms": world.joined_rooms(by) })),
         ("POST", ["join", room]) => {
@@ -307,7 +319,7 @@ fn answer(
 fn read(world: &World, by: &UserId, room: &RoomId, what: &[&str]) -> Answer<Value> {
     match what {
         ["state"] => {
-            let room = world.room_of(by, room)?;
+            let room = world.readable(by, room)?;
             Ok(room.state_events().map(Event::json).collect())
         }
         ["state", kind, key] => world.state_event(by, room, kind, key).map(Value::Object),
@@ -316,12 +328,9 @@ fn read(world: &World, by: &UserId, room: &RoomId, what: &[&str]) -> Answer<Valu
             Ok(json!({ "aliases": world.local_aliases(room) }))
         }
         ["messages"] => {
-            world.room_of(by, room)?;
-            let page = world.messages(room, None, MANY);
-            let events = page.events.iter().map(|event| {
-                serde_json::from_str::<Value>(event.json.get()).expect("an event is JSON")
-            });
-            Ok(json!({ "chunk": events.collect::<Value>() }))
+            let room = world.readable(by, room)?;
+            let newest_first = room.events.iter().rev().map(Event::json);
+            Ok(json!({ "chunk": newest_first.collect::<Value>() }))
         }
         _ => refuse(404, "M_UNRECOGNIZED", "Unrecognized request"),
     }

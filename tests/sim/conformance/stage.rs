@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::server::{No, Server};
 
+/// How a room begins: it is made, its creator joins, and there are power levels.
+const BEGINNING: usize = 3;
+
 /// What a scenario came to.
 #[derive(Debug, Default)]
 pub(super) struct Transcript {
@@ -125,6 +128,7 @@ impl<'a> Stage<'a> {
                     .await
                     .ok();
             }
+            self.look_into_directory(reader, &rooms).await;
         }
         self.known
             .into_inner()
@@ -132,7 +136,30 @@ impl<'a> Stage<'a> {
             .transcript
     }
 
-    /// The timeline of a room, its state, its addresses and its listing.
+    /// The rooms that are listed, and the addresses of all where there are any.
+    async fn look_into_directory(&self, reader: &str, rooms: &[(String, String)]) {
+        let listed = self
+            .server
+            .ask(reader, "GET", &["publicRooms"], &json!({}))
+            .await;
+        let listed = listed.expect("the directory is open")["chunk"].clone();
+        for (room, reader) in rooms {
+            let is_it = |entry: &Value| entry["room_id"] == room.as_str();
+            if listed
+                .as_array()
+                .is_some_and(|listed| listed.iter().any(is_it))
+            {
+                self.write(&format!("{room} is listed"));
+            }
+            if !self.known().aliases.is_empty() {
+                self.ask(reader, "GET", &["rooms", room, "aliases"], &json!({}))
+                    .await
+                    .ok();
+            }
+        }
+    }
+
+    /// The timeline of a room and its state.
     async fn look_into(&self, room: &str, reader: &str) {
         let look = async |what: &str| {
             let path = ["rooms", room, what];
@@ -144,7 +171,10 @@ impl<'a> Stage<'a> {
             self.write(&format!("{room} {:?} {:?}", no(&messages), no(&state)));
             return;
         };
-        let timeline = messages["chunk"].as_array().into_iter().flatten().rev();
+        let mut timeline: Vec<&Value> =
+            messages["chunk"].as_array().into_iter().flatten().collect();
+        timeline.reverse();
+        sort_copied(&mut timeline);
         for event in timeline {
             self.write(&format!("{room} event {}", shown(event)));
         }
@@ -159,11 +189,6 @@ impl<'a> Stage<'a> {
         for line in state {
             self.write(&line);
         }
-        self.ask(reader, "GET", &["rooms", room, "aliases"], &json!({}))
-            .await
-            .ok();
-        let listing = ["directory", "list", "room", room];
-        self.ask(reader, "GET", &listing, &json!({})).await.ok();
     }
 
     /// A request, with its answer in the transcript.
@@ -182,6 +207,23 @@ impl<'a> Stage<'a> {
         };
         self.write(&format!("{by} {method} {} -> {outcome}", path.join(" ")));
         answer
+    }
+}
+
+/// What the server's own upgrade copies comes in no order.
+fn sort_copied(timeline: &mut [&Value]) {
+    let create = timeline.first().map(|create| &create["content"]);
+    let is_copied = |event: &&&Value| {
+        event.get("state_key").is_some()
+            && event["type"] != "m.room.power_levels"
+            && event["type"] != "m.room.canonical_alias"
+    };
+    if create.is_some_and(|create| create.get("predecessor").is_some())
+        && timeline.len() > BEGINNING
+    {
+        let copied = &mut timeline[BEGINNING..];
+        let end = copied.iter().take_while(is_copied).count();
+        copied[..end].sort_by_key(|event| shown(event));
     }
 }
 
@@ -234,9 +276,14 @@ impl Person<'_> {
         answer.ok().and_then(text).unwrap_or_default()
     }
 
-    /// Rooms that are left behind by a request that was refused half-way, or that it made.
-    async fn find_new_rooms(&self) {
+    /// The room that a request made. One that was refused may have left one behind.
+    async fn know_room(&self, made: Result<Value, No>, key: &str) -> String {
         let stage = self.stage;
+        let made = Self::string(made, key);
+        if !made.is_empty() {
+            stage.know(&made, &self.id);
+            return made;
+        }
         let path = ["joined_rooms"];
         let joined = stage.server.ask(&self.id, "GET", &path, &json!({})).await;
         let joined = joined.map(|joined| joined["joined_rooms"].clone());
@@ -251,16 +298,16 @@ impl Person<'_> {
             let is_known = stage.known().rooms.iter().any(|(known, _)| known == room);
             if !is_known {
                 stage.know(room, &self.id);
-                stage.write(&format!("{room} is there"));
+                stage.write(&format!("{room} is left behind"));
             }
         }
+        made
     }
 
     /// Makes a room; its id, or nothing.
     pub(super) async fn create_room(&self, body: Value) -> String {
         let made = self.ask("POST", &["createRoom"], body).await;
-        self.find_new_rooms().await;
-        Self::string(made, "room_id")
+        self.know_room(made, "room_id").await
     }
 
     /// The server's own upgrade; the new room's id, or nothing.
@@ -272,8 +319,7 @@ impl Person<'_> {
             body["additional_creators"] = json!(creators);
         }
         let made = self.of_room(room, "upgrade", body).await;
-        self.find_new_rooms().await;
-        Self::string(made, "replacement_room")
+        self.know_room(made, "replacement_room").await
     }
 
     /// Sends a state event; its id, or nothing.

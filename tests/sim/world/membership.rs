@@ -139,14 +139,14 @@ impl World {
                 "Cannot do that to a user who was banned",
             );
         }
-        if let Some(same) = before
-            && same.sender == by
-            && (same.content == content || (was == Some("join") && membership == "join"))
-        {
-            return Ok(same.id.clone());
-        }
         if action == "kick" && matches!(was, None | Some("ban" | "leave")) {
             return forbidden("The target user is not in the room");
+        }
+        if let Some(same) = before
+            && same.sender == by
+            && same.content == content
+        {
+            return Ok(same.id.clone());
         }
         if membership == "join" && user == by {
             let voucher = self.voucher(by, room)?;
