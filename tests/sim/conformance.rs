@@ -6,7 +6,7 @@
 //! names, times, and what goes beyond one server.
 
 mod addresses;
-// mod bot;
+mod bot;
 mod creation;
 mod difference;
 mod events;

@@ -82,9 +82,14 @@ impl Sim {
 
     /// A community to which the bot was only invited.
     pub(crate) fn untouched(setup: &Setup) -> Self {
-        let clock = SimClock::new();
-        let mut world = World::new(clock.true_now());
+        let mut world = World::new(SimClock::new().true_now());
         let place = Place::make(&mut world, setup);
+        Self::around(world, place)
+    }
+
+    /// A community that is there already.
+    pub(crate) fn around(mut world: World, place: Place) -> Self {
+        let clock = SimClock::new();
         let oracle = Oracle::watch(&mut world, &place);
         let end = clock.true_now() + SignedDuration::from_hours(2);
         let shared = Arc::new(Shared::new(clock, place.bot.clone(), world));

@@ -10,7 +10,7 @@ use crate::sim::{Sim, said};
 use crate::world::World;
 
 /// Lines that differ when a step was begun twice, or took longer.
-const OF_EFFORT: [&str; 4] = [
+pub(crate) const OF_EFFORT: [&str; 4] = [
     "I compared settings",
     "It will take about ",
     "The server asked for a pause",

@@ -35,6 +35,23 @@ struct Known {
     aliases: Vec<String>,
 }
 
+/// A scene without a server.
+pub(super) struct Detached {
+    scene: String,
+    known: Mutex<Known>,
+}
+
+impl Detached {
+    /// The scene on a server that has all that was there.
+    pub(super) fn on(self, server: &dyn Server) -> Stage<'_> {
+        Stage {
+            server,
+            scene: self.scene,
+            known: self.known,
+        }
+    }
+}
+
 /// Somebody with an account.
 #[derive(Clone)]
 pub(super) struct Person<'a> {
@@ -54,13 +71,26 @@ impl<'a> Stage<'a> {
         stage
     }
 
-    /// The same with everything on another server, which has the same ids.
-    pub(super) fn on<'b>(self, server: &'b dyn Server) -> Stage<'b> {
-        Stage {
-            server,
+    /// What is known of the scene, while there is no server.
+    pub(super) fn off(self) -> Detached {
+        Detached {
             scene: self.scene,
             known: self.known,
         }
+    }
+
+    /// The room that replaces a room, as somebody reads it.
+    pub(super) async fn successor(&self, room: &str, reader: &str) -> String {
+        let path = ["rooms", room, "state", "m.room.tombstone", ""];
+        let tombstone = self.server.ask(reader, "GET", &path, &json!({})).await;
+        let tombstone = tombstone.expect("the room is replaced");
+        let new = tombstone["replacement_room"].as_str();
+        new.expect("a room").to_owned()
+    }
+
+    /// Leaves a room out of what is written down in the end.
+    pub(super) fn leave_out(&self, room: &str) {
+        self.known().rooms.retain(|(known, _)| known != room);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -100,7 +130,7 @@ impl<'a> Stage<'a> {
     /// Writes a line, with names for ids.
     pub(super) fn write(&self, line: &str) {
         let mut known = self.known();
-        let line = known.names.put(line);
+        let line = without_times(&known.names.put(line));
         known.transcript.lines.push(line);
     }
 
@@ -416,6 +446,26 @@ impl Person<'_> {
     }
 }
 
+/// The same with dates, and times in milliseconds, told by how they look.
+fn without_times(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(|letter: char| letter.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let is_part = |letter: char| letter.is_ascii_digit() || letter == '-';
+        let (number, after) = from.split_at(from.find(|c| !is_part(c)).unwrap_or(from.len()));
+        let dashes = number.bytes().filter(|byte| *byte == b'-').count();
+        clean.push_str(before);
+        clean.push_str(match (number.len(), dashes) {
+            (13, 0) => "TIME",
+            (10, 2) => "DATE",
+            _ => number,
+        });
+        rest = after;
+    }
+    clean + rest
+}
+
 /// Names for ids, by their order of appearance.
 #[derive(Default)]
 struct Names {
@@ -483,6 +533,14 @@ fn ids(text: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_left_out() {
+        assert_eq!(
+            without_times("3 on 2026-09-21 at 1790000000000, 17900000000001"),
+            "3 on DATE at TIME, 17900000000001"
+        );
+    }
 
     #[test]
     fn ids_get_names_and_words_do_not() {
