@@ -25,12 +25,20 @@ use self::stage::{Person, Stage, Transcript};
 
 /// Plays a scenario on both servers, and insists that it goes alike. The scene's name is part of all
 /// names in it, as all scenes share the real server.
+#[expect(
+    clippy::future_not_send,
+    reason = "a test waits for it where it is made"
+)]
 async fn alike(scene: &str, act: impl AsyncFn(&Stage<'_>)) {
     let simulated = play(&Simulated::new(), scene, &act).await;
     let real = play(&Real::new(Synapse::shared().await), scene, &act).await;
     assert_equal(scene, &simulated, &real);
 }
 
+#[expect(
+    clippy::future_not_send,
+    reason = "a test waits for it where it is made"
+)]
 async fn play(server: &dyn Server, scene: &str, act: &impl AsyncFn(&Stage<'_>)) -> Transcript {
     let stage = Stage::new(server, scene);
     act(&stage).await;

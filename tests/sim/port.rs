@@ -183,22 +183,7 @@ impl SimPort {
             sleep(REQUEST_TIMEOUT).await;
             return Err(gone(None));
         }
-        let answer = {
-            let mut world = life.shared.world();
-            if let Some(wait) = count(&mut world, &life.shared.bot, &request) {
-                Err(wait)
-            } else {
-                let answer = work(&mut world);
-                if answer.is_err() {
-                    uncount(&mut world, &life.shared.bot, &request);
-                }
-                life.shared.log().push(Logged {
-                    at: world.now,
-                    request: request.clone(),
-                });
-                Ok(answer)
-            }
-        };
+        let answer = self.serve(&request, work);
         life.live(number.map(Kill::AfterRequest)).await;
         sleep(WAY).await;
         life.live(None).await;
@@ -225,6 +210,28 @@ impl SimPort {
                 }
             }),
         }
+    }
+
+    /// The server's work on a request that arrived; how long to wait instead, where it is one too many.
+    fn serve<T>(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&mut World) -> Answer<T>,
+    ) -> std::result::Result<Answer<T>, Duration> {
+        let shared = &self.life.shared;
+        let mut world = shared.world();
+        if let Some(wait) = count(&mut world, &shared.bot, request) {
+            return Err(wait);
+        }
+        let answer = work(&mut world);
+        if answer.is_err() {
+            uncount(&mut world, &shared.bot, request);
+        }
+        shared.log().push(Logged {
+            at: world.now,
+            request: request.clone(),
+        });
+        Ok(answer)
     }
 
     /// Whether the server of somebody that a request is about never answers.
@@ -293,9 +300,7 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
         Endpoint::Join => {
             let room = joined_room(world, &request.about);
             let room = room.filter(|room| room.membership(by) != "join");
-            let Some(id) = room.map(|room| room.id.clone()) else {
-                return None;
-            };
+            let id = room.map(|room| room.id.clone())?;
             let (per_room, now) = (of(Kind::JoinsPerRoom, id.as_str()), world.now);
             let wait = world.count(&mine(Kind::Joins));
             return wait.or_else(|| world.limits.peek(&per_room, now));

@@ -75,14 +75,14 @@ async fn settle(stage: &Stage<'_>) -> Community {
     let space =
         make(json!({ "name": "Garden Community", "creation_content": { "type": "m.space" } }))
             .await;
-    let state = |kind: &str, key: &str, content: Value| json!({ "type": kind, "state_key": key, "content": content });
+    let event = |kind: &str, key: &str, content: Value| json!({ "type": kind, "state_key": key, "content": content });
     let room = make(json!({
         "name": "Gardening", "topic": "Everything that grows",
         "initial_state": [
-            state("m.room.guest_access", "", json!({ "guest_access": "forbidden" })),
-            state("org.example.beds", "north", json!({ "count": 3 })),
-            state("m.space.parent", &space, json!({ "via": [server], "canonical": true })),
-            state("m.policy.rule.user", "r1",
+            event("m.room.guest_access", "", json!({ "guest_access": "forbidden" })),
+            event("org.example.beds", "north", json!({ "count": 3 })),
+            event("m.space.parent", &space, json!({ "via": [server], "canonical": true })),
+            event("m.policy.rule.user", "r1",
                 json!({ "entity": "@bad:*", "reason": "spam", "recommendation": "m.ban" })),
         ],
     }))

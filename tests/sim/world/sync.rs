@@ -74,12 +74,12 @@ impl World {
         self.rooms.values().any(|room| {
             let newest = room.events.last().map_or(0, |event| event.stream);
             newest > place
-                && (room.membership(own) == "join" || self.own_news(room, own, place).is_some())
+                && (room.membership(own) == "join" || Self::own_news(room, own, place).is_some())
         })
     }
 
     /// The account's own membership, if it changed.
-    fn own_news<'a>(&self, room: &'a Room, own: &OwnedUserId, place: u64) -> Option<&'a str> {
+    fn own_news<'a>(room: &'a Room, own: &OwnedUserId, place: u64) -> Option<&'a str> {
         let event = room.event("m.room.member", own.as_str())?;
         (event.stream > place).then(|| event.text("membership").unwrap_or("leave"))
     }
@@ -89,7 +89,7 @@ impl World {
         let place = device.place.unwrap_or(0);
         let mut answer = SyncAnswer::default();
         for room in self.rooms.values() {
-            let own_news = self.own_news(room, own, place);
+            let own_news = Self::own_news(room, own, place);
             match room.membership(own) {
                 "join" => {
                     let is_new = !device.rooms.contains_key(&room.id);
@@ -97,7 +97,7 @@ impl World {
                     if newest > place || is_new {
                         let update = self.update(room, place, is_new);
                         answer.joined.insert(room.id.clone(), update);
-                        self.store(room, own, device);
+                        Self::store(room, own, device);
                     }
                 }
                 "invite" if own_news.is_some() => {
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// What the library keeps of a room.
-    fn store(&self, room: &Room, own: &OwnedUserId, device: &mut Device) {
+    fn store(room: &Room, own: &OwnedUserId, device: &mut Device) {
         let mut events: Vec<StateEvent> = TOLD
             .iter()
             .filter_map(|kind| room.event(kind, ""))

@@ -81,19 +81,18 @@ impl World {
                 "Your homeserver does not support this room version",
             );
         }
-        if self.software == Software::Synapse {
-            if let Some((who, new, until)) = self.upgraded.get(old)
-                && *until > self.now
-            {
-                if who == by {
-                    return Ok(new.clone());
-                }
-                return refuse(
-                    400,
-                    "M_UNKNOWN",
-                    "An upgrade for this room is currently in progress",
-                );
+        if self.software == Software::Synapse
+            && let Some((who, new, until)) = self.upgraded.get(old)
+            && *until > self.now
+        {
+            if who == by {
+                return Ok(new.clone());
             }
+            return refuse(
+                400,
+                "M_UNKNOWN",
+                "An upgrade for this room is currently in progress",
+            );
         }
         let room = self.room(old)?;
         if self.software != Software::Palpo {

@@ -86,11 +86,11 @@ fn is_canonical(value: &Value) -> bool {
 }
 
 fn are_levels(content: &Content) -> bool {
-    let level = |key: &&str| content.get(*key).is_none_or(Value::is_i64);
-    let map = |key: &&str| match content.get(*key) {
+    let is_level = |key: &&str| content.get(*key).is_none_or(Value::is_i64);
+    let is_map = |key: &&str| match content.get(*key) {
         None => true,
         Some(Value::Object(map)) => map.values().all(Value::is_i64),
         Some(_) => false,
     };
-    LEVELS.iter().all(|key| level(key)) && MAPS.iter().all(|key| map(key))
+    LEVELS.iter().all(is_level) && MAPS.iter().all(is_map)
 }
