@@ -17,6 +17,11 @@ pub(crate) const OF_EFFORT: [&str; 4] = [
     "Waiting",
 ];
 
+/// Whether a message only says how far an upgrade is. There is none where it is done quickly.
+pub(crate) fn is_progress(text: &str) -> bool {
+    text.starts_with("Upgrade #") && text.contains(" steps\n")
+}
+
 /// Everything people saw, and what the rooms are like.
 pub(crate) fn story(sim: &Sim) -> String {
     let (world, place) = (sim.world(), &sim.place);
@@ -24,8 +29,7 @@ pub(crate) fn story(sim: &Sim) -> String {
     let mut story = String::new();
     for (id, name) in &rooms {
         for text in said(&world, id, &place.bot) {
-            let is_progress = text.starts_with("Upgrade #") && text.contains(" steps\n");
-            if !is_progress {
+            if !is_progress(&text) {
                 story.extend([name.as_str(), " | ", &text, "\n"]);
             }
         }

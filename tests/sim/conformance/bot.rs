@@ -12,7 +12,7 @@ use super::server::{Real, Simulated};
 use super::{Person, Stage, Transcript};
 use crate::place::Place;
 use crate::sim::{End, Sim, say};
-use crate::story::OF_EFFORT;
+use crate::story::{OF_EFFORT, is_progress};
 use crate::world::World;
 
 /// Longest wait for what the bot says next.
@@ -271,7 +271,8 @@ async fn finish(stage: Stage<'_>, community: &Community, heard: Vec<String>) -> 
     stage.know(&new, &community.bot);
     // What is edited there, and when, is a matter of effort.
     stage.leave_out(&community.admin_room);
-    let lines = heard.iter().flat_map(|text| text.lines());
+    let said = heard.iter().filter(|text| !is_progress(text));
+    let lines = said.flat_map(|text| text.lines());
     for line in lines.filter(|line| !OF_EFFORT.iter().any(|part| line.contains(part))) {
         stage.write(&format!("the bot: {line}"));
     }
