@@ -818,11 +818,6 @@ impl World {
             .map(|room| room.id.clone())
             .collect()
     }
-
-    /// Whether the server of somebody answers.
-    pub(crate) fn answers(user: &UserId) -> bool {
-        user.server_name() != GONE
-    }
 }
 
 /// The addresses that content of a canonical alias shows.

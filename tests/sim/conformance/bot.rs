@@ -145,7 +145,6 @@ impl Community {
             alias: alias("garden"),
             second_alias: alias("plants"),
             guarded: room(&self.guarded),
-            siblings: Vec::new(),
         }
     }
 
