@@ -246,6 +246,29 @@ impl Change {
             && matches!(other, Self::MoveAlias { .. } | Self::RemoteAlias { .. })
     }
 
+    /// Whether it takes away what has no replacement yet (P11): the old room leaves the directory or a
+    /// space only once the new one is there.
+    #[must_use]
+    pub fn is_too_early(&self, now: &Observed) -> bool {
+        match self {
+            Self::List {
+                side: Side::Old,
+                listing: Listing::Private,
+            } => now.new_listing != Listing::Public,
+            Self::OtherState {
+                room,
+                slot: (kind, key),
+                content,
+            } if kind == "m.space.child" && content.is_empty() => {
+                let new_room = now.new.room_id.as_str();
+                let links = now.others.get(room);
+                let link = links.and_then(|links| links.get(&slot(kind, new_room)));
+                key == now.old.room_id.as_str() && !link.is_some_and(is_link)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether both are about the same thing, though it may be wanted otherwise now.
     #[must_use]
     pub fn is_about_the_same(&self, other: &Self) -> bool {

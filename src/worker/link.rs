@@ -63,7 +63,17 @@ pub(super) async fn close(
         ..snapshot
     };
     for (room, slots) in target(&before, &plan.intent, new_room).others {
+        // The new link before the old one goes; where the server refuses it, the old one stays (P11).
+        let mut slots: Vec<_> = slots.into_iter().collect();
+        slots.sort_by_key(|(_, content)| content.is_empty());
         for (slot, content) in slots {
+            let is_refused = |known: &Refusal| {
+                matches!(&known.change, Change::OtherState { room: at, slot: (kind, key), .. }
+                    if *at == room && *kind == slot.0 && key.as_str() == new_room.as_str())
+            };
+            if content.is_empty() && refused.iter().any(is_refused) {
+                continue;
+            }
             let port = &*means.port;
             let change = Change::OtherState {
                 room: room.clone(),

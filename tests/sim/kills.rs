@@ -5,6 +5,7 @@
 //! A new step is in it by itself. A new kind of work is a function that puts its scene together, and a
 //! test of two lines.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -197,8 +198,9 @@ fn kill_everywhere(scene: Scene) {
         let end = sim.run();
         let told = story(&sim);
         let broken = sim.oracle.broken();
-        if end != End::Quiet || !broken.is_empty() || told != expected {
-            let differences = difference(&expected, &told);
+        // Rooms of a campaign go side by side: in which order they end is not told.
+        let differences = difference(&expected, &told);
+        if end != End::Quiet || !broken.is_empty() || !differences.is_empty() {
             wrong.push(format!("{kill:?} {end:?}: {broken:?}\n{differences}"));
         }
     }
@@ -211,18 +213,18 @@ fn kill_everywhere(scene: Scene) {
     );
 }
 
-/// Lines that are in one story alone.
+/// Lines that one story has more often than the other.
 fn difference(expected: &str, told: &str) -> String {
-    let only = |a: &str, b: &str, mark: char| {
-        let lines = a
-            .lines()
-            .filter(|line| !b.lines().any(|other| other == *line));
-        lines
-            .map(|line| format!("  {mark} {line}"))
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    [only(expected, told, '-'), only(told, expected, '+')].join("\n")
+    let mut lines: BTreeMap<&str, i32> = BTreeMap::new();
+    for line in expected.lines() {
+        *lines.entry(line).or_default() += 1;
+    }
+    for line in told.lines() {
+        *lines.entry(line).or_default() -= 1;
+    }
+    let lines = lines.into_iter().filter(|(_, more)| *more != 0);
+    let lines = lines.map(|(line, more)| format!("  {} {line}", if more > 0 { '-' } else { '+' }));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]

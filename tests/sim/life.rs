@@ -94,6 +94,8 @@ pub(crate) struct Life {
     pub(crate) death: Notify,
     /// Requests under way, but for sync.
     pub(crate) under_way: AtomicU64,
+    /// Whether the last sync failed, or the reading back that follows it.
+    pub(crate) sync_fails: AtomicBool,
 }
 
 impl Life {
@@ -103,6 +105,7 @@ impl Life {
             dead: AtomicBool::new(false),
             death: Notify::new(),
             under_way: AtomicU64::new(0),
+            sync_fails: AtomicBool::new(false),
         })
     }
 

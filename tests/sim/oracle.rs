@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use roomlift::job::log::Hold;
 use roomlift::job::{Entry, Job, Output, Phase, State, Step, StepEvent};
 use roomlift::store::{Filter, Store};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -207,8 +208,10 @@ impl Oracle {
             return;
         };
         let said = yes(world, place);
-        let may = |(room, by, at): &(OwnedRoomId, OwnedUserId, Timestamp)| {
-            *at <= begun && may_command(world, room, by, begun)
+        let may = |yes: &Yes| {
+            // A campaign has begun with its first room.
+            let holds = job.request.campaign.is_some() || begun <= yes.to;
+            yes.from <= begun && holds && may_command(world, &yes.room, &yes.by, begun)
         };
         if !said.iter().any(may) {
             self.note(
@@ -397,6 +400,7 @@ impl Oracle {
     /// P3, P8: every job ends, or waits for something that is said.
     fn check_end(&self, job: &Job, state: &State, end: End) {
         let at_rest = match state.phase {
+            Phase::Running if state.hold == Hold::Paused => true,
             Phase::Planning | Phase::Running | Phase::Unwinding => end == End::Busy,
             _ => true,
         };
@@ -685,8 +689,17 @@ fn commands<'a>(room: &'a Room, place: &Place) -> Vec<&'a Event> {
         .collect()
 }
 
-/// Every yes that somebody gave and did not take back: where, who, when.
-fn yes(world: &World, place: &Place) -> Vec<(OwnedRoomId, OwnedUserId, Timestamp)> {
+/// A yes that somebody gave.
+struct Yes {
+    room: OwnedRoomId,
+    by: OwnedUserId,
+    from: Timestamp,
+    /// When it was taken back.
+    to: Timestamp,
+}
+
+/// Every yes that somebody gave.
+fn yes(world: &World, place: &Place) -> Vec<Yes> {
     let mut all = Vec::new();
     for id in admin_rooms(world, place) {
         let Some(room) = world.rooms.get(&id) else {
@@ -707,9 +720,20 @@ fn yes(world: &World, place: &Place) -> Vec<(OwnedRoomId, OwnedUserId, Timestamp
                 && mark
                     .and_then(Value::as_str)
                     .is_some_and(|key| key.starts_with('✅'));
-            if (typed || reacted) && event.redacted_because.is_none() {
-                let at = Timestamp::from_millisecond(event.at).unwrap_or_default();
-                all.push((id.clone(), event.sender.clone(), at));
+            // One that is taken back later held until then.
+            let back = event.redacted_because.as_ref();
+            let back = back.and_then(|by| room.events.iter().find(|event| event.id == *by));
+            // What is left of a reaction that was taken back does not say which it was.
+            let was_reaction = event.kind == "m.reaction" && back.is_some();
+            if typed || reacted || was_reaction {
+                let moment =
+                    |event: &Event| Timestamp::from_millisecond(event.at).unwrap_or_default();
+                all.push(Yes {
+                    room: id.clone(),
+                    by: event.sender.clone(),
+                    from: moment(event),
+                    to: back.map_or(Timestamp::MAX, moment),
+                });
             }
         }
     }

@@ -114,8 +114,17 @@ impl SimPort {
         work: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
     ) -> Result<T> {
         let named = request.to_string();
+        let endpoint = request.endpoint;
         let answer = self.carry(request, work).await;
         let failure = answer.as_ref().err();
+        if matches!(
+            endpoint,
+            Endpoint::Sync | Endpoint::Poll | Endpoint::Messages
+        ) {
+            self.life
+                .sync_fails
+                .store(failure.is_some(), Ordering::SeqCst);
+        }
         tracing::trace!(target: "sim", request = named, ?failure);
         answer
     }

@@ -293,6 +293,7 @@ fn an_address_elsewhere_is_looked_up() {
         let far = world.register(&format!("far:{ELSEWHERE}"));
         let alias = format!("#far:{ELSEWHERE}");
         let room = sim.place.room.clone();
+        world.join(&far, &room).unwrap();
         world
             .create_alias(&far, alias.as_str().try_into().unwrap(), &room)
             .unwrap();

@@ -346,7 +346,9 @@ fn person(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
             let _answer = world.put_state(&place.moderator, &place.room, "m.room.name", "", &name);
         }),
         ("pins a message", true, |world, place| {
-            let pin = say(world, &place.moderator, &place.room, "pin me");
+            let Some(pin) = say(world, &place.moderator, &place.room, "pin me") else {
+                return;
+            };
             let pins = content(json!({ "pinned": [pin] }));
             let kind = "m.room.pinned_events";
             let _answer = world.put_state(&place.moderator, &place.room, kind, "", &pins);
@@ -537,7 +539,10 @@ fn a_seed_replays_exactly() {
                 .shared
                 .log()
                 .iter()
-                .map(|logged| format!("{} {}", logged.at, logged.request))
+                .map(|logged| {
+                    let request = &logged.request;
+                    format!("{} {:?} {}", logged.at, request.endpoint, request.about)
+                })
                 .collect();
             log.join("\n")
         };

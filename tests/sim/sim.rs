@@ -314,6 +314,7 @@ impl Sim {
         let own = &self.shared.bot;
         let now = roomlift::clock::Clock::now(&self.shared.clock);
         if life.under_way.load(Ordering::SeqCst) > 0
+            || life.sync_fails.load(Ordering::SeqCst)
             || self.world().has_news(own, &self.shared.device())
         {
             return true;
@@ -427,12 +428,12 @@ pub(crate) fn say(
     by: &OwnedUserId,
     room: &OwnedRoomId,
     text: &str,
-) -> OwnedEventId {
+) -> Option<OwnedEventId> {
     let message = content(json!({ "msgtype": "m.text", "body": text }));
     let transaction = format!("say{}", world.stream());
-    world
-        .send(by, room, "m.room.message", &transaction, &message)
-        .expect("a message")
+    // Those who left say nothing.
+    let sent = world.send(by, room, "m.room.message", &transaction, &message);
+    sent.ok()
 }
 
 /// Somebody reacts.

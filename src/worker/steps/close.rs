@@ -21,6 +21,9 @@ use crate::room::state::{Listing, RoomState, Snapshot};
 use crate::room::target::{Target, target};
 use crate::survey;
 
+/// Said of what is left where it is, as its replacement was refused.
+const TOO_EARLY: &str = "the new room has not taken its place";
+
 /// HTTP status of an address that exists.
 const CONFLICT: u16 = 409;
 
@@ -122,6 +125,12 @@ async fn make(
         let known = known.find(|known| known.change.is_about_the_same(&change));
         let outcome = if let Some(known) = known.cloned() {
             Ok(Some(known))
+        } else if change.is_too_early(&seen.now) {
+            Ok(Some(Refusal {
+                change: change.clone(),
+                code: String::new(),
+                message: TOO_EARLY.to_owned(),
+            }))
         } else {
             let outcome = attempt(port, &change, job, &new_room, &reason, &mut away).await;
             drive.kept.refused.extend(outcome.iter().flatten().cloned());
