@@ -81,7 +81,7 @@ fn palpo() -> Sim {
 fn review() -> Sim {
     let sim = Sim::new();
     sim.say("!upgrade #garden:sim.test 12 --method staged --review --yes");
-    sim.when_said("is ready to be looked at", |world, place, event| {
+    sim.when_said("please look at the new room", |world, place, event| {
         react(world, &place.moderator, &event.room, &event.id, "✅");
     });
     sim
@@ -91,7 +91,7 @@ fn review() -> Sim {
 fn review_declined() -> Sim {
     let sim = Sim::new();
     sim.say("!upgrade #garden:sim.test 12 --method staged --review --yes");
-    sim.when_said("is ready to be looked at", |world, place, event| {
+    sim.when_said("please look at the new room", |world, place, event| {
         react(world, &place.moderator, &event.room, &event.id, "❌");
     });
     sim

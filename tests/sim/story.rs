@@ -73,7 +73,14 @@ pub(crate) fn story(sim: &Sim) -> String {
         story.extend(["listed ", room.as_str(), "\n"]);
     }
     let story = without_event_ids(&story);
-    let mut ids: Vec<_> = rooms.iter().collect();
+    // A room that was taken back is in no story, but in what was said of it.
+    let gone = String::from("<gone>");
+    let gone = world
+        .rooms
+        .keys()
+        .filter(|id| !rooms.contains_key(*id))
+        .map(|id| (id, &gone));
+    let mut ids: Vec<_> = rooms.iter().chain(gone).collect();
     // The longest first: one id may be the beginning of another.
     ids.sort_by_key(|(id, _)| std::cmp::Reverse(id.as_str().len()));
     let story = ids
