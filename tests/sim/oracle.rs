@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use roomlift::job::log::Hold;
-use roomlift::job::{Entry, Job, Output, Phase, State, Step, StepEvent};
+use roomlift::job::{Action, Entry, Job, Output, Phase, State, Step, StepEvent};
 use roomlift::store::{Filter, Store};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::Value;
@@ -49,6 +48,8 @@ pub(crate) struct Broken {
 pub(crate) struct Expect {
     /// Nothing happens that an upgrade may fail at: each that was confirmed has to be done.
     pub(crate) all_done: bool,
+    /// Nothing happens that an upgrade may fail at, though it may be blocked, cancelled or dropped.
+    pub(crate) none_fails: bool,
     /// Nothing happens that may delay an answer.
     pub(crate) prompt: bool,
     /// What the bot wrote down of times cannot be compared with those of the server.
@@ -400,7 +401,8 @@ impl Oracle {
     /// P3, P8: every job ends, or waits for something that is said.
     fn check_end(&self, job: &Job, state: &State, end: End) {
         let at_rest = match state.phase {
-            Phase::Running if state.hold == Hold::Paused => true,
+            // Who paused it may be allowed to resume it no more: the status says what it waits for.
+            Phase::Running if state.next_action() == Action::AwaitResume => true,
             Phase::Planning | Phase::Running | Phase::Unwinding => end == End::Busy,
             _ => true,
         };
@@ -415,7 +417,8 @@ impl Oracle {
             state.phase,
             Phase::Done | Phase::Closed | Phase::Cancelled | Phase::Expired
         );
-        if self.expect.all_done && !is_done {
+        let failed = matches!(state.phase, Phase::Failed | Phase::Stuck);
+        if (self.expect.all_done && !is_done) || (self.expect.none_fails && failed) {
             let problem = state.problem.clone().unwrap_or_default();
             self.note(
                 8,

@@ -55,11 +55,14 @@ pub(crate) fn seeded(seed: u64) -> Seeded {
         };
         about.push(format!("{:?}", world.software));
         world.encrypts_new_rooms = rng.u8(0..20) == 0;
+        // The bot refuses to make a room that would be encrypted.
+        calm &= !world.encrypts_new_rooms;
         world.timeline_limit = if rng.u8(0..4) == 0 { 3 } else { 50 };
     }
-    limits(&mut rng, &sim, &mut about);
+    let unlimited = limits(&mut rng, &sim, &mut about);
     calm &= command(&mut rng, &setup, &mut sim, &mut about);
-    for _ in 0..rng.usize(0..4) {
+    let faults = rng.usize(0..4);
+    for _ in 0..faults {
         calm &= fault(&mut rng, &sim, &mut about);
     }
     for _ in 0..rng.usize(0..4) {
@@ -83,7 +86,8 @@ pub(crate) fn seeded(seed: u64) -> Seeded {
         sim.kill(kill);
     }
     sim.away = Duration::from_millis([500, 700, 5_000, 60_000, 900_000][rng.usize(0..5)]);
-    sim.oracle.expect.all_done = calm;
+    sim.oracle.expect.none_fails = calm;
+    sim.oracle.expect.prompt = calm && unlimited && faults == 0 && kills == 0;
     about.push(format!("away {:?}, calm {calm}", sim.away));
     Seeded { sim, about }
 }
@@ -112,7 +116,8 @@ fn setup(rng: &mut Rng) -> Setup {
     }
 }
 
-fn limits(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) {
+/// Whether there are none.
+fn limits(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
     let (name, limits) = match rng.u8(0..10) {
         0..=4 => ("no limits", Limits::none()),
         5..=6 => ("Synapse's limits", Limits::synapse()),
@@ -131,13 +136,13 @@ fn limits(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) {
     };
     about.push(name.to_owned());
     sim.world().limits = limits;
+    name == "no limits"
 }
 
 /// The command, and how it is confirmed. Whether nothing in it may keep the upgrade from being done.
 fn command(rng: &mut Rng, setup: &Setup, sim: &mut Sim, about: &mut Vec<String>) -> bool {
     let mut options = String::new();
     options += ["12", "12", "11", "10"][rng.usize(0..4)];
-    let version = options.clone();
     let method = [
         "",
         " --method server",
@@ -191,14 +196,26 @@ fn command(rng: &mut Rng, setup: &Setup, sim: &mut Sim, about: &mut Vec<String>)
         }
     }
     let looks = [true, true, true, false][rng.usize(0..4)];
-    sim.when_said("is ready to be looked at", move |world, place, event| {
+    // Somebody loses power while the others look, and that takes a while.
+    let lingers = setup.members % 2 == 0;
+    if is_review && lingers {
+        about.push("the deputy is demoted during the review".to_owned());
+    }
+    sim.when_said("please look at the new room", move |world, place, event| {
         let key = if looks { "✅" } else { "❌" };
-        react(world, &place.moderator, &event.room, &event.id, key);
+        if !lingers {
+            react(world, &place.moderator, &event.room, &event.id, key);
+            return;
+        }
+        set_level(world, place, &place.room.clone(), place.deputy.as_str(), 0);
+        let (place, event) = (place.clone(), event.clone());
+        world.schedule(Duration::from_secs(30), move |world| {
+            react(world, &place.moderator, &event.room, &event.id, key);
+        });
     });
     let software = sim.world().software;
-    // Blocked plans are no failures, and are not looked at here.
-    let _ = (version, software);
-    false
+    // Others have no upgrade of their own, or one that leaves much to be done.
+    software == Software::Synapse || method.ends_with("staged")
 }
 
 /// One thing that goes wrong on the way. Whether it can only be waited out.
@@ -254,7 +271,12 @@ fn fault(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
         "{endpoint:?} {place} {fault:?} skip {skip} times {times}"
     ));
     let matches = move |request: &Request| anything || request.endpoint == endpoint;
-    let skip = if anything { skip * 6 } else { skip };
+    let skip = match endpoint {
+        _ if anything => skip * 6,
+        // Asked once in an upgrade.
+        Endpoint::CreateRoom | Endpoint::Upgrade => 0,
+        _ => skip,
+    };
     sim.fault(Rule::when(matches, fault).skip(skip).times(times));
     !is_refusal
 }
@@ -529,6 +551,15 @@ fn replay() {
     assert!(known::new(&broken).is_empty(), "{broken:#?}");
 }
 
+/// Transaction ids begin with the id of the database, which is another one each time.
+fn without_database(request: &str) -> String {
+    let words = request.split(' ').map(|word| match word.split_once('.') {
+        Some((id, key)) if id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => key,
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     for seed in [1, 7, 11] {
@@ -539,10 +570,7 @@ fn a_seed_replays_exactly() {
                 .shared
                 .log()
                 .iter()
-                .map(|logged| {
-                    let request = &logged.request;
-                    format!("{} {:?} {}", logged.at, request.endpoint, request.about)
-                })
+                .map(|logged| without_database(&format!("{} {}", logged.at, logged.request)))
                 .collect();
             log.join("\n")
         };
