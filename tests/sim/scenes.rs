@@ -11,13 +11,31 @@ use serde_json::json;
 
 use crate::fault::{Endpoint, Fault, Request, Rule};
 use crate::oracle::{self, Expect};
-use crate::place::Setup;
-use crate::sim::{Sim, say};
-use crate::world::{ELSEWHERE, GONE, UpgradeStop, content};
+use crate::place::{Place, Setup};
+use crate::sim::{Sim, react, say};
+use crate::world::{ELSEWHERE, GONE, UpgradeStop, World, content};
 
 /// A request that sets one type of state.
 fn sets(kind: &'static str) -> impl Fn(&Request) -> bool + Send {
     move |request| request.endpoint == Endpoint::PutState && request.detail.starts_with(kind)
+}
+
+fn demote_deputy(world: &mut World, place: &Place) {
+    let levels = world.rooms[&place.room].content("m.room.power_levels", "");
+    let mut levels = levels.unwrap().clone();
+    levels["users"][place.deputy.as_str()] = 0.into();
+    let (moderator, kind) = (&place.moderator, "m.room.power_levels");
+    world
+        .put_state(moderator, &place.room, kind, "", &levels)
+        .unwrap();
+}
+
+/// In the room that replaces the old one.
+fn level_of_deputy(sim: &Sim) -> i64 {
+    let world = sim.world();
+    let new = world.rooms[&sim.place.room].successor().unwrap().to_owned();
+    let new = &world.rooms[<&ruma::RoomId>::try_from(new.as_str()).unwrap()];
+    crate::world::Levels::of(new).of_user(&sim.place.deputy)
 }
 
 /// Runs an upgrade with a fault; it must end well.
@@ -153,6 +171,79 @@ fn a_moderator_who_was_demoted_begins_nothing() {
     sim.run();
     sim.assert_promises();
     assert_eq!(sim.world().rooms[&sim.place.room].successor(), None);
+}
+
+/// The old room is read again where a limit held up its closing.
+#[test]
+fn power_lost_during_a_wait_before_the_switch_is_not_given_back() {
+    let mut sim = Sim::new();
+    let wait = Fault::TooMany(Some(Duration::from_secs(60)));
+    let place = sim.place.clone();
+    sim.fault(Rule::before(sets("m.room.tombstone"), move |world| {
+        let place = place.clone();
+        world.schedule(Duration::from_secs(20), move |world| {
+            demote_deputy(world, &place);
+        });
+    }));
+    sim.fault(Rule::when(sets("m.room.tombstone"), wait));
+    sim.say("!upgrade #garden:sim.test 11 --method staged --yes");
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+    assert_eq!(level_of_deputy(&sim), 0);
+}
+
+/// People look at the new room for a minute, and somebody loses power meanwhile.
+#[test]
+fn power_lost_during_a_review_is_not_given_back() {
+    let mut sim = Sim::new();
+    sim.say("!upgrade #garden:sim.test 11 --method staged --review --yes");
+    sim.when_said("please look at the new room", |world, place, asked| {
+        demote_deputy(world, place);
+        let (place, asked) = (place.clone(), asked.clone());
+        world.schedule(Duration::from_secs(60), move |world| {
+            react(world, &place.moderator, &asked.room, &asked.id, "✅");
+        });
+    });
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+    assert_eq!(level_of_deputy(&sim), 0);
+}
+
+/// Who has too little power in the admin room neither begins, stops nor drops anything.
+#[test]
+fn a_reader_changes_nothing() {
+    let mut sim = Sim::new();
+    sim.say("!upgrade #garden:sim.test 12 --method server --in 30m");
+    sim.when_said("Plan #1", |world, place, plan| {
+        react(world, &place.reader, &plan.room, &plan.id, "✅");
+        let commands = [
+            "confirm 1",
+            "cancel 1",
+            "pause",
+            "#garden:sim.test 11 --yes",
+        ];
+        for command in commands {
+            let text = format!("!upgrade {command}");
+            say(world, &place.reader, &place.admin_room, &text);
+        }
+    });
+    sim.after(Duration::from_secs(60), |world, place| {
+        say(
+            world,
+            &place.moderator,
+            &place.admin_room,
+            "!upgrade confirm 1",
+        );
+    });
+    sim.run();
+    sim.assert_promises();
+    let jobs = oracle::jobs(&sim.place, &sim.store());
+    let phases: Vec<_> = jobs.iter().map(|(_, state)| state.phase).collect();
+    assert_eq!(phases, [Phase::Done]);
+    let confirmed = &jobs[0].1.confirmed_by;
+    assert_eq!(confirmed.as_ref(), Some(&sim.place.moderator));
 }
 
 #[test]
@@ -442,4 +533,33 @@ fn case_b1_a_redacted_tombstone_gives_no_power_back() {
     let new = &world.rooms[<&ruma::RoomId>::try_from(new.as_str()).unwrap()];
     let level = crate::world::Levels::of(new).of_user(&sim.place.deputy);
     assert_eq!(level, 0, "P12: power that was taken away is back");
+}
+
+/// The old room stops showing its main address as soon as that is moved, and the new one shows it only
+/// after the second was moved as well.
+#[test]
+#[should_panic(expected = "P11")]
+fn case_mut_1_a_wait_between_two_addresses_hides_neither() {
+    let mut sim = Sim::new();
+    let wait = Fault::TooMany(Some(Duration::from_secs(90)));
+    sim.fault(Rule::on(Endpoint::CreateAlias, wait).skip(2));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    let broken = sim.oracle.broken();
+    assert!(broken.is_empty(), "P11: {broken:?}");
+}
+
+/// The old room is taken off the directory though the new one could not be put there; seed 606.
+#[test]
+#[should_panic(expected = "P11")]
+fn case_mut_2_a_listing_that_is_refused_leaves_the_old_one() {
+    let mut sim = Sim::new();
+    sim.fault(Rule::on(
+        Endpoint::SetListing,
+        Fault::Refuse(403, "M_FORBIDDEN"),
+    ));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    let broken = sim.oracle.broken();
+    assert!(broken.is_empty(), "P11: {broken:?}");
 }
