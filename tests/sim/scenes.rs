@@ -173,6 +173,21 @@ fn a_moderator_who_was_demoted_begins_nothing() {
     assert_eq!(sim.world().rooms[&sim.place.room].successor(), None);
 }
 
+#[test]
+fn commands_that_are_delivered_again_are_carried_out_once() {
+    let mut sim = Sim::new();
+    sim.world().repeats = 20;
+    sim.say("!upgrade #garden:sim.test 12 --method staged");
+    sim.confirms();
+    sim.after(Duration::from_secs(40), |world, place| {
+        say(world, &place.reader, &place.admin_room, "!upgrade help");
+    });
+    sim.run();
+    sim.assert_promises();
+    assert_eq!(oracle::jobs(&sim.place, &sim.store()).len(), 1);
+    sim.assert_said("Upgrade #1 is done");
+}
+
 /// The old room is read again where a limit held up its closing.
 #[test]
 fn power_lost_during_a_wait_before_the_switch_is_not_given_back() {
@@ -558,6 +573,19 @@ fn case_mut_2_a_listing_that_is_refused_leaves_the_old_one() {
         Endpoint::SetListing,
         Fault::Refuse(403, "M_FORBIDDEN"),
     ));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    let broken = sim.oracle.broken();
+    assert!(broken.is_empty(), "P11: {broken:?}");
+}
+
+/// The space loses the old room though the new one could not be put there; seed 869.
+#[test]
+#[should_panic(expected = "P11")]
+fn case_mut_3_a_link_that_is_refused_leaves_the_old_one() {
+    let mut sim = Sim::new();
+    let refused = Fault::Refuse(403, "M_FORBIDDEN");
+    sim.fault(Rule::when(sets("m.space.child"), refused));
     sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
     sim.run();
     let broken = sim.oracle.broken();

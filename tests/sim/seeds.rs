@@ -58,6 +58,10 @@ pub(crate) fn seeded(seed: u64) -> Seeded {
         // The bot refuses to make a room that would be encrypted.
         calm &= !world.encrypts_new_rooms;
         world.timeline_limit = if rng.u8(0..4) == 0 { 3 } else { 50 };
+        if setup.pins == 3 {
+            world.repeats = 4;
+            about.push("sync repeats itself".to_owned());
+        }
     }
     let unlimited = limits(&mut rng, &sim, &mut about);
     calm &= command(&mut rng, &setup, &mut sim, &mut about);

@@ -271,6 +271,8 @@ pub(crate) struct World {
     pub(crate) upgrade_stops: Option<UpgradeStop>,
     /// Events of one room in one sync answer.
     pub(crate) timeline_limit: usize,
+    /// Messages of each room that sync tells once more with what is new.
+    pub(crate) repeats: usize,
     pub(crate) watchers: Watchers,
     /// Wakes whoever waits for news.
     pub(crate) changed: Arc<Notify>,
@@ -307,6 +309,7 @@ impl World {
             encrypts_new_rooms: false,
             upgrade_stops: None,
             timeline_limit: 50,
+            repeats: 0,
             watchers: Watchers::default(),
             changed: Arc::default(),
             queue: BTreeMap::new(),

@@ -146,11 +146,21 @@ impl World {
             })
             .map(raw)
             .collect();
+        let told = room
+            .events
+            .iter()
+            .filter(|event| !is_new && event.stream <= place && event.state_key.is_none());
+        let again: Vec<_> = told.rev().take(self.repeats).collect();
         RoomUpdate {
             state,
             prev_batch: shown.first().map(|event| event.stream.to_string()),
             gap: if left_out > 0 { Gap::Before } else { Gap::None },
-            timeline: shown.iter().map(|event| timeline(event)).collect(),
+            timeline: again
+                .iter()
+                .rev()
+                .chain(shown)
+                .map(|event| timeline(event))
+                .collect(),
         }
     }
 
