@@ -45,6 +45,10 @@ pub(crate) struct Broken {
 
 /// What a scenario knows and the world does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a list of what a scene knows"
+)]
 pub(crate) struct Expect {
     /// Nothing happens that an upgrade may fail at: each that was confirmed has to be done.
     pub(crate) all_done: bool,

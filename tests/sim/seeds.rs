@@ -201,7 +201,7 @@ fn command(rng: &mut Rng, setup: &Setup, sim: &mut Sim, about: &mut Vec<String>)
     }
     let looks = [true, true, true, false][rng.usize(0..4)];
     // Somebody loses power while the others look, and that takes a while.
-    let lingers = setup.members % 2 == 0;
+    let lingers = setup.members.is_multiple_of(2);
     if is_review && lingers {
         about.push("the deputy is demoted during the review".to_owned());
     }
