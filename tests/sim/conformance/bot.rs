@@ -18,6 +18,13 @@ use crate::world::World;
 /// Longest wait for what the bot says next.
 const SPEECH: Duration = Duration::from_mins(1);
 
+/// What is played.
+struct Play {
+    /// The join rule of the room.
+    entry: &'static str,
+    steps: fn(&Community, &Stage<'_>) -> Vec<Step>,
+}
+
 /// What the moderator does, and after which words of the bot.
 struct Step {
     heard: &'static str,
@@ -44,7 +51,7 @@ struct Community {
 }
 
 /// A room with everything in it that gets lost in upgrades, and what is around it.
-async fn settle(stage: &Stage<'_>) -> Community {
+async fn settle(stage: &Stage<'_>, entry: &str) -> Community {
     let [moderator, bot, deputy] = [
         stage.person("maria").await,
         stage.person("roomlift").await,
@@ -79,6 +86,7 @@ async fn settle(stage: &Stage<'_>) -> Community {
     let room = make(json!({
         "name": "Gardening", "topic": "Everything that grows",
         "initial_state": [
+            event("m.room.join_rules", "", json!({ "join_rule": entry })),
             event("m.room.guest_access", "", json!({ "guest_access": "forbidden" })),
             event("org.example.beds", "north", json!({ "count": 3 })),
             event("m.space.parent", &space, json!({ "via": [server], "canonical": true })),
@@ -89,7 +97,13 @@ async fn settle(stage: &Stage<'_>) -> Community {
     .await;
     let allow = json!([{ "type": "m.room_membership", "room_id": room }]);
     let guarded = make(json!({ "name": "Greenhouse" })).await;
-    for room in [&admin_room, &space, &room, &guarded] {
+    for person in [&bot, &deputy, &member] {
+        if entry != "public" {
+            moderator.invite(&room, person).await;
+        }
+        person.join(&room).await;
+    }
+    for room in [&admin_room, &space, &guarded] {
         bot.join(room).await;
         deputy.join(room).await;
     }
@@ -107,7 +121,6 @@ async fn settle(stage: &Stage<'_>) -> Community {
     moderator.set_listed(&room, true).await;
     let child = json!({ "via": [server], "order": "a1", "suggested": true });
     moderator.put(&space, "m.space.child", &room, child).await;
-    member.join(&room).await;
     moderator.ban(&room, &banned).await;
     let pin = moderator.say(&room, "Water your plants").await;
     let pins = json!({ "pinned": [pin] });
@@ -158,11 +171,11 @@ impl Community {
 }
 
 /// Plays a conversation in the simulation.
-async fn simulate(scene: &str, steps: fn(&Community, &Stage<'_>) -> Vec<Step>) -> Transcript {
+async fn simulate(scene: &str, play: &Play) -> Transcript {
     let simulated = Simulated::new();
     let stage = Stage::new(&simulated, scene);
-    let community = settle(&stage).await;
-    let (place, steps) = (community.place(&stage), steps(&community, &stage));
+    let community = settle(&stage, play.entry).await;
+    let (place, steps) = (community.place(&stage), (play.steps)(&community, &stage));
     let detached = stage.off();
     let world = simulated.into_world();
     // The simulation has a runtime of its own.
@@ -197,11 +210,11 @@ async fn simulate(scene: &str, steps: fn(&Community, &Stage<'_>) -> Vec<Step>) -
 }
 
 /// Plays it beside Synapse.
-async fn perform(scene: &str, steps: fn(&Community, &Stage<'_>) -> Vec<Step>) -> Transcript {
+async fn perform(scene: &str, play: &Play) -> Transcript {
     let synapse = Synapse::shared().await;
     let real = Real::new(synapse);
     let stage = Stage::new(&real, scene);
-    let community = settle(&stage).await;
+    let community = settle(&stage, play.entry).await;
     let moderator = real.user(&community.moderator);
     let mut chat = moderator
         .timeline(&community.admin_room)
@@ -214,7 +227,7 @@ async fn perform(scene: &str, steps: fn(&Community, &Stage<'_>) -> Vec<Step>) ->
     let binary = Path::new(env!("CARGO_BIN_EXE_roomlift"));
     let bot = Bot::start(binary, ["run", "--config", "config.toml"], dir.path());
     bot.until_logged("ready for commands", SPEECH).await;
-    for step in steps(&community, &stage) {
+    for step in (play.steps)(&community, &stage) {
         if !step.heard.is_empty() {
             hear(&mut chat, &community.bot, step.heard).await;
         }
@@ -278,9 +291,9 @@ async fn finish(stage: Stage<'_>, community: &Community, heard: Vec<String>) -> 
     stage.end().await
 }
 
-async fn ends_alike(scene: &str, steps: fn(&Community, &Stage<'_>) -> Vec<Step>) {
-    let simulated = simulate(scene, steps).await;
-    let real = perform(scene, steps).await;
+async fn ends_alike(scene: &str, play: Play) {
+    let simulated = simulate(scene, &play).await;
+    let real = perform(scene, &play).await;
     assert_equal(scene, &simulated, &real);
 }
 
@@ -301,28 +314,48 @@ fn upgrade(stage: &Stage<'_>, options: &str) -> Vec<Step> {
 
 #[tokio::test]
 async fn staged_ends_alike() {
-    ends_alike("staged", |_, stage| upgrade(stage, "12 --method staged")).await;
+    let play = Play {
+        entry: "public",
+        steps: |_, stage| upgrade(stage, "12 --method staged"),
+    };
+    ends_alike("staged", play).await;
 }
 
 #[tokio::test]
 async fn server_ends_alike() {
-    ends_alike("server", |_, stage| upgrade(stage, "12 --method server")).await;
+    let play = Play {
+        entry: "public",
+        steps: |_, stage| upgrade(stage, "12 --method server"),
+    };
+    ends_alike("server", play).await;
+}
+
+#[tokio::test]
+async fn a_closed_room_ends_alike() {
+    let play = Play {
+        entry: "invite",
+        steps: |_, stage| upgrade(stage, "11 --invite all"),
+    };
+    ends_alike("closed", play).await;
 }
 
 #[tokio::test]
 async fn adopt_ends_alike() {
-    ends_alike("adopt", |community, _| {
-        let command = format!("!upgrade adopt {} --yes", community.room);
-        vec![
-            Step {
-                heard: "",
-                act: Act::Upgrade("11"),
-            },
-            Step {
-                heard: "with another program",
-                act: Act::Say(command),
-            },
-        ]
-    })
-    .await;
+    let play = Play {
+        entry: "public",
+        steps: |community, _| {
+            let command = format!("!upgrade adopt {} --yes", community.room);
+            vec![
+                Step {
+                    heard: "",
+                    act: Act::Upgrade("11"),
+                },
+                Step {
+                    heard: "with another program",
+                    act: Act::Say(command),
+                },
+            ]
+        },
+    };
+    ends_alike("adopt", play).await;
 }

@@ -14,6 +14,11 @@ pub(super) fn assert_equal(scene: &str, simulated: &Transcript, real: &Transcrip
         shown.is_empty(),
         "{scene}: the simulated server (-) and Synapse (+) differ:\n{shown}"
     );
+    let counts = (simulated.waits.len(), real.waits.len());
+    assert_eq!(
+        counts.0, counts.1,
+        "{scene}: how often it says how long to wait"
+    );
     for (number, (simulated, real)) in simulated.waits.iter().zip(&real.waits).enumerate() {
         let apart = (simulated - real).abs() / real.max(1.0);
         assert!(

@@ -8,8 +8,8 @@ use super::server::{Real, Simulated};
 use super::{Stage, play};
 use crate::limits::{Kind, Limits};
 
-/// Slow enough that nothing comes back while a scene is played.
-const PER_SECOND: f64 = 0.01;
+/// Slow enough that nothing comes back while a scene is played, and that waits hardly shrink.
+const PER_SECOND: f64 = 0.001;
 
 async fn messages(stage: &Stage<'_>) {
     let host = stage.person("host").await;

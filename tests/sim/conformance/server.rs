@@ -84,10 +84,8 @@ impl Server for Real<'_> {
         let user = self.user(by);
         let parts: Vec<String> = path.iter().map(|part| seg(part)).collect();
         let mut url = parts.join("/");
-        match path.last() {
-            Some(&"messages") => url = format!("{url}?dir=b&limit={MANY}"),
-            Some(&"publicRooms") => url = format!("{url}?limit={MANY}"),
-            _ => {}
+        if path.last() == Some(&"messages") {
+            url = format!("{url}?dir=b&limit={MANY}");
         }
         let body = (method != "GET").then(|| body.clone());
         user.call(method, &url, body).await.map_err(|error| No {
@@ -235,10 +233,6 @@ fn answer(
         ("POST", ["createRoom"]) => {
             let made = world.create_room(by, &content(body.clone()))?;
             Ok(json!({ "room_id": made }))
-        }
-        ("GET", ["publicRooms"]) => {
-            let listed = world.listed.iter().map(|room| json!({ "room_id": room }));
-            Ok(json!({ "chunk": listed.collect::<Value>() }))
         }
         ("GET", ["joined_rooms"]) => Ok(json!({ "joined_rooms": world.joined_rooms(by) })),
         ("POST", ["join", room]) => {

@@ -158,7 +158,7 @@ impl<'a> Stage<'a> {
                     .await
                     .ok();
             }
-            self.look_into_directory(reader, &rooms).await;
+            self.look_into_directory(&rooms).await;
         }
         self.known
             .into_inner()
@@ -167,18 +167,11 @@ impl<'a> Stage<'a> {
     }
 
     /// The rooms that are listed, and the addresses of all where there are any.
-    async fn look_into_directory(&self, reader: &str, rooms: &[(String, String)]) {
-        let listed = self
-            .server
-            .ask(reader, "GET", &["publicRooms"], &json!({}))
-            .await;
-        let listed = listed.expect("the directory is open")["chunk"].clone();
+    async fn look_into_directory(&self, rooms: &[(String, String)]) {
         for (room, reader) in rooms {
-            let is_it = |entry: &Value| entry["room_id"] == room.as_str();
-            if listed
-                .as_array()
-                .is_some_and(|listed| listed.iter().any(is_it))
-            {
+            let path = ["directory", "list", "room", room];
+            let listed = self.server.ask(reader, "GET", &path, &json!({})).await;
+            if listed.is_ok_and(|listed| listed["visibility"] == "public") {
                 self.write(&format!("{room} is listed"));
             }
             if !self.known().aliases.is_empty() {
