@@ -1,6 +1,6 @@
 //! Rate limits, as Synapse counts them: token buckets, each for one account, room or invitee.
 //!
-//! Source: Synapse 1.163.2, `synapse/config/ratelimiting.py`, defaults in `shared/reference/users.md` A3.
+//! Source: Synapse 1.163.2, `synapse/config/ratelimiting.py`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

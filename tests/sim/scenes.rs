@@ -517,6 +517,25 @@ fn case_defect_6_a_post_that_never_goes_through_silences_nobody_else() {
 }
 
 #[test]
+#[should_panic(expected = "P13")]
+fn case_defect_2_an_unreadable_log_row_is_that_jobs_trouble() {
+    let mut sim = Sim::new();
+    sim.say("!upgrade #garden:sim.test 12 --yes");
+    sim.run();
+    let database = rusqlite::Connection::open(sim.database()).unwrap();
+    let changed = database.execute(
+        "UPDATE job_log SET entry = '{\"type\":\"unknown\"}' WHERE seq = 1",
+        [],
+    );
+    assert_eq!(changed.unwrap(), 1);
+    drop(database);
+    sim.say("!upgrade list");
+    sim.run();
+    let broken = sim.oracle.broken();
+    assert!(broken.is_empty(), "P13: {broken:?}");
+}
+
+#[test]
 #[should_panic(expected = "P5")]
 fn case_c1_campaign_commands_need_power_in_the_rooms() {
     let mut sim = Sim::with(&Setup {

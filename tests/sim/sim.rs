@@ -3,6 +3,7 @@
 //! The whole bot runs on its real database, in a runtime of its own for each life, with time that passes
 //! only when everybody waits. Left out: whether it ended well (`oracle`).
 
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -210,9 +211,14 @@ impl Sim {
         panic!("more than {LIVES_MAX} lives");
     }
 
+    /// Where the database is.
+    pub(crate) fn database(&self) -> PathBuf {
+        app::database(&self.dir.path().join("data"))
+    }
+
     /// The database, to look into while nobody runs.
     pub(crate) fn store(&self) -> Store {
-        Store::open(&app::database(&self.dir.path().join("data"))).expect("the database opens")
+        Store::open(&self.database()).expect("the database opens")
     }
 
     fn live(&self) -> LifeEnd {

@@ -107,6 +107,19 @@ impl Event {
         relation.get("m.in_reply_to")?.get("event_id")?.as_str()
     }
 
+    /// The event as the bot's rules know it.
+    pub(crate) fn to_state_event(&self) -> StateEvent {
+        StateEvent {
+            kind: self.kind.clone(),
+            state_key: self.state_key.clone().unwrap_or_default(),
+            sender: self.sender.clone(),
+            content: self.content.clone(),
+            event_id: Some(self.id.clone()),
+            origin_server_ts: self.at.unsigned_abs(),
+            replaces: self.replaces.clone(),
+        }
+    }
+
     /// The event as clients get it.
     pub(crate) fn json(&self) -> Value {
         let mut event = json!({
@@ -234,16 +247,10 @@ impl Room {
     }
 
     pub(crate) fn to_state(&self) -> RoomState {
-        let events = self.state_events().map(|event| StateEvent {
-            kind: event.kind.clone(),
-            state_key: event.state_key.clone().unwrap_or_default(),
-            sender: event.sender.clone(),
-            content: event.content.clone(),
-            event_id: Some(event.id.clone()),
-            origin_server_ts: event.at.unsigned_abs(),
-            replaces: event.replaces.clone(),
-        });
-        RoomState::new(self.id.clone(), events)
+        RoomState::new(
+            self.id.clone(),
+            self.state_events().map(Event::to_state_event),
+        )
     }
 }
 

@@ -53,18 +53,6 @@ fn timeline(event: &Event) -> TimelineEvent {
     }
 }
 
-fn state_event(event: &Event) -> StateEvent {
-    StateEvent {
-        kind: event.kind.clone(),
-        state_key: event.state_key.clone().unwrap_or_default(),
-        sender: event.sender.clone(),
-        content: event.content.clone(),
-        event_id: Some(event.id.clone()),
-        origin_server_ts: event.at.unsigned_abs(),
-        replaces: event.replaces.clone(),
-    }
-}
-
 impl World {
     /// Whether sync has anything to tell.
     pub(crate) fn has_news(&self, own: &OwnedUserId, device: &Device) -> bool {
@@ -169,12 +157,12 @@ impl World {
         let mut events: Vec<StateEvent> = TOLD
             .iter()
             .filter_map(|kind| room.event(kind, ""))
-            .map(state_event)
+            .map(Event::to_state_event)
             .collect();
         let member = room.event("m.room.member", own.as_str());
-        events.extend(member.map(state_event));
+        events.extend(member.map(Event::to_state_event));
         for kind in LINKS {
-            let links = room.of_kind(kind).map(state_event);
+            let links = room.of_kind(kind).map(Event::to_state_event);
             events.extend(links.filter(|link| {
                 let via = link.content.get("via").and_then(Value::as_array);
                 via.is_some_and(|via| !via.is_empty())
