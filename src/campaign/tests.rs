@@ -416,7 +416,9 @@ proptest! {
                 Action::Begin => Entry::Begun,
                 Action::Announce(until) => Entry::Waiting {
                     until,
-                    reason: WaitReason::Scheduled, refused: Vec::new(), },
+                    reason: WaitReason::Scheduled,
+                    refused: Vec::new(),
+                },
                 Action::Link => Entry::Linked {
                     jobs: children.iter().map(|child| child.id).collect(),
                     made: 0,

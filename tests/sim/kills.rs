@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use ruma::RoomId;
-use serde_json::json;
 
 use crate::fault::{Endpoint, Fault, Kill, Rule};
 use crate::place::{Entry, Setup};
 use crate::sim::{End, Sim, react, say};
 use crate::story::story;
-use crate::world::{Software, content};
+use crate::world::Software;
 
 /// Puts a scene together.
 type Scene = fn() -> Sim;
@@ -162,7 +161,6 @@ fn admin_room_moves() -> Sim {
             .unwrap()
             .to_owned();
         let new = <&RoomId>::try_from(new.as_str()).unwrap().to_owned();
-        let _levels = content(json!({}));
         say(
             world,
             &place.moderator,

@@ -244,14 +244,7 @@ fn a_reader_changes_nothing() {
             say(world, &place.reader, &place.admin_room, &text);
         }
     });
-    sim.after(Duration::from_mins(1), |world, place| {
-        say(
-            world,
-            &place.moderator,
-            &place.admin_room,
-            "!upgrade confirm 1",
-        );
-    });
+    sim.say_after(Duration::from_mins(1), "!upgrade confirm 1");
     sim.run();
     sim.assert_promises();
     let jobs = oracle::jobs(&sim.place, &sim.store());
@@ -291,14 +284,7 @@ fn two_admin_rooms_replace_each_others_plans() {
             "!upgrade #garden:sim.test 11 --yes",
         );
     });
-    sim.after(Duration::from_mins(1), |world, place| {
-        say(
-            world,
-            &place.moderator,
-            &place.admin_room,
-            "!upgrade confirm 1",
-        );
-    });
+    sim.say_after(Duration::from_mins(1), "!upgrade confirm 1");
     sim.run();
     sim.assert_promises();
     let jobs = oracle::jobs(&sim.place, &sim.store());
@@ -503,14 +489,10 @@ fn case_defect_6_a_post_that_never_goes_through_silences_nobody_else() {
         |request: &Request| request.endpoint == Endpoint::Send && request.detail.contains("reply:");
     sim.fault(Rule::when(plan, Fault::Page(500)).times(1000));
     sim.say("!upgrade help");
-    sim.after(Duration::from_secs(30), |world, place| {
-        say(
-            world,
-            &place.moderator,
-            &place.admin_room,
-            "!upgrade #garden:sim.test 12 --yes",
-        );
-    });
+    sim.say_after(
+        Duration::from_secs(30),
+        "!upgrade #garden:sim.test 12 --yes",
+    );
     sim.run();
     let said = sim.said(&sim.place.admin_room).join("\n");
     assert!(said.contains("Upgrade #1 is done"), "P13: {said}");

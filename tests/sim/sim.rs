@@ -123,8 +123,13 @@ impl Sim {
 
     /// The moderator types into the admin room, a second after the scene begins.
     pub(crate) fn say(&self, text: &str) -> &Self {
+        self.say_after(Duration::from_secs(1), text)
+    }
+
+    /// The moderator types into the admin room after a while.
+    pub(crate) fn say_after(&self, wait: Duration, text: &str) -> &Self {
         let text = text.to_owned();
-        self.after(Duration::from_secs(1), move |world, place| {
+        self.after(wait, move |world, place| {
             say(world, &place.moderator, &place.admin_room, &text);
         })
     }

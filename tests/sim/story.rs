@@ -25,7 +25,7 @@ pub(crate) fn is_progress(text: &str) -> bool {
 /// Everything people saw, and what the rooms are like.
 pub(crate) fn story(sim: &Sim) -> String {
     let (world, place) = (sim.world(), &sim.place);
-    let rooms = names(&world, sim);
+    let rooms = names(&world);
     let mut story = String::new();
     for (id, name) in &rooms {
         for text in said(&world, id, &place.bot) {
@@ -94,7 +94,7 @@ pub(crate) fn story(sim: &Sim) -> String {
 }
 
 /// Names for all rooms: those that were there by their ids, new ones by what they replace.
-fn names(world: &World, sim: &Sim) -> BTreeMap<OwnedRoomId, String> {
+fn names(world: &World) -> BTreeMap<OwnedRoomId, String> {
     let mut names = BTreeMap::new();
     for (id, room) in &world.rooms {
         let mut back = vec![id.to_string()];
@@ -110,7 +110,6 @@ fn names(world: &World, sim: &Sim) -> BTreeMap<OwnedRoomId, String> {
             names.insert(id.clone(), name);
         }
     }
-    let _ = sim;
     names
 }
 
