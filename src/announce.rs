@@ -57,6 +57,20 @@ pub fn asking(job: &Job, what: &str, hash: &str, text: Text) -> Vec<Write> {
     question(&key, &job.request.admin_room, job.reply_to(), text)
 }
 
+/// Says that the server made a second room, which is taken back.
+#[must_use]
+pub fn second_room(job: &Job, state: &State, room: &RoomId) -> Write {
+    let (room_id, reply_to) = job.told_in(state);
+    Write::Enqueue(Outgoing {
+        key: format!("second:{}:{room}", job.request.key()),
+        room_id: room_id.clone(),
+        post: Post::Message {
+            text: report::second_room(job, room),
+            reply_to,
+        },
+    })
+}
+
 fn question(key: &str, room_id: &RoomId, reply_to: Option<OwnedEventId>, text: Text) -> Vec<Write> {
     let mut writes = vec![Write::Enqueue(Outgoing {
         key: key.to_owned(),

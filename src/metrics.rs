@@ -36,6 +36,8 @@ pub enum Outcome {
     RateLimited,
     /// The server said no.
     Refused,
+    /// The account may not act now.
+    AccountBlocked,
     /// No answer, or one that leaves open whether it was done.
     Uncertain,
     /// An answer that makes no sense.
@@ -48,6 +50,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::RateLimited => "rate_limited",
             Self::Refused => "refused",
+            Self::AccountBlocked => "account_blocked",
             Self::Uncertain => "uncertain",
             Self::Unusable => "unusable",
         }

@@ -611,13 +611,11 @@ enum Tried {
 /// Whether trying an event again makes no sense any more.
 fn is_final(error: &HomeserverError, tried: Tried) -> bool {
     match error {
-        HomeserverError::RateLimited { .. } | HomeserverError::Uncertain { status: None, .. } => {
-            false
-        }
-        // The session is over; with the next one the same may go well.
-        HomeserverError::Refused { .. } => !error.is_unknown_token(),
-        HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. } => {
-            tried == Tried::Enough
-        }
+        HomeserverError::RateLimited { .. }
+        | HomeserverError::Uncertain { .. }
+        // With the next session, or once the account may act again, the same may go well.
+        | HomeserverError::AccountBlocked { .. } => false,
+        HomeserverError::Refused { .. } => true,
+        HomeserverError::Unusable { .. } => tried == Tried::Enough,
     }
 }

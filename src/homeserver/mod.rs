@@ -30,6 +30,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest wait for a new room. Synapse needs a minute for an `/upgrade` with 2,000 bans.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_mins(5);
 
+/// HTTP status of a refusal.
+const FORBIDDEN: u16 = 403;
+
 /// Type of the event that is a message.
 pub const MESSAGE: &str = "m.room.message";
 
@@ -46,7 +49,8 @@ pub enum HomeserverError {
         /// How long the server asked to wait.
         retry_after: Duration,
     },
-    /// The server understood and said no (a 4xx answer), or has no such request (501).
+    /// The server understood and said no (a 4xx answer with a Matrix error code), or has no such request
+    /// (501).
     #[error("{request}: refused with {status} {code}: {message}")]
     Refused {
         /// What was asked.
@@ -58,7 +62,22 @@ pub enum HomeserverError {
         /// The server's own words.
         message: String,
     },
-    /// No answer, or one that leaves open whether the work was done (5xx, cut, timed out).
+    /// The server does not let the account do anything now: it is suspended, locked or over a limit, it has
+    /// to accept terms, or its session is over. Says nothing about what was asked.
+    #[error("{request}: the account may not act: {status} {code}: {message}")]
+    AccountBlocked {
+        /// What was asked.
+        request: String,
+        /// HTTP status.
+        status: u16,
+        /// Matrix error code.
+        code: String,
+        /// The server's own words.
+        message: String,
+    },
+    /// No answer of the homeserver, so that it is open whether the work was done: the connection was cut or
+    /// timed out, the answer is a 5xx, or it comes from something in front of the server, such as an HTML
+    /// page of a proxy.
     #[error("{request}: no certain answer")]
     Uncertain {
         /// What was asked.
@@ -85,9 +104,64 @@ impl HomeserverError {
     /// Source: Matrix specification, client-server API, standard error responses.
     #[must_use]
     pub fn is_unknown_token(&self) -> bool {
-        matches!(self, Self::Refused { code, .. }
+        matches!(self, Self::AccountBlocked { code, .. }
             if code == "M_UNKNOWN_TOKEN" || code == "M_MISSING_TOKEN")
     }
+
+    /// Whether the same may be asked again later, without an end: the answer says nothing about what was
+    /// asked.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::RateLimited { .. } | Self::Uncertain { .. } => true,
+            Self::AccountBlocked { code, .. } => {
+                !self.is_unknown_token() && code != "M_USER_DEACTIVATED"
+            }
+            Self::Refused { .. } | Self::Unusable { .. } => false,
+        }
+    }
+
+    /// What a 4xx answer with a Matrix error code means: a refusal of what was asked, or a state of the
+    /// account.
+    /// Source: Matrix specification, client-server API, standard error responses, account locking and
+    /// suspension; MSC3823. Synapse refuses to join large rooms with 400 `M_RESOURCE_LIMIT_EXCEEDED`, which
+    /// is about the room.
+    #[must_use]
+    pub fn refused(request: String, status: u16, code: String, message: String) -> Self {
+        let is_about_account = match code.as_str() {
+            "M_UNKNOWN_TOKEN"
+            | "M_MISSING_TOKEN"
+            | "M_USER_LOCKED"
+            | "M_USER_SUSPENDED"
+            | "M_USER_DEACTIVATED"
+            | "M_CONSENT_NOT_GIVEN" => true,
+            "M_RESOURCE_LIMIT_EXCEEDED" => status == FORBIDDEN,
+            _ => false,
+        };
+        if is_about_account {
+            Self::AccountBlocked {
+                request,
+                status,
+                code,
+                message,
+            }
+        } else {
+            Self::Refused {
+                request,
+                status,
+                code,
+                message,
+            }
+        }
+    }
+}
+
+/// Asks the account's own server for something cheap, to tell whether it is the one that does not answer.
+///
+/// # Errors
+/// When it does not.
+pub async fn ensure_reachable(port: &dyn Homeserver) -> Result<()> {
+    port.room_versions().await.map(drop)
 }
 
 /// Result of a request.

@@ -94,6 +94,12 @@ pub enum StepEvent {
         /// When.
         at: Timestamp,
     },
+    /// No answer to that request has come by now, and none will: the connection is gone, or the bot was
+    /// started again. The server may still carry it out.
+    AnswerLost {
+        /// When.
+        at: Timestamp,
+    },
     /// That request changed nothing, as the rooms show; or what it made was taken back.
     Undone,
     /// It is done.
@@ -134,13 +140,16 @@ pub struct Kept {
     /// What became of messages, by transaction id; `None` for one that cannot be posted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub posted: BTreeMap<String, Option<OwnedEventId>>,
+    /// How often requests got no certain answer while the server answered others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, u32>,
 }
 
 impl Kept {
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.refused.is_empty() && self.posted.is_empty()
+        self.refused.is_empty() && self.posted.is_empty() && self.failed.is_empty()
     }
 }
 
@@ -186,6 +195,16 @@ pub enum WaitReason {
     },
     /// The homeserver cannot be reached. Never counts against the job either.
     Unreachable,
+    /// It answers only with errors, or something in front of it does. Neither does that.
+    ServerError {
+        /// HTTP status.
+        status: u16,
+    },
+    /// It does not let the account do anything now.
+    AccountBlocked {
+        /// Matrix error code, such as `M_USER_SUSPENDED`.
+        code: String,
+    },
     /// The homeserver may still be working on it.
     Settling,
     /// It is not time yet: the next announcement, or the start. In the plan's schedule.
@@ -204,6 +223,8 @@ impl WaitReason {
         match self {
             Self::RateLimit { .. } => "rate_limit",
             Self::Unreachable => "unreachable",
+            Self::ServerError { .. } => "server_error",
+            Self::AccountBlocked { .. } => "account_blocked",
             Self::Settling => "settling",
             Self::Scheduled => "scheduled",
             Self::Problem { .. } => "problem",
@@ -286,8 +307,8 @@ pub struct State {
     pub outputs: BTreeMap<Step, Output>,
     /// The step begun and not finished.
     pub started: Option<Step>,
-    /// When the requests that must not be repeated blindly were about to leave, by their step.
-    called: BTreeMap<Step, Timestamp>,
+    /// The requests that must not be repeated blindly and were about to leave, by their step.
+    called: BTreeMap<Step, Called>,
     /// How the job ends once what it made is taken back.
     ending: Option<Phase>,
     /// Until when the current step waits, and why.
@@ -330,8 +351,10 @@ pub enum Direction {
 pub enum Called {
     /// Certainly not.
     Never,
-    /// Perhaps, at this time: the entry is written before the request leaves.
-    Perhaps(Timestamp),
+    /// Perhaps: the entry is written before the request leaves.
+    Perhaps,
+    /// Perhaps, and its answer was lost by this time.
+    AnswerLost(Timestamp),
 }
 
 /// What a state calls for.
@@ -520,7 +543,9 @@ impl State {
                     self.recheck = None;
                     self.checked();
                 }
-                StepEvent::Called { .. } | StepEvent::Undone => return illegal,
+                StepEvent::Called { .. } | StepEvent::AnswerLost { .. } | StepEvent::Undone => {
+                    return illegal;
+                }
             },
             (Phase::Done, Entry::FollowUp { event }) => {
                 let Some(follow_up) = FollowUp::after(self.follow_up.take(), event) else {
@@ -608,8 +633,15 @@ impl State {
                 self.problem = Some(before.unwrap_or_default() + problem.as_str());
                 self.end(self.ending.unwrap_or(Phase::Failed));
             }
+            StepEvent::AnswerLost { at } => self.answer_lost(step, *at)?,
             StepEvent::Called { .. } | StepEvent::Succeeded { .. } => return Err(()),
         }
+        Ok(())
+    }
+
+    fn answer_lost(&mut self, step: Step, at: Timestamp) -> Result<(), ()> {
+        let called = self.called.get_mut(&step).ok_or(())?;
+        *called = Called::AnswerLost(at);
         Ok(())
     }
 
@@ -633,11 +665,12 @@ impl State {
                 self.started = Some(step);
                 self.waiting = None;
             }
-            StepEvent::Called { at }
+            StepEvent::Called { .. }
                 if matches!(step, Step::Create | Step::Switch) && self.started == Some(step) =>
             {
-                self.called.insert(step, *at);
+                self.called.insert(step, Called::Perhaps);
             }
+            StepEvent::AnswerLost { at } => self.answer_lost(step, *at)?,
             StepEvent::Undone if self.called.contains_key(&step) => {
                 self.called.remove(&step);
             }
@@ -695,9 +728,7 @@ impl State {
     /// Whether a step may have sent its one request.
     #[must_use]
     pub fn called(&self, step: Step) -> Called {
-        self.called
-            .get(&step)
-            .map_or(Called::Never, |at| Called::Perhaps(*at))
+        self.called.get(&step).copied().unwrap_or(Called::Never)
     }
 
     /// The steps of this job, in order.

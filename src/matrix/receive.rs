@@ -90,10 +90,9 @@ pub async fn enter(
             };
             match found {
                 Ok(id) => break id,
-                Err(
-                    error @ (HomeserverError::RateLimited { .. }
-                    | HomeserverError::Uncertain { .. }),
-                ) => tokio::time::sleep(trouble.with(&error)).await,
+                Err(error) if error.is_transient() => {
+                    tokio::time::sleep(trouble.with(&error)).await;
+                }
                 Err(error) => return Err(refused(Some(error))),
             }
         };
@@ -518,8 +517,7 @@ impl Receiver {
                 }
                 Err(error) => {
                     self.still_signed_in(&error)?;
-                    // By the homeserver, and not by something in front of it.
-                    if matches!(&error, HomeserverError::Refused { code, .. } if !code.is_empty()) {
+                    if matches!(error, HomeserverError::Refused { .. }) {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(room = %id, error, "cannot read what was missed here");
                         break;

@@ -442,11 +442,10 @@ impl Sender {
             HomeserverError::Refused { code, .. } if code == "M_DUPLICATE_ANNOTATION" => {
                 Sent::GivenUp
             }
-            HomeserverError::Refused { code, .. } if !code.is_empty() => {
+            HomeserverError::Refused { .. } => {
                 tracing::error!(%room, post = post.txn, error = shown, "cannot be posted; given up");
                 Sent::GivenUp
             }
-            // Also a refusal without a Matrix error code: it comes from a proxy.
             _ => {
                 if post.attempts == 0 {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; trying on");

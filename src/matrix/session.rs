@@ -448,8 +448,12 @@ impl Asking<'_> {
             };
             let pause = match &error {
                 HomeserverError::RateLimited { retry_after, .. } => wait.max(*retry_after),
-                HomeserverError::Uncertain { .. } => wait,
                 // An address that answers with something else than Matrix is a refusal, too.
+                HomeserverError::Uncertain {
+                    status: Some(..500),
+                    ..
+                } => return Ok(Err((error, fate))),
+                error if error.is_transient() => wait,
                 _ => return Ok(Err((error, fate))),
             };
             if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {

@@ -146,6 +146,12 @@ fn waits(reason: &WaitReason) -> String {
         }
         WaitReason::Scheduled => "it begins in".to_owned(),
         WaitReason::Unreachable => "the server does not answer; next try in".to_owned(),
+        WaitReason::ServerError { status } => {
+            format!("the server answers with error {status}; next try in")
+        }
+        WaitReason::AccountBlocked { code } => {
+            format!("the server does not let my account do anything ({code}); next try in")
+        }
         WaitReason::Settling => "the server may still be working; next look in".to_owned(),
         WaitReason::Problem { problem } => format!("{problem} Next try in"),
     }

@@ -100,6 +100,15 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
                         "Waiting: {}. The server does not answer; I try again in {wait}.",
                         doing(step)
                     ),
+                    WaitReason::ServerError { status } => format!(
+                        "Waiting: {}. The server answers with error {status}; I try again in {wait}.",
+                        doing(step)
+                    ),
+                    WaitReason::AccountBlocked { code } => format!(
+                        "Waiting: {}. The server does not let my account do anything now ({code}). Its \
+                         admin can change that; I try again in {wait}.",
+                        doing(step)
+                    ),
                     WaitReason::Settling => format!(
                         "Waiting: {}. The server may still be working; I look again in {wait}.",
                         doing(step)

@@ -278,6 +278,9 @@ fn words(entry: &Entry) -> (&'static str, String) {
                     Step::Create => "is about to ask the server for the new room".to_owned(),
                     _ => "is about to point the old room to the new one".to_owned(),
                 },
+                StepEvent::AnswerLost { .. } => {
+                    "no answer came; the server may still be working on it".to_owned()
+                }
                 StepEvent::Undone => match step {
                     Step::Create => "there is no new room: never made, or taken back".to_owned(),
                     _ => "the rooms show that nothing was changed".to_owned(),
@@ -418,6 +421,10 @@ fn why(reason: &WaitReason) -> String {
     match reason {
         WaitReason::RateLimit { bucket } => format!("the server limits {bucket}"),
         WaitReason::Unreachable => "the server does not answer".to_owned(),
+        WaitReason::ServerError { status } => format!("the server answers with error {status}"),
+        WaitReason::AccountBlocked { code } => {
+            format!("the server does not let the account do anything ({code})")
+        }
         WaitReason::Settling => "the server may still be working".to_owned(),
         WaitReason::Scheduled => "it begins later".to_owned(),
         WaitReason::Problem { problem } => problem.clone(),

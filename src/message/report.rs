@@ -1,12 +1,13 @@
 //! How a job ended: what was done, what is left to do, or why it did not happen.
 
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, RoomId};
 
 use super::doc::{Doc, Span, own, room};
 use super::{count, todo};
 use crate::job::log::Again;
 use crate::job::{Job, Output, Phase, State, Step, Todo};
 use crate::model::{JobId, Method, Text};
+use crate::room::diff::Change;
 
 /// To-dos that are listed; the rest is counted.
 const TODOS_SHOWN_MAX: usize = 20;
@@ -71,6 +72,25 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
     })
 }
 
+/// The server carried out a request late, after it was asked again.
+#[must_use]
+pub fn second_room(job: &Job, room: &RoomId) -> Text {
+    let id = job.id;
+    Doc::new()
+        .line(
+            &[
+                own(&format!("Upgrade #{id}: the server made a second room, ")),
+                vec![Span::Code(room.to_string())],
+                own(
+                    ", as it carried out a request late whose answer was lost. I removed everybody from it \
+                     and left it. Nothing leads there.",
+                ),
+            ]
+            .concat(),
+        )
+        .finish()
+}
+
 fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
     let plan = state.plan.as_ref()?;
     let new_room = state.new_room()?;
@@ -82,14 +102,17 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
         plan.intent.version
     )));
     let mut doc = Doc::new().line(&title);
-    doc = doc.line(
-        &[
-            own("The old room "),
-            vec![Span::Code(job.request.old_room.to_string())],
-            own(" leads there."),
-        ]
-        .concat(),
-    );
+    let is_redirected = |todo: &Todo| matches!(todo.change, Change::Tombstone { .. });
+    if !todos(state).iter().any(is_redirected) {
+        doc = doc.line(
+            &[
+                own("The old room "),
+                vec![Span::Code(job.request.old_room.to_string())],
+                own(" leads there."),
+            ]
+            .concat(),
+        );
+    }
     let mended: usize = state
         .outputs
         .values()

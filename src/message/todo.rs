@@ -177,6 +177,33 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
                 Role::Creator | Role::Member => ".",
             }),
         ],
+        Change::Tombstone { now, by } => {
+            let mut spans = vec![text("The old room does not lead to the new one any more.")];
+            if let Some(by) = by {
+                spans.extend([
+                    text(" Its tombstone was changed by "),
+                    person(by),
+                    text("."),
+                ]);
+            }
+            if let Some(now) = now {
+                spans.extend([
+                    text(" It leads to "),
+                    Span::Code(now.to_string()),
+                    text("."),
+                ]);
+            }
+            spans.extend([
+                text(" If that is a mistake, somebody who can upgrade the old room sets the tombstone back to "),
+                Span::Code(new_room.to_string()),
+                text(" (in Element: "),
+                Span::Code("/devtools".to_owned()),
+                text(", "),
+                Span::Code("m.room.tombstone".to_owned()),
+                text(")."),
+            ]);
+            spans
+        }
         Change::Lock { .. } => vec![text("The old room is still open to messages.")],
     }
 }

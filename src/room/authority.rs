@@ -28,7 +28,7 @@ pub fn obstacle(
         Change::RemoteAlias { .. } | Change::RemoteListing { .. } => {
             return Some(Obstacle::OtherServer);
         }
-        Change::Arrival { .. } => return Some(Obstacle::TheirMove),
+        Change::Arrival { .. } | Change::Tombstone { .. } => return Some(Obstacle::TheirMove),
         Change::MoveAlias {
             now: Some(room), ..
         } if *room != now.old.room_id => {

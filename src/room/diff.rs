@@ -114,6 +114,14 @@ pub enum Change {
         /// As what.
         role: Role,
     },
+    /// Somebody changed where the old room leads after it led to the new one. Only people can decide which
+    /// of them is right.
+    Tombstone {
+        /// Where it leads; absent where it leads nowhere.
+        now: Option<OwnedRoomId>,
+        /// Who changed that, where that is known.
+        by: Option<OwnedUserId>,
+    },
     /// The old room is to be closed: content of its power levels.
     Lock {
         /// Wanted content.
@@ -213,7 +221,7 @@ impl Change {
             Self::List { .. } | Self::RemoteListing { .. } => Part::Directory,
             Self::OtherState { slot, .. } if slot.0 == JOIN_RULES => Part::Access,
             Self::OtherState { .. } => Part::Spaces,
-            Self::Lock { .. } => Part::Lock,
+            Self::Lock { .. } | Self::Tombstone { .. } => Part::Lock,
             Self::Invite { .. } | Self::Arrival { .. } => Part::Invite,
         }
     }
@@ -223,7 +231,10 @@ impl Change {
     pub fn requests(&self) -> usize {
         match self {
             Self::MoveAlias { now: Some(_), .. } => 2,
-            Self::RemoteAlias { .. } | Self::RemoteListing { .. } | Self::Arrival { .. } => 0,
+            Self::RemoteAlias { .. }
+            | Self::RemoteListing { .. }
+            | Self::Arrival { .. }
+            | Self::Tombstone { .. } => 0,
             _ => 1,
         }
     }
@@ -232,7 +243,10 @@ impl Change {
     #[must_use]
     pub fn is_for_people(&self, old_room: &RoomId) -> bool {
         match self {
-            Self::RemoteAlias { .. } | Self::RemoteListing { .. } | Self::Arrival { .. } => true,
+            Self::RemoteAlias { .. }
+            | Self::RemoteListing { .. }
+            | Self::Arrival { .. }
+            | Self::Tombstone { .. } => true,
             // Somebody led the address elsewhere on purpose.
             Self::MoveAlias { now, .. } => now.as_ref().is_some_and(|room| room != old_room),
             _ => false,
@@ -294,7 +308,8 @@ impl Change {
                 },
             ) => a == b && c == d,
             (Self::RemoteListing { server: a }, Self::RemoteListing { server: b }) => a == b,
-            (Self::Lock { .. }, Self::Lock { .. }) => true,
+            (Self::Lock { .. }, Self::Lock { .. })
+            | (Self::Tombstone { .. }, Self::Tombstone { .. }) => true,
             _ => false,
         }
     }
@@ -317,7 +332,10 @@ impl Observed {
                 self.aliases
                     .insert(alias.clone(), Some(self.new.room_id.clone()));
             }
-            Change::RemoteAlias { .. } | Change::RemoteListing { .. } | Change::Arrival { .. } => {}
+            Change::RemoteAlias { .. }
+            | Change::RemoteListing { .. }
+            | Change::Arrival { .. }
+            | Change::Tombstone { .. } => {}
             Change::Invite { user, .. } => {
                 let mut invite = Content::new();
                 invite.insert("membership".to_owned(), json!("invite"));

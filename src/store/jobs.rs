@@ -192,6 +192,16 @@ impl Store {
         })
     }
 
+    /// All jobs for a room, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn jobs_for_room(&self, old_room: &RoomId) -> Result<Vec<Job>> {
+        self.read("read jobs", |db| {
+            many(db, "old_room = ?1 ORDER BY id", params![old_room.as_str()])
+        })
+    }
+
     /// The job at work on a room, if there is one.
     ///
     /// # Errors

@@ -47,6 +47,7 @@ const MIGRATION_STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/003_admin_room_moved.sql")),
     M::up(include_str!("../../migrations/004_campaigns.sql")),
     M::up(include_str!("../../migrations/005_follow_up.sql")),
+    M::up(include_str!("../../migrations/006_reactions.sql")),
 ];
 
 /// The form of the database that this program writes; each migration makes the next one.

@@ -233,12 +233,22 @@ impl Store {
         })
     }
 
-    /// Records what became of sending `revision` of a post.
+    /// Records what became of sending `revision` of a post. Reactions to it that came in before its event was
+    /// known meant nothing then, and are handled again (P1).
     ///
     /// # Errors
     /// When the database cannot be written.
     pub fn post_sent(&self, id: i64, revision: i64, sent: &Sent) -> Result<()> {
-        self.write("record a post", |tx| {
+        let reopened = self.write("record a post", |tx| {
+            let reopened = match sent {
+                Sent::Posted(event) | Sent::PostedBefore(event) => tx.execute(
+                    "UPDATE inbox SET handled_at = NULL
+                     WHERE json_extract(kind, '$.type') = 'reaction' AND json_extract(kind, '$.to') = ?2
+                     AND EXISTS (SELECT 1 FROM outbox WHERE id = ?1 AND event_id IS NULL)",
+                    params![id, event.as_str()],
+                )?,
+                Sent::Later(_) | Sent::GivenUp => 0,
+            };
             match sent {
                 // Files are in the room now, and are never edited: the database does not keep them.
                 Sent::Posted(event) => tx.execute(
@@ -263,8 +273,12 @@ impl Store {
                     tx.execute("UPDATE outbox SET due_at = NULL WHERE id = ?1", params![id])?
                 }
             };
-            Ok(())
-        })
+            Ok(reopened)
+        })?;
+        if reopened > 0 {
+            self.wakes.inbox.notify_waiters();
+        }
+        Ok(())
     }
 
     /// Event id of the post with a key, once it is in the room.

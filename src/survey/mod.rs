@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub use self::surroundings::{ServerTraits, Surroundings};
 use crate::config::Scope;
-use crate::homeserver::{Homeserver, HomeserverError, Result};
+use crate::homeserver::{Homeserver, HomeserverError, Result, ensure_reachable};
 use crate::model::{RoomName, RoomRef};
 use crate::permissions::Within;
 use crate::room::diff::Observed;
@@ -53,15 +53,10 @@ async fn follow(port: &dyn Homeserver, alias: &RoomAliasId) -> Result<Option<Own
     match port.resolve(alias).await {
         Ok(found) => Ok(found.map(|found| found.room_id)),
         Err(error) if alias.server_name() == port.server_name() => Err(error),
-        Err(
-            HomeserverError::Refused { .. }
-            | HomeserverError::Uncertain {
-                status: Some(_), ..
-            },
-        ) => Ok(None),
-        // Nobody answered. Is it ours that is away, or does it wait for the other one in vain?
-        Err(HomeserverError::Uncertain { status: None, .. }) => {
-            port.room_versions().await?;
+        Err(HomeserverError::Refused { .. }) => Ok(None),
+        // Is it ours that is away, or does it ask the other one in vain?
+        Err(HomeserverError::Uncertain { .. }) => {
+            ensure_reachable(port).await?;
             Ok(None)
         }
         Err(error) => Err(error),
@@ -265,12 +260,11 @@ pub async fn successor(
         };
         match port.join(&room).await {
             Ok(_) => (joined_state(port, &id).await?, true),
-            Err(
-                HomeserverError::Refused { .. }
-                | HomeserverError::Uncertain {
-                    status: Some(_), ..
-                },
-            ) => (None, false),
+            Err(HomeserverError::Refused { .. }) => (None, false),
+            Err(HomeserverError::Uncertain { .. }) => {
+                ensure_reachable(port).await?;
+                (None, false)
+            }
             Err(error) => return Err(error),
         }
     };

@@ -12,13 +12,14 @@ use ruma::{OwnedRoomId, RoomId};
 use tracing::{error, info, warn};
 
 use super::Worker;
+use super::failure;
 use super::link::{self, LinkError};
 use crate::announce;
 use crate::campaign::log::{Action, Joining, WAIT_MAX};
 use crate::campaign::rooms::{self, LeftOut, Outside, Walk, Wanted, Why};
 use crate::campaign::{self, Campaign, Child, Entry, Found, Phase, State};
 use crate::config::{MissedStart, TargetPower};
-use crate::homeserver::HomeserverError;
+use crate::homeserver::{HomeserverError, ensure_reachable};
 use crate::job::schedule::{self, Sleep};
 use crate::job::{
     Consent, Entry as JobEntry, Phase as JobPhase, Refusal, Request as JobRequest, Schedule, Todo,
@@ -228,12 +229,10 @@ impl Worker {
             };
             let joining = match port.join(&named).await {
                 Ok(_) => Joining::Done,
-                Err(
-                    HomeserverError::Refused { .. }
-                    | HomeserverError::Uncertain {
-                        status: Some(_), ..
-                    },
-                ) => Joining::Refused,
+                Err(HomeserverError::Refused { .. }) => Joining::Refused,
+                Err(HomeserverError::Uncertain { .. }) if ensure_reachable(port).await.is_ok() => {
+                    Joining::Refused
+                }
                 // What was joined so far is noted, and the rest tried later.
                 Err(_) if !entries.is_empty() => break,
                 Err(error) => return Err(error),
@@ -545,7 +544,7 @@ impl Worker {
                 WaitReason::RateLimit { bucket: *bucket },
                 refused,
             ),
-            _ => self.wait(look, pause, WaitReason::Unreachable, refused),
+            error => self.wait(look, pause, failure::away(error), refused),
         }
     }
 }

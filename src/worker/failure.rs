@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{error, info, warn};
 
 use super::steps::{SETTLE_POLL_MAX, StepError};
+use crate::homeserver::HomeserverError;
 use crate::job::log::{Again, Kept};
 use crate::job::{Phase, State, Step, StepEvent, WaitReason};
 use crate::telemetry::chain;
@@ -23,6 +24,21 @@ const BACKOFF_MAX: Duration = Duration::from_mins(2);
 /// because the server was away for a minute. These tries take about five hours.
 const LOOKS_MAX: u32 = 16;
 const LOOKS_BACKOFF_MAX: Duration = Duration::from_hours(1);
+
+/// Why nothing can be asked of the homeserver now.
+pub(super) fn away(error: &HomeserverError) -> WaitReason {
+    match error {
+        HomeserverError::AccountBlocked { code, .. } => {
+            let code = code.clone();
+            WaitReason::AccountBlocked { code }
+        }
+        HomeserverError::Uncertain {
+            status: Some(status),
+            ..
+        } => WaitReason::ServerError { status: *status },
+        _ => WaitReason::Unreachable,
+    }
+}
 
 /// What a failing step means for the job. The failure is logged here and nowhere else.
 pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timestamp) -> StepEvent {
@@ -64,11 +80,11 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             warn!(
                 step = step.name(),
                 error = chain(&error),
-                "homeserver does not answer"
+                "nothing can be asked of the homeserver now"
             );
             StepEvent::Waiting {
                 until: after(pause(state.waits, Duration::ZERO)),
-                reason: WaitReason::Unreachable,
+                reason: away(&error),
                 progress: None,
                 kept: Kept::default(),
             }

@@ -15,7 +15,7 @@ use super::Means;
 use super::steps::StepError;
 use crate::census::{self, CensusError};
 use crate::config::OldRoom;
-use crate::homeserver::{HomeserverError, MESSAGE};
+use crate::homeserver::{HomeserverError, MESSAGE, ensure_reachable};
 use crate::job::follow_up::{
     Circumstances, Decision, Door, End, EndReason, Farewell, Pause, PingOutcome, Stage, Timetable,
 };
@@ -304,9 +304,12 @@ impl One<'_> {
                     }
                 }
                 // Their server is away, and waiting here does not bring it back.
-                Err(HomeserverError::Uncertain {
-                    status: Some(_), ..
-                }) if user.server_name() != port.server_name() => refused += 1,
+                Err(HomeserverError::Uncertain { .. })
+                    if user.server_name() != port.server_name() =>
+                {
+                    ensure_reachable(port).await?;
+                    refused += 1;
+                }
                 // After the wait the same would be refused again: the ping does not wait for that.
                 Err(HomeserverError::RateLimited { .. }) if made == 0 && refused > 0 => break,
                 Err(error) => return Err(error.into()),

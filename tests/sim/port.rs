@@ -160,12 +160,13 @@ impl SimPort {
             Some(Fault::Page(status)) => return Err(page(what, *status)),
             Some(Fault::TooMany(wait)) => return Err(limited(wait.unwrap_or(UNKNOWN_WAIT))),
             Some(Fault::Refuse(status, code)) => {
-                return Err(HomeserverError::Refused {
-                    request: what,
-                    status: *status,
-                    code: (*code).to_owned(),
-                    message: "simulated refusal".to_owned(),
-                });
+                let message = "simulated refusal".to_owned();
+                return Err(HomeserverError::refused(
+                    what,
+                    *status,
+                    (*code).to_owned(),
+                    message,
+                ));
             }
             Some(Fault::Delay(delay)) => {
                 let longest = if matches!(endpoint, Endpoint::CreateRoom | Endpoint::Upgrade) {
@@ -211,12 +212,7 @@ impl SimPort {
             ) => Err(if status >= 500 && status != 501 {
                 gone(Some(status))
             } else {
-                HomeserverError::Refused {
-                    request: what,
-                    status,
-                    code: code.to_owned(),
-                    message,
-                }
+                HomeserverError::refused(what, status, code.to_owned(), message)
             }),
         }
     }
@@ -259,19 +255,10 @@ impl SimPort {
 
 /// An error page of something in front of the server, as `matrix::wire` tells it apart.
 fn page(request: String, status: u16) -> HomeserverError {
-    if status >= 500 {
-        HomeserverError::Uncertain {
-            request,
-            status: Some(status),
-            source: "an error page".into(),
-        }
-    } else {
-        HomeserverError::Refused {
-            request,
-            status,
-            code: String::new(),
-            message: "<html>".to_owned(),
-        }
+    HomeserverError::Uncertain {
+        request,
+        status: Some(status),
+        source: "an error page".into(),
     }
 }
 

@@ -442,33 +442,6 @@ fn case_h6_help_is_answered_while_a_silent_server_is_asked() {
 }
 
 #[test]
-#[should_panic(expected = "P8")]
-fn case_d1_ninety_seconds_of_error_pages_are_waited_out() {
-    let mut sim = Sim::new();
-    sim.oracle.expect.all_done = true;
-    let end = roomlift::clock::Clock::now(&sim.shared.clock) + Duration::from_secs(95);
-    let clock = std::sync::Arc::clone(&sim.shared);
-    let during = move |_: &Request| clock.clock.true_now() < end;
-    sim.fault(Rule::when(during, Fault::Page(502)).skip(14).always());
-    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
-    sim.run();
-    let broken = sim.oracle.broken();
-    assert!(broken.is_empty(), "P8: {broken:?}");
-}
-
-#[test]
-#[should_panic(expected = "P2")]
-fn case_h2_a_late_server_makes_no_second_room() {
-    let mut sim = Sim::new();
-    let late = Fault::Late(Duration::from_mins(1), Duration::from_secs(30));
-    sim.fault(Rule::on(Endpoint::CreateRoom, late));
-    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
-    sim.run();
-    let broken = sim.oracle.broken();
-    assert!(broken.is_empty(), "P2: {broken:?}");
-}
-
-#[test]
 #[should_panic(expected = "P13")]
 fn case_p13_a_panic_in_a_step_is_that_jobs_trouble() {
     let mut sim = Sim::new();

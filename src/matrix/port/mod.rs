@@ -47,7 +47,7 @@ use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
-    RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded,
+    RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
 use crate::model::{RoomName, RoomRef};
 use crate::room::moves::MemberEvent;
@@ -242,6 +242,7 @@ impl Homeserver for Port {
             Err(HomeserverError::Refused { .. }) => Ok(None),
             // What another server does not say is no failure of ours.
             Err(HomeserverError::Uncertain { .. }) if user.server_name() != self.server_name() => {
+                ensure_reachable(self).await?;
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -536,8 +537,14 @@ impl Homeserver for Port {
                 let name = answer.0.get("server").and_then(|server| server.get("name"));
                 Ok(name.and_then(Value::as_str).map(ToOwned::to_owned))
             }
-            // Not there, or something else is there.
-            Err(HomeserverError::Refused { .. } | HomeserverError::Unusable { .. }) => Ok(None),
+            // Not there, or something else is there. The name is no condition for anything.
+            Err(
+                HomeserverError::Refused { .. }
+                | HomeserverError::Unusable { .. }
+                | HomeserverError::Uncertain {
+                    status: Some(_), ..
+                },
+            ) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -549,7 +556,13 @@ impl Homeserver for Port {
             .await;
         let software = match software {
             Ok(answer) => answer.0.get("server").cloned().unwrap_or_default(),
-            Err(HomeserverError::Refused { .. } | HomeserverError::Unusable { .. }) => Value::Null,
+            Err(
+                HomeserverError::Refused { .. }
+                | HomeserverError::Unusable { .. }
+                | HomeserverError::Uncertain {
+                    status: Some(_), ..
+                },
+            ) => Value::Null,
             Err(error) => return Err(error),
         };
         let text = |key: &str| {

@@ -17,7 +17,9 @@ use matrix_sdk::config::RequestConfig;
 use matrix_sdk::{Client, HttpError, Room, RoomState};
 use ruma::api::client::media::create_content;
 use ruma::api::client::message::send_message_event;
-use ruma::api::error::{ErrorBody, ErrorKind, FromHttpResponseError, RetryAfter};
+use ruma::api::error::{
+    DeserializationError, ErrorBody, ErrorKind, FromHttpResponseError, RetryAfter,
+};
 use ruma::serde::Raw;
 use ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::value::RawValue;
@@ -41,6 +43,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// Longest text of a server that goes into an error.
 const MESSAGE_MAX_CHARS: usize = 500;
 
+const OK: u16 = 200;
 const TOO_MANY_REQUESTS: u16 = 429;
 const REQUEST_TIMED_OUT: u16 = 408;
 const NOT_IMPLEMENTED: u16 = 501;
@@ -91,24 +94,23 @@ pub(super) fn failed(
             bucket,
             retry_after: RETRY_AFTER_DEFAULT,
         },
-        // A server or proxy that gave up waiting may have begun the work all the same; one that has
-        // no such request has not.
-        _ if (status >= 500 && status != NOT_IMPLEMENTED) || status == REQUEST_TIMED_OUT => {
-            HomeserverError::Uncertain {
-                request,
-                status: Some(status),
-                source: error.into(),
-            }
+        Some(kind) if is_refusal(status) && !kind.errcode().as_str().is_empty() => {
+            let message = message.chars().take(MESSAGE_MAX_CHARS).collect();
+            HomeserverError::refused(request, status, kind.errcode().to_string(), message)
         }
-        kind => HomeserverError::Refused {
+        // A server or proxy that gave up waiting may have begun the work all the same. What has no Matrix
+        // error code comes from something in front of the server, which is away.
+        _ => HomeserverError::Uncertain {
             request,
-            status,
-            code: kind
-                .map(|kind| kind.errcode().to_string())
-                .unwrap_or_default(),
-            message: message.chars().take(MESSAGE_MAX_CHARS).collect(),
+            status: Some(status),
+            source: error.into(),
         },
     }
+}
+
+/// Whether an answer with this HTTP status, if it is the homeserver's, says no.
+fn is_refusal(status: u16) -> bool {
+    status == NOT_IMPLEMENTED || (status < 500 && status != REQUEST_TIMED_OUT)
 }
 
 /// Counts what became of a request, whose kind is its first word.
@@ -117,6 +119,7 @@ pub(super) fn count<T>(request: &str, answer: &Result<T, HomeserverError>) {
         Ok(_) => Outcome::Ok,
         Err(HomeserverError::RateLimited { .. }) => Outcome::RateLimited,
         Err(HomeserverError::Refused { .. }) => Outcome::Refused,
+        Err(HomeserverError::AccountBlocked { .. }) => Outcome::AccountBlocked,
         Err(HomeserverError::Uncertain { .. }) => Outcome::Uncertain,
         Err(HomeserverError::Unusable { .. }) => Outcome::Unusable,
     };
@@ -156,6 +159,11 @@ fn without_error_body(request: String, error: HttpError) -> HomeserverError {
         source => source,
     };
     match &source {
+        HttpError::Api(api) if is_no_json(api) => HomeserverError::Uncertain {
+            request,
+            status: Some(OK),
+            source: source.into(),
+        },
         HttpError::Api(_) | HttpError::IntoHttp(_) => HomeserverError::Unusable {
             request,
             source: source.into(),
@@ -166,6 +174,12 @@ fn without_error_body(request: String, error: HttpError) -> HomeserverError {
             source: source.into(),
         },
     }
+}
+
+/// Whether an answer that says that all went well is a page of something in front of the homeserver.
+fn is_no_json<E>(error: &FromHttpResponseError<E>) -> bool {
+    matches!(error, FromHttpResponseError::Deserialization(DeserializationError::Json(error))
+        if error.is_syntax() || error.is_eof())
 }
 
 fn wait(told: Option<&RetryAfter>, now: Timestamp) -> Duration {
@@ -179,8 +193,8 @@ fn wait(told: Option<&RetryAfter>, now: Timestamp) -> Duration {
     .min(RETRY_AFTER_MAX)
 }
 
-/// Nothing, where a homeserver says that the thing does not exist. A 404 without a Matrix error
-/// code comes from a proxy, and one with `M_UNRECOGNIZED` means that the endpoint does not exist.
+/// Nothing, where a homeserver says that the thing does not exist. `M_UNRECOGNIZED` means that the endpoint
+/// does not exist.
 pub(super) fn found<T>(answer: Result<T, HomeserverError>) -> Result<Option<T>, HomeserverError> {
     match answer {
         Ok(value) => Ok(Some(value)),
@@ -188,7 +202,7 @@ pub(super) fn found<T>(answer: Result<T, HomeserverError>) -> Result<Option<T>, 
             status: NOT_FOUND,
             code,
             ..
-        }) if !code.is_empty() && code != "M_UNRECOGNIZED" => Ok(None),
+        }) if code != "M_UNRECOGNIZED" => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -219,6 +219,10 @@ fn limits(going: &[Child], now: Timestamp) -> Vec<String> {
         let words = match reason {
             WaitReason::RateLimit { bucket } => format!("the server limits {bucket}"),
             WaitReason::Unreachable => "the server does not answer".to_owned(),
+            WaitReason::ServerError { status } => format!("the server answers with error {status}"),
+            WaitReason::AccountBlocked { code } => {
+                format!("the server does not let my account do anything ({code})")
+            }
             WaitReason::Settling | WaitReason::Scheduled | WaitReason::Problem { .. } => continue,
         };
         match waits.iter_mut().find(|(known, ..)| *known == words) {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
-use super::{Done, Drive, Seen, StepError, new_room, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError};
+use super::{Done, Drive, RequestFailure, Seen, StepError, new_room, plan_of};
+use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
@@ -110,6 +110,7 @@ async fn make(
     let reason = render(&drive.setup.messages.invite, &variables)?;
     let (mut made, mut refused) = (0, Vec::new());
     let mut away = BTreeSet::new();
+    let mut to_try_again = None;
     while let Some(mut change) = to_make.pop_front() {
         if let Change::ShowAliases { side, content } = &mut change {
             let shown = match side {
@@ -133,6 +134,22 @@ async fn make(
             }))
         } else {
             let outcome = attempt(port, &change, job, &new_room, &reason, &mut away).await;
+            let outcome = match outcome {
+                Err(error @ HomeserverError::Uncertain { .. }) => match drive.failed(error).await {
+                    Ok(RequestFailure::GivenUp(message)) => Ok(Some(Refusal {
+                        change: change.clone(),
+                        code: String::new(),
+                        message,
+                    })),
+                    // The others are made meanwhile.
+                    Ok(RequestFailure::TryAgain(error)) => {
+                        to_try_again = Some(error);
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+                outcome => outcome,
+            };
             drive.kept.refused.extend(outcome.iter().flatten().cloned());
             outcome
         };
@@ -154,7 +171,13 @@ async fn make(
             to_make.extend(changes.filter(shows));
         }
     }
-    Ok((made, refused))
+    match to_try_again {
+        None => Ok((made, refused)),
+        Some(error) => Err(StepError::Retry {
+            problem: "The server fails at one of the changes.".to_owned(),
+            source: Some(error),
+        }),
+    }
 }
 
 /// What the step of a part leaves that has nothing to do, as far as that is known without asking.
@@ -255,11 +278,9 @@ async fn attempt(
         (Ok(()), _) => Ok(None),
         (Err(HomeserverError::Refused { code, message, .. }), _) => not_made(&code, &message),
         // An invitation takes the other server's consent, and waiting here does not bring it back.
-        (Err(HomeserverError::Uncertain { status, .. }), Some(server)) => {
-            if status.is_none() {
-                // Is it ours that is away?
-                port.room_versions().await?;
-            }
+        (Err(HomeserverError::Uncertain { .. }), Some(server)) => {
+            // Is it ours that is away?
+            ensure_reachable(port).await?;
             away.insert(server.to_owned());
             not_made("", AWAY)
         }
@@ -364,7 +385,10 @@ async fn apply(
         Change::MoveAlias { alias, now } => {
             move_alias(port, alias, now.as_deref(), new_room).await?;
         }
-        Change::RemoteAlias { .. } | Change::RemoteListing { .. } | Change::Arrival { .. } => {}
+        Change::RemoteAlias { .. }
+        | Change::RemoteListing { .. }
+        | Change::Arrival { .. }
+        | Change::Tombstone { .. } => {}
         Change::Invite { user, .. } => port.invite(new_room, user, Some(reason_to_come)).await?,
         Change::ShowAliases { side, content } => {
             port.put_state(room(side), "m.room.canonical_alias", "", content)

@@ -3,24 +3,18 @@
 //! A second call makes a second room, so this step looks before it calls, writes down that it
 //! calls, and afterwards believes only the rooms (P2): the create event carries the command.
 
-use jiff::Timestamp;
 use ruma::OwnedRoomId;
-use serde_json::json;
 use tracing::warn;
 
-use super::mark::{mark, may_have_left};
-use super::{Done, Drive, SETTLE, StepError, plan_of};
+use super::mark::{answer_lost, is_settled, mark, may_have_left};
+use super::{Done, Drive, StepError, orphan, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::room::creation::{is_marked, request, staged};
-use crate::room::join_rules::JOIN_RULES;
-use crate::room::state::{Membership, Snapshot, content};
+use crate::room::state::Snapshot;
 use crate::room::target::{room_to_be, target};
 use crate::telemetry::chain;
-
-/// What people read who are shown out of a room that is given up.
-const GIVEN_UP: &str = "This room was prepared for an upgrade that was called off.";
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let before = drive.snapshot(job)?;
@@ -29,15 +23,19 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         return Ok(Output::Created { new_room }.into());
     }
     match state.called(Step::Create) {
-        Called::Never => call(drive, job, plan, &before).await,
-        Called::Perhaps(at) if is_settled(at, drive.clock.now()) => {
+        Called::Never => {
+            orphan::take_back(drive, job).await?;
+            call(drive, job, plan, &before).await
+        }
+        Called::Perhaps => answer_lost(drive, job, Step::Create),
+        Called::AnswerLost(at) if is_settled(at, drive.clock.now()) => {
             mark(drive, job, Step::Create, StepEvent::Undone)?;
             Err(StepError::Retry {
                 problem: "The server did not make the new room.".to_owned(),
                 source: None,
             })
         }
-        Called::Perhaps(_) => Err(StepError::Settling),
+        Called::AnswerLost(_) => Err(StepError::Settling),
     }
 }
 
@@ -48,8 +46,10 @@ async fn call(drive: &Drive, job: &Job, plan: &Plan, before: &Snapshot) -> Resul
     mark(drive, job, Step::Create, StepEvent::Called { at })?;
     match drive.port.create_room(&body).await {
         Ok(new_room) => Ok(Output::Created { new_room }.into()),
-        // The limit is checked before anything is done.
-        Err(error @ HomeserverError::RateLimited { .. }) => {
+        // Both are checked before anything is done.
+        Err(
+            error @ (HomeserverError::RateLimited { .. } | HomeserverError::AccountBlocked { .. }),
+        ) => {
             mark(drive, job, Step::Create, StepEvent::Undone)?;
             Err(error.into())
         }
@@ -67,7 +67,7 @@ async fn call(drive: &Drive, job: &Job, plan: &Plan, before: &Snapshot) -> Resul
         }
         Err(error @ (HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. })) => {
             warn!(error = chain(&error), "no certain answer to /createRoom");
-            Err(StepError::Settling)
+            answer_lost(drive, job, Step::Create)
         }
     }
 }
@@ -75,45 +75,18 @@ async fn call(drive: &Drive, job: &Job, plan: &Plan, before: &Snapshot) -> Resul
 /// Takes back what was made (P6): shows everybody out and leaves. A room that nobody is in cannot
 /// be entered any more.
 pub(super) async fn undo(drive: &Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    let port = &*drive.port;
     let made = match state.staged_room() {
         Some(room) => Some(room.clone()),
         None => find(drive, job, plan_of(state)?, &drive.snapshot(job)?).await?,
     };
-    let Some(room) = made else {
-        return match state.called(Step::Create) {
-            Called::Perhaps(at) if !is_settled(at, drive.clock.now()) => Err(StepError::Settling),
-            Called::Perhaps(_) | Called::Never => Ok(Done::Undone),
-        };
-    };
-    let now = match port.state(&room).await {
-        Ok(now) => now,
-        Err(HomeserverError::Refused { .. }) => return Ok(Done::Undone),
-        Err(error) => return Err(error.into()),
-    };
-    let closed = content(json!({"join_rule": "invite"}));
-    if now.content(JOIN_RULES, "") != Some(&closed) {
-        accepted(port.put_state(&room, JOIN_RULES, "", &closed).await)?;
+    if let Some(room) = made {
+        orphan::remove(&*drive.port, &room).await?;
+        return Ok(Done::Undone);
     }
-    let others = now
-        .members(Membership::Join)
-        .chain(now.members(Membership::Invite));
-    for user in others.filter(|user| user != port.account()) {
-        accepted(port.kick(&room, &user, Some(GIVEN_UP)).await)?;
-    }
-    port.leave(&room).await?;
-    if let Some(admin) = port.admin() {
-        // Nobody is in it any more; without an admin's help it stays, empty and closed.
-        accepted(admin.delete_room(&room).await)?;
-    }
-    Ok(Done::Undone)
-}
-
-/// What is refused while a room is given up does not matter.
-fn accepted<T>(answer: Result<T, HomeserverError>) -> Result<(), HomeserverError> {
-    match answer {
-        Ok(_) | Err(HomeserverError::Refused { .. }) => Ok(()),
-        Err(error) => Err(error),
+    match state.called(Step::Create) {
+        Called::Perhaps => answer_lost(drive, job, Step::Create),
+        Called::AnswerLost(at) if !is_settled(at, drive.clock.now()) => Err(StepError::Settling),
+        Called::AnswerLost(_) | Called::Never => Ok(Done::Undone),
     }
 }
 
@@ -139,8 +112,4 @@ async fn find(
         }
     }
     Ok(None)
-}
-
-fn is_settled(called: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(called).as_secs() >= SETTLE.as_secs().cast_signed()
 }

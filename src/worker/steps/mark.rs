@@ -2,9 +2,11 @@
 //!
 //! `Called` is in the log before the request leaves, so that after a kill nobody has to guess.
 
-use super::{Drive, StepError};
+use jiff::Timestamp;
+
+use super::{Drive, SETTLE, StepError};
 use crate::job::log::Direction;
-use crate::job::{Entry, Job, State, Step, StepEvent};
+use crate::job::{Entry, Job, Phase, State, Step, StepEvent};
 use crate::store::{StoreError, Write};
 
 /// Writes a mark.
@@ -16,7 +18,8 @@ pub(super) fn mark(
 ) -> Result<(), StepError> {
     let job = reread(drive, job)?;
     let state = fold(&job)?;
-    if !state.is_at(step) || state.direction() != Direction::Forward {
+    let is_about_the_past = matches!(event, StepEvent::AnswerLost { .. });
+    if !state.is_at(step) || (state.direction() != Direction::Forward && !is_about_the_past) {
         // Cancelled before anything was asked of the server.
         return Err(StoreError::Conflict(job.id).into());
     }
@@ -39,6 +42,47 @@ pub(super) fn may_have_left(job: &Job, step: Step) -> bool {
             } if *of == step
         )
     })
+}
+
+/// Notes that no answer will come any more. From now on the rooms are watched.
+pub(super) fn answer_lost<T>(drive: &Drive, job: &Job, step: Step) -> Result<T, StepError> {
+    let at = drive.clock.now();
+    mark(drive, job, step, StepEvent::AnswerLost { at })?;
+    Err(StepError::Settling)
+}
+
+/// Whether a request whose answer was lost at a time is carried out by now, if it ever is.
+pub(super) fn is_settled(lost: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(lost).as_secs() >= SETTLE.as_secs().cast_signed()
+}
+
+/// Whether the server may still carry out a request of this job without the job knowing: an answer was
+/// lost.
+pub(super) fn may_come_late(job: &Job) -> bool {
+    job.log.iter().any(|(_, entry)| {
+        matches!(
+            entry,
+            Entry::Step {
+                event: StepEvent::AnswerLost { .. },
+                ..
+            }
+        )
+    })
+}
+
+/// Whether a job ended before the old room led anywhere, and may have left a room behind all the same.
+pub(super) fn ended_in_doubt(job: &Job) -> bool {
+    let ended = job.state().is_ok_and(|state| {
+        let is_over = matches!(
+            state.phase,
+            Phase::Failed | Phase::Cancelled | Phase::Expired
+        );
+        is_over && state.new_room().is_none()
+    });
+    ended
+        && [Step::Create, Step::Switch]
+            .into_iter()
+            .any(|step| may_have_left(job, step))
 }
 
 /// The job with the marks that were written since.

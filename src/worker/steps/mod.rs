@@ -15,6 +15,7 @@ mod invite;
 mod lock;
 mod mark;
 mod notice;
+mod orphan;
 mod pins;
 mod plan;
 mod populate;
@@ -29,10 +30,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ruma::OwnedRoomId;
+use tracing::warn;
 
 use self::close::Stage;
 use super::{Means, SURROUNDINGS_MAX, TRAITS_MAX};
-use crate::homeserver::{Bucket, HomeserverError};
+use crate::homeserver::{Bucket, HomeserverError, ensure_reachable};
 use crate::job::log::{Kept, Progress};
 use crate::job::{Job, Output, Plan, State, Step};
 use crate::message::member::TemplateError;
@@ -44,17 +46,21 @@ use crate::store::{StoreError, Write};
 use crate::survey::{ServerTraits, Surroundings};
 use crate::telemetry::chain;
 
-/// How long the server is given to finish a switch whose answer was lost, before the bot looks for
-/// a half-made room. Synapse goes on working after the connection is cut; should it still be at it
-/// later, both point the old room to the same new one.
-pub(super) const SETTLE: Duration = Duration::from_secs(20);
+/// How long the server is given to finish a request whose answer was lost, counted from the loss, before it
+/// is asked again. Servers continue after the connection is cut. Proxies give up after 60 s (nginx's
+/// default), and a server that is still at it then has most often done it twice that time later. Nothing can
+/// exclude that it takes longer: `verify` looks for a second room.
+pub(super) const SETTLE: Duration = Duration::from_secs(150);
 
 /// How long it is believed that nobody but the bot changed a room since it was read: what others set
 /// meanwhile would be overwritten. Steps that begin later read it again.
 const JUST_READ_MAX: Duration = Duration::from_secs(10);
 
+/// How often a request that gets no certain answer is tried while the server answers others.
+const REQUEST_TRIES_MAX: u32 = 3;
+
 /// Longest pause between two looks while the server settles.
-pub(super) const SETTLE_POLL_MAX: Duration = Duration::from_secs(4);
+pub(super) const SETTLE_POLL_MAX: Duration = Duration::from_secs(15);
 
 /// What a step that went well leaves.
 pub(super) enum Done {
@@ -92,7 +98,7 @@ pub(super) enum StepError {
         /// How far the step got.
         progress: Option<Progress>,
     },
-    /// The homeserver does not answer at all.
+    /// The homeserver does not answer, or not to this account.
     Unreachable(HomeserverError),
     /// The server may still be working on what it was asked.
     Settling,
@@ -143,14 +149,9 @@ impl From<HomeserverError> for StepError {
                 retry_after,
                 progress: None,
             },
-            HomeserverError::Uncertain { status: None, .. } => Self::Unreachable(error),
-            HomeserverError::Uncertain {
-                status: Some(status),
-                ..
-            } => Self::Retry {
-                problem: format!("The server has trouble (error {status})."),
-                source: Some(error),
-            },
+            HomeserverError::Uncertain { .. } | HomeserverError::AccountBlocked { .. } => {
+                Self::Unreachable(error)
+            }
             HomeserverError::Refused {
                 ref message,
                 ref code,
@@ -279,6 +280,38 @@ impl Drive {
         Ok(read)
     }
 
+    /// What it means that a request got no certain answer: where the server answers others, the request is
+    /// at fault, and is given up after some tries, so that it does not hold up the rest (P13).
+    pub(super) async fn failed(
+        &mut self,
+        error: HomeserverError,
+    ) -> Result<RequestFailure, HomeserverError> {
+        let HomeserverError::Uncertain {
+            request, status, ..
+        } = &error
+        else {
+            return Err(error);
+        };
+        if ensure_reachable(&*self.port).await.is_err() {
+            return Err(error);
+        }
+        let tries = self.kept.failed.entry(request.clone()).or_default();
+        *tries += 1;
+        warn!(
+            tries,
+            error = chain(&error),
+            "no certain answer to one request"
+        );
+        if *tries < REQUEST_TRIES_MAX {
+            return Ok(RequestFailure::TryAgain(error));
+        }
+        let message = match status {
+            Some(status) => format!("error {status}, {tries} times"),
+            None => format!("no answer, {tries} times"),
+        };
+        Ok(RequestFailure::GivenUp(message))
+    }
+
     /// The snapshot that an earlier step stored.
     pub(super) fn snapshot(&self, job: &Job) -> Result<Snapshot, StepError> {
         self.store.snapshot(job.id)?.ok_or_else(|| StepError::Fail {
@@ -306,6 +339,14 @@ fn plan_of(state: &State) -> Result<&Plan, StepError> {
     state.plan.as_ref().ok_or_else(|| StepError::Fail {
         problem: "There is no plan.".to_owned(),
     })
+}
+
+/// What a request without a certain answer means.
+pub(super) enum RequestFailure {
+    /// It is tried again later.
+    TryAgain(HomeserverError),
+    /// It was tried often enough; what the server answered, for people.
+    GivenUp(String),
 }
 
 /// Runs a step.

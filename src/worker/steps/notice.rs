@@ -12,7 +12,7 @@ use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
 use super::close::{self, Stage};
-use super::{Done, Drive, StepError, new_room, plan_of};
+use super::{Done, Drive, RequestFailure, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, notice};
@@ -115,7 +115,14 @@ async fn post(
             code,
             message,
         })),
-        Err(error) => Err(error.into()),
+        Err(error) => match drive.failed(error).await? {
+            RequestFailure::GivenUp(message) => Ok(Err(Refusal {
+                change: change(old, MESSAGE, content),
+                code: String::new(),
+                message,
+            })),
+            RequestFailure::TryAgain(error) => Err(error.into()),
+        },
     }
 }
 

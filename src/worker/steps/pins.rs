@@ -9,7 +9,7 @@ use std::time::Duration;
 use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
-use super::{Done, Drive, StepError, new_room, plan_of};
+use super::{Done, Drive, RequestFailure, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, State};
 use crate::message::pin::{Original, copy};
@@ -56,7 +56,15 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
                 event: pin,
                 via: &via,
             };
-            let posted = post(&*port, &new, &original, &transaction).await?;
+            let posted = match post(&*port, &new, &original, &transaction).await {
+                Err(error @ HomeserverError::Uncertain { .. }) => {
+                    match drive.failed(error).await? {
+                        RequestFailure::GivenUp(_) => None,
+                        RequestFailure::TryAgain(error) => return Err(error.into()),
+                    }
+                }
+                posted => posted?,
+            };
             drive.kept.posted.insert(transaction, posted.clone());
             posted
         };

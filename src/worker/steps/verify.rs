@@ -6,12 +6,17 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::Value;
 
 use super::close::{Stage, is_open};
-use super::{Done, Drive, StepError, close, new_room, notice, plan_of};
-use crate::job::{Entry, Job, Output, State, Step, StepEvent, Todo, why_missing};
+use super::{Done, Drive, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
+use crate::announce;
+use crate::homeserver::HomeserverError;
+use crate::job::{Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
 use crate::room::authority;
 use crate::room::diff::{Change, Part, diff};
+use crate::room::state::Content;
 use crate::survey;
 
 /// How old the look at both rooms may be that was taken since the last change.
@@ -36,6 +41,12 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         Some(Output::Verified { todos, .. }) => Some(todos.as_slice()),
         _ => None,
     };
+    let redirected = redirected(drive, job, plan, &new).await?;
+    let mut writes = Vec::new();
+    for room in orphan::late(drive, job, &new).await? {
+        orphan::remove(&*drive.port, &room).await?;
+        writes.push(announce::second_room(job, state, &room));
+    }
     let mut refused = Vec::new();
     match open {
         None => {
@@ -68,7 +79,11 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let mut todos: Vec<Todo> = diff(&seen.target, &seen.now)
         .into_iter()
         .chain(elsewhere)
-        .filter(|change| open.is_none_or(|todos| is_open(change, todos)))
+        .chain(redirected)
+        .filter(|change| {
+            let is_new = matches!(change, Change::Tombstone { .. });
+            is_new || open.is_none_or(|todos| is_open(change, todos))
+        })
         .map(|change| {
             let obstacle = authority::obstacle(
                 &change,
@@ -100,9 +115,56 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             )
         })
         .count();
-    let recheck_at = (!todos.is_empty() && looks < RECHECKS_MAX)
+    // A request whose answer was lost may still be carried out: one more look, where nothing else asks for it.
+    let in_doubt = looks == 0 && mark::may_come_late(job);
+    let recheck_at = ((!todos.is_empty() && looks < RECHECKS_MAX) || in_doubt)
         .then(|| RECHECK_AFTER[looks.min(RECHECK_AFTER.len() - 1)])
         .and_then(|after| SignedDuration::try_from(after).ok())
         .and_then(|after| drive.clock.now().checked_add(after).ok());
-    Ok(Output::Verified { todos, recheck_at }.into())
+    Ok(Done::Output {
+        output: Output::Verified { todos, recheck_at },
+        writes,
+    })
+}
+
+/// Whether the old room leads anywhere else by now. Our own tombstone to another room comes from a request
+/// that was carried out late, and is put right.
+async fn redirected(
+    drive: &Drive,
+    job: &Job,
+    plan: &Plan,
+    new_room: &RoomId,
+) -> Result<Option<Change>, StepError> {
+    let port = &*drive.port;
+    let old_room = &job.request.old_room;
+    let leads_to = |content: &Content| {
+        let to = content.get("replacement_room").and_then(Value::as_str);
+        to.and_then(|to| OwnedRoomId::try_from(to).ok())
+    };
+    let now = match port.state_event(old_room, "m.room.tombstone", "").await {
+        Ok(now) => now.as_ref().and_then(leads_to),
+        // The bot is not in the old room any more.
+        Err(HomeserverError::Refused { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if now.as_deref() == Some(new_room) {
+        return Ok(None);
+    }
+    let state = port.state(old_room).await?;
+    let by = state
+        .event("m.room.tombstone", "")
+        .map(|tombstone| tombstone.sender.clone());
+    let is_own = by.as_deref() == Some(port.account());
+    if is_own && now.is_some() && mark::may_come_late(job) {
+        let tombstone = switch::tombstone(drive, plan, new_room)?;
+        match port
+            .put_state(old_room, "m.room.tombstone", "", &tombstone)
+            .await
+        {
+            Ok(_) => return Ok(None),
+            Err(HomeserverError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(Change::Tombstone { now, by }))
 }

@@ -69,7 +69,11 @@ pub(super) async fn closed(
 }
 
 /// Content of the event that points the old room to the new one.
-fn tombstone(drive: &Drive, plan: &Plan, new_room: &RoomId) -> Result<Content, StepError> {
+pub(super) fn tombstone(
+    drive: &Drive,
+    plan: &Plan,
+    new_room: &RoomId,
+) -> Result<Content, StepError> {
     let variables = member::Variables::of(plan, new_room, drive.port.server_name());
     let body = member::render(&drive.setup.messages.tombstone, &variables)?;
     Ok(content(json!({

@@ -9,14 +9,18 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::Value;
 
 use super::super::close::Stage;
-use super::super::mark::{fold, mark, may_have_left, reread};
-use super::super::{Done, Drive, SETTLE, StepError, close, plan_of};
-use super::{overtaken, refresh, tombstone};
-use crate::homeserver::{Homeserver, HomeserverError};
+use super::super::mark::{answer_lost, fold, is_settled, mark, may_have_left, reread};
+use super::super::{Done, Drive, StepError, close, plan_of};
+use super::{closed, overtaken, refresh, tombstone};
+use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
+use crate::model::{RoomName, RoomRef};
+use crate::room::creation::{request, staged};
 use crate::room::diff::Part;
 use crate::room::state::Snapshot;
+use crate::room::target::{room_to_be, target};
+use crate::telemetry::chain;
 
 // How servers answer a request that they do not know.
 // Source: Matrix specification, "Client-Server API", common error codes; RFC 9110.
@@ -33,6 +37,9 @@ enum Sight {
     Orphan(OwnedRoomId),
     /// The old room leads to a room that we made for it.
     Switched(OwnedRoomId),
+    /// Our own tombstone leads to a room that nobody can enter: the server ended between the tombstone and
+    /// its own join, as Palpo does when its client goes away. Perhaps another room of ours stands ready.
+    DeadEnd { other: Option<OwnedRoomId> },
     /// Somebody else led it elsewhere.
     Foreign {
         by: OwnedUserId,
@@ -45,6 +52,8 @@ enum Sight {
 enum Act {
     Finish(OwnedRoomId),
     FinishByHand(OwnedRoomId),
+    /// Make another room, and lead the old one there.
+    MakeAnother,
     Call,
     LookAgain,
     /// Nothing happened: the server never did what it was asked.
@@ -58,7 +67,8 @@ enum Act {
 fn decide(sight: &Sight, called: Called, now: Timestamp) -> Act {
     let settled = match called {
         Called::Never => true,
-        Called::Perhaps(at) => now.duration_since(at).as_secs() >= SETTLE.as_secs().cast_signed(),
+        Called::Perhaps => false,
+        Called::AnswerLost(at) => is_settled(at, now),
     };
     match sight {
         Sight::Switched(room) => Act::Finish(room.clone()),
@@ -66,8 +76,11 @@ fn decide(sight: &Sight, called: Called, now: Timestamp) -> Act {
             by: by.clone(),
             to: to.clone(),
         },
-        Sight::Orphan(_) | Sight::Untouched if !settled => Act::LookAgain,
-        Sight::Orphan(room) => Act::FinishByHand(room.clone()),
+        _ if !settled => Act::LookAgain,
+        Sight::Orphan(room) | Sight::DeadEnd { other: Some(room) } => {
+            Act::FinishByHand(room.clone())
+        }
+        Sight::DeadEnd { other: None } => Act::MakeAnother,
         Sight::Untouched if called == Called::Never => Act::Call,
         Sight::Untouched => Act::TakeBack,
     }
@@ -80,8 +93,10 @@ pub(in super::super) async fn run(
 ) -> Result<Done, StepError> {
     let before = drive.snapshot(job)?;
     let plan = plan_of(state)?.clone();
-    let sight = look(&*drive.port, job, &before).await?;
-    match decide(&sight, state.called(Step::Switch), drive.clock.now()) {
+    let called = state.called(Step::Switch);
+    let sight = look(drive, job, &before, &plan).await?;
+    match decide(&sight, called, drive.clock.now()) {
+        Act::LookAgain if called == Called::Perhaps => answer_lost(drive, job, Step::Switch),
         Act::Call => {
             refresh(drive, job).await?;
             call(drive, job, &plan, &before).await
@@ -112,13 +127,15 @@ async fn call(
         .await
     {
         Ok(new_room) => Ok(Output::Switched { new_room }.into()),
-        // The limit is checked before anything is done.
-        Err(error @ HomeserverError::RateLimited { .. }) => {
+        // Both are checked before anything is done.
+        Err(
+            error @ (HomeserverError::RateLimited { .. } | HomeserverError::AccountBlocked { .. }),
+        ) => {
             mark(drive, job, Step::Switch, StepEvent::Undone)?;
             Err(error.into())
         }
         Err(HomeserverError::Refused { message, .. }) if message.contains("in progress") => {
-            Err(StepError::Settling)
+            answer_lost(drive, job, Step::Switch)
         }
         Err(HomeserverError::Refused {
             status,
@@ -128,27 +145,32 @@ async fn call(
         }) => {
             let job = reread(drive, job)?;
             let state = fold(&job)?;
-            match look(&*drive.port, &job, before).await? {
+            match look(drive, &job, before, plan).await? {
                 Sight::Untouched => {
                     mark(drive, &job, Step::Switch, StepEvent::Undone)?;
                     Err(refused(status, &message, &code))
                 }
-                Sight::Orphan(room) => {
-                    settle(drive, &job, &state, plan, Act::FinishByHand(room)).await
-                }
-                Sight::Switched(room) => Ok(Output::Switched { new_room: room }.into()),
-                Sight::Foreign { by, to } => {
-                    settle(drive, &job, &state, plan, Act::GiveWay { by, to }).await
+                // The server answered: nothing more will come of the call.
+                sight => {
+                    let act = decide(&sight, Called::Never, drive.clock.now());
+                    settle(drive, &job, &state, plan, act).await
                 }
             }
         }
+        // Something in front of the server knows no such request.
+        Err(HomeserverError::Uncertain {
+            status: Some(status @ (NOT_FOUND | METHOD_NOT_ALLOWED | NOT_IMPLEMENTED)),
+            ..
+        }) => {
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            // Unless it knows none at all: then the server is away.
+            closed(&*drive.port, old).await?;
+            Err(refused(status, "", ""))
+        }
         // Cut, timed out or broken: the server may well be at it.
         Err(error @ (HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. })) => {
-            tracing::warn!(
-                error = crate::telemetry::chain(&error),
-                "no certain answer to /upgrade"
-            );
-            Err(StepError::Settling)
+            tracing::warn!(error = chain(&error), "no certain answer to /upgrade");
+            answer_lost(drive, job, Step::Switch)
         }
     }
 }
@@ -188,16 +210,28 @@ async fn settle(
                 source: None,
             })
         }
-        Act::FinishByHand(new_room) => {
-            // As complete as can be before anybody is sent there.
-            close::close(drive, job, plan, &new_room, Part::Complete, Stage::Final).await?;
-            let tombstone = tombstone(drive, plan, &new_room)?;
-            drive
-                .port
-                .put_state(&job.request.old_room, "m.room.tombstone", "", &tombstone)
-                .await?;
-            Ok(Output::Switched { new_room }.into())
+        Act::MakeAnother => {
+            let before = drive.snapshot(job)?;
+            let intent = &plan.intent;
+            let staged = staged(&target(&before, intent, &room_to_be()), intent);
+            let body = request(&before, &staged, intent, &job.request.key());
+            let at = drive.clock.now();
+            mark(drive, job, Step::Switch, StepEvent::Called { at })?;
+            match drive.port.create_room(&body).await {
+                Ok(room) => finish_by_hand(drive, job, plan, room).await,
+                Err(
+                    error @ (HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. }),
+                ) => {
+                    tracing::warn!(error = chain(&error), "no certain answer to /createRoom");
+                    answer_lost(drive, job, Step::Switch)
+                }
+                Err(error) => {
+                    mark(drive, job, Step::Switch, StepEvent::AnswerLost { at })?;
+                    Err(error.into())
+                }
+            }
         }
+        Act::FinishByHand(new_room) => finish_by_hand(drive, job, plan, new_room).await,
         Act::GiveWay { by, to } => {
             if state.called(Step::Switch) != Called::Never {
                 mark(drive, job, Step::Switch, StepEvent::Undone)?;
@@ -209,17 +243,37 @@ async fn settle(
     }
 }
 
+/// Completes a room that the server left unfinished, and points the old one to it.
+async fn finish_by_hand(
+    drive: &mut Drive,
+    job: &Job,
+    plan: &Plan,
+    new_room: OwnedRoomId,
+) -> Result<Done, StepError> {
+    // As complete as can be before anybody is sent there.
+    close::close(drive, job, plan, &new_room, Part::Complete, Stage::Final).await?;
+    let tombstone = tombstone(drive, plan, &new_room)?;
+    drive
+        .port
+        .put_state(&job.request.old_room, "m.room.tombstone", "", &tombstone)
+        .await?;
+    Ok(Output::Switched { new_room }.into())
+}
+
 /// Reads what the rooms show.
 async fn look(
-    port: &dyn Homeserver,
+    drive: &Drive,
     job: &Job,
     before: &Snapshot,
-) -> Result<Sight, HomeserverError> {
+    plan: &Plan,
+) -> Result<Sight, StepError> {
+    let port = &*drive.port;
     let old = &job.request.old_room;
     let tombstone = port
         .state_event(old, "m.room.tombstone", "")
         .await?
         .unwrap_or_default();
+    let asked = may_have_left(job, Step::Switch);
     if !tombstone.is_empty() {
         let to = tombstone
             .get("replacement_room")
@@ -231,26 +285,72 @@ async fn look(
             .await?
             .tombstone()
             .map(|tombstone| tombstone.sender);
+        let by = sender.unwrap_or_else(|| port.account().to_owned());
         if let Some(room) = &to
-            && is_ours(port, job, room).await?
+            && (is_ours(port, job, room).await?
+                || (asked && by == port.account() && enters(port, job, room).await?))
         {
             return Ok(Sight::Switched(room.clone()));
         }
-        return Ok(Sight::Foreign {
-            by: sender.unwrap_or_else(|| port.account().to_owned()),
-            to,
-        });
+        if asked && by == port.account() && to.is_some() {
+            let other = orphan(port, job, before).await?;
+            return Ok(Sight::DeadEnd { other });
+        }
+        return Ok(Sight::Foreign { by, to });
     }
-    // Before the first call there can be no room of ours, and looking would cost a request.
-    if !may_have_left(job, Step::Switch) {
-        return Ok(Sight::Untouched);
-    }
+    let orphan = if asked {
+        orphan(port, job, before).await?
+    } else {
+        // Before the first call there can be none of this job.
+        let earlier = super::super::orphan::of_earlier_jobs(drive, job).await?;
+        let mut same_version = None;
+        for room in earlier {
+            let made = port.state(&room).await?.create();
+            if same_version.is_none() && made.version == plan.intent.version {
+                same_version = Some(room);
+            } else {
+                super::super::orphan::remove(port, &room).await?;
+            }
+        }
+        same_version
+    };
+    Ok(orphan.map_or(Sight::Untouched, Sight::Orphan))
+}
+
+/// A room of this job that nothing leads to.
+async fn orphan(
+    port: &dyn Homeserver,
+    job: &Job,
+    before: &Snapshot,
+) -> Result<Option<OwnedRoomId>, HomeserverError> {
     for room in port.joined_rooms().await?.difference(&before.joined_rooms) {
         if is_ours(port, job, room).await? {
-            return Ok(Sight::Orphan(room.clone()));
+            return Ok(Some(room.clone()));
         }
     }
-    Ok(Sight::Untouched)
+    Ok(None)
+}
+
+/// Whether a room that our tombstone leads to can be entered after all.
+async fn enters(
+    port: &dyn Homeserver,
+    job: &Job,
+    room: &OwnedRoomId,
+) -> Result<bool, HomeserverError> {
+    let named = RoomRef {
+        name: RoomName::Id(room.clone()),
+        via: vec![port.server_name().to_owned()],
+    };
+    match port.join(&named).await {
+        Ok(_) => is_ours(port, job, room).await,
+        Err(HomeserverError::Refused { .. }) => Ok(false),
+        // The server may fail at such a room for good; is it away altogether?
+        Err(error @ HomeserverError::Uncertain { .. }) => match ensure_reachable(port).await {
+            Ok(()) => Ok(false),
+            Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether this account made a room to replace the old one.
@@ -260,13 +360,11 @@ async fn is_ours(
     room: &OwnedRoomId,
 ) -> Result<bool, HomeserverError> {
     match port.state(room).await {
-        Ok(state) => {
-            let create = state.create();
-            Ok(create.predecessor.as_ref() == Some(&job.request.old_room)
-                && state
-                    .event("m.room.create", "")
-                    .is_some_and(|event| event.sender == port.account()))
-        }
+        Ok(state) => Ok(super::super::orphan::is_ours(
+            &state,
+            &job.request.old_room,
+            port,
+        )),
         Err(HomeserverError::Refused { .. }) => Ok(false),
         Err(error) => Err(error),
     }
@@ -303,17 +401,29 @@ mod tests {
             by: by.clone(),
             to: None,
         };
-        let called = Called::Perhaps(at(100));
+        let lost = Called::AnswerLost(at(100));
+        let dead_end = |other: Option<&OwnedRoomId>| Sight::DeadEnd {
+            other: other.cloned(),
+        };
         for (sight, called, now, expected) in [
             (Sight::Untouched, Called::Never, 100, Act::Call),
-            (Sight::Untouched, called, 101, Act::LookAgain),
-            (Sight::Untouched, called, 120, Act::TakeBack),
-            (orphan.clone(), called, 119, Act::LookAgain),
-            (orphan.clone(), called, 120, Act::FinishByHand(room.clone())),
+            (Sight::Untouched, Called::Perhaps, 999, Act::LookAgain),
+            (Sight::Untouched, lost, 101, Act::LookAgain),
+            (Sight::Untouched, lost, 250, Act::TakeBack),
+            (orphan.clone(), lost, 249, Act::LookAgain),
+            (orphan.clone(), lost, 250, Act::FinishByHand(room.clone())),
+            (dead_end(None), lost, 249, Act::LookAgain),
+            (dead_end(None), lost, 250, Act::MakeAnother),
+            (
+                dead_end(Some(&room)),
+                lost,
+                250,
+                Act::FinishByHand(room.clone()),
+            ),
             (orphan, Called::Never, 100, Act::FinishByHand(room.clone())),
             (
                 Sight::Switched(room.clone()),
-                called,
+                lost,
                 100,
                 Act::Finish(room.clone()),
             ),
@@ -332,7 +442,7 @@ mod tests {
                     to: None,
                 },
             ),
-            (foreign, called, 100, Act::GiveWay { by, to: None }),
+            (foreign, lost, 100, Act::GiveWay { by, to: None }),
         ] {
             assert_eq!(
                 decide(&sight, called, at(now)),

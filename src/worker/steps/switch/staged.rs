@@ -108,7 +108,9 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
                 ),
             })
         }
-        Err(error @ HomeserverError::RateLimited { .. }) => {
+        Err(
+            error @ (HomeserverError::RateLimited { .. } | HomeserverError::AccountBlocked { .. }),
+        ) => {
             // Nothing left the bot or arrived: it can still be taken back while it waits.
             mark(drive, job, Step::Switch, StepEvent::Undone)?;
             Err(error.into())
