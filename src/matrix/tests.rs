@@ -240,20 +240,26 @@ fn refusals_limits_and_doubt_are_told_apart() {
         refused(&answer(400, None, unknown)),
         Some((400, "M_UNKNOWN".to_owned()))
     );
-    assert_eq!(
-        refused(&answer(403, None, "<html>")),
-        Some((403, String::new()))
-    );
     let unsupported = r#"{"errcode":"M_UNSUPPORTED","error":"No such request"}"#;
     assert_eq!(
         refused(&answer(501, None, unsupported)),
         Some((501, "M_UNSUPPORTED".to_owned()))
     );
-    let token = r#"{"errcode":"M_UNKNOWN_TOKEN","error":"Invalid","soft_logout":false}"#;
-    assert_eq!(
-        refused(&answer(401, None, token)),
-        Some((401, "M_UNKNOWN_TOKEN".to_owned()))
-    );
+    for (status, code, is_about_account) in [
+        (401, "M_UNKNOWN_TOKEN", true),
+        (401, "M_USER_LOCKED", true),
+        (403, "M_USER_SUSPENDED", true),
+        (403, "M_CONSENT_NOT_GIVEN", true),
+        (403, "M_RESOURCE_LIMIT_EXCEEDED", true),
+        // The room is too large to be joined.
+        (400, "M_RESOURCE_LIMIT_EXCEEDED", false),
+        (403, "M_FORBIDDEN", false),
+    ] {
+        let body = format!(r#"{{"errcode":"{code}","error":"No","soft_logout":false}}"#);
+        let error = answer(status, None, &body);
+        let blocked = matches!(error, HomeserverError::AccountBlocked { .. });
+        assert_eq!(blocked, is_about_account, "{error}");
+    }
     let uia = r#"{"flows":[{"stages":["m.login.password"]}],"params":{},"session":"x"}"#;
     assert_eq!(refused(&answer(401, None, uia)), Some((401, String::new())));
 
@@ -263,6 +269,10 @@ fn refusals_limits_and_doubt_are_told_apart() {
         (504, ""),
         (408, ""),
         (520, "{}"),
+        (403, "<html>"),
+        (404, ""),
+        (404, "{}"),
+        (400, r#"{"errcode":"","error":"?"}"#),
     ] {
         let error = answer(status, None, body);
         let doubt =

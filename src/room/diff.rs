@@ -536,7 +536,8 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
 
 /// Join rules of another room that let in members of the new room in the place of those of the old one;
 /// `None` where they do, or where it does not matter any more.
-fn repointed_rules(rules: &Content, now: &Observed) -> Option<Content> {
+#[must_use]
+pub fn repointed_rules(rules: &Content, now: &Observed) -> Option<Content> {
     let (old, new) = (&now.old.room_id, &now.new.room_id);
     if join_rules::lets_in(rules, new) {
         return None;

@@ -18,6 +18,7 @@ pub mod method;
 pub mod moves;
 pub mod power;
 pub mod predict;
+pub mod since;
 pub mod state;
 pub mod target;
 pub mod transfer;

@@ -344,6 +344,39 @@ pub fn locked(old: &RoomState) -> Option<Content> {
     open.then_some(content)
 }
 
+/// Power levels of a closed room without what closing raises, which is taken from those it had when it was
+/// `open`. Everything else is as it is now: whoever lost power since does not get it back (P12).
+#[must_use]
+pub fn reopened(now: &Content, open: &Content) -> Content {
+    let level = |content: &Content, key: &str| content.get(key).and_then(|value| as_level(value).0);
+    let mut content = now.clone();
+    for key in ["events_default", "invite"] {
+        // Both are 0 where nothing is said.
+        if level(now, key).unwrap_or(0) > level(open, key).unwrap_or(0) {
+            match open.get(key) {
+                Some(before) => content.insert(key.to_owned(), before.clone()),
+                None => content.remove(key),
+            };
+        }
+    }
+    let before = open.get("events").and_then(Value::as_object);
+    if let Some(Value::Object(events)) = content.get_mut("events") {
+        for kind in MESSAGE_KINDS {
+            let Some(level_now) = events.get(kind).and_then(|value| as_level(value).0) else {
+                continue;
+            };
+            match before.and_then(|before| before.get(kind)) {
+                Some(before) if as_level(before).0.is_some_and(|before| before < level_now) => {
+                    events.insert(kind.to_owned(), before.clone());
+                }
+                Some(_) => {}
+                None => drop(events.remove(kind)),
+            }
+        }
+    }
+    content
+}
+
 /// What is to be said about power levels.
 fn findings(levels: &PowerLevels) -> Vec<Finding> {
     if levels.presence == Presence::Missing {

@@ -11,7 +11,7 @@ pub mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use futures_util::future::{join3, try_join, try_join_all, try_join5};
+use futures_util::future::{join3, try_join, try_join_all, try_join4};
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ use crate::permissions::Within;
 use crate::room::diff::Observed;
 use crate::room::finding::{FalseWhy, Finding};
 use crate::room::join_rules;
-use crate::room::power::{Allowance, POWER_LEVELS, PowerLevels};
+use crate::room::power::{self, Allowance, POWER_LEVELS, PowerLevels};
 use crate::room::state::{Content, Listing, Membership, RoomState, Slot, Snapshot};
 use crate::room::target::{self, Target};
 
@@ -195,16 +195,17 @@ pub async fn snapshot(
     }))
 }
 
-/// Power levels of a closed room from before it was closed: closing raises them, and a room made
-/// after them would be closed as well. `None` where they hold, or the former ones cannot be read.
+/// Power levels of a closed room without what closing raised, as a room made after them would be closed as
+/// well. `None` where they hold, or the former ones cannot be read.
 async fn levels_when_open(port: &dyn Homeserver, room: &RoomState) -> Result<Option<Content>> {
-    let (Some(tombstone), Some(levels)) = (
-        room.event("m.room.tombstone", ""),
-        room.event(POWER_LEVELS, ""),
-    ) else {
+    let Some(levels) = room.event(POWER_LEVELS, "") else {
         return Ok(None);
     };
-    let closed = tombstone.origin_server_ts;
+    let closed = match room.event("m.room.tombstone", "") {
+        Some(event) if room.tombstone().is_some() => event.origin_server_ts,
+        // Open, or open again: a tombstone that was redacted counts for nothing.
+        _ => return Ok(None),
+    };
     if levels.origin_server_ts < closed {
         return Ok(None);
     }
@@ -215,7 +216,7 @@ async fn levels_when_open(port: &dyn Homeserver, room: &RoomState) -> Result<Opt
             break;
         };
         if event.origin_server_ts < closed {
-            return Ok(Some(event.content));
+            return Ok(Some(power::reopened(&levels.content, &event.content)));
         }
         before = event.replaces;
     }
@@ -343,27 +344,32 @@ async fn where_lead(
     Ok(try_join_all(lead).await?.into_iter().collect())
 }
 
-/// Reads what the target speaks of, as it is now.
+/// The old room as it is now; `None` where the account is not in it any more.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn old_room(port: &dyn Homeserver, room: &RoomId) -> Result<Option<RoomState>> {
+    match port.state(room).await {
+        Ok(state) => Ok(Some(state)),
+        Err(HomeserverError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads what the target speaks of, as it is now, beside the old room, which was read already.
 ///
 /// # Errors
 /// When the homeserver does not answer.
 pub async fn observe(
     port: &dyn Homeserver,
     before: &Snapshot,
+    old: RoomState,
     target: &Target,
     new_room: &RoomId,
 ) -> Result<Observed> {
     // All at once: none depends on another, and one after the other they are most of the time that
     // an upgrade takes.
     let old_room = &before.room.room_id;
-    let mut addresses = target.aliases.iter().chain(&target.remote_aliases);
-    let shown = addresses.next().map(|_| "m.room.canonical_alias");
-    let levels = target.lock.as_ref().map(|_| POWER_LEVELS);
-    let of_old = shown.into_iter().chain(levels);
-    let of_old = try_join_all(of_old.map(async |kind| {
-        let content = port.state_event(old_room, kind, "").await?;
-        Ok((kind, content.unwrap_or_default()))
-    }));
     let aliases = where_lead(port, target, new_room);
     let slots = target
         .others
@@ -383,19 +389,9 @@ pub async fn observe(
             Listing::Public => try_join(port.listing(old_room), port.listing(new_room)).await,
         }
     };
-    let (new, of_old, aliases, others, (old_listing, new_listing)) =
-        try_join5(port.state(new_room), of_old, aliases, others, listings).await?;
+    let (new, aliases, others, (old_listing, new_listing)) =
+        try_join4(port.state(new_room), aliases, others, listings).await?;
 
-    let mut old = before.room.clone();
-    for (kind, content) in of_old {
-        // Who set it before the upgrade, and may know more of it.
-        let by = before.room.event(kind, "").map(|event| &*event.sender);
-        old.put(
-            target::slot(kind, ""),
-            by.unwrap_or(port.account()),
-            content,
-        );
-    }
     let mut others_now: BTreeMap<OwnedRoomId, BTreeMap<Slot, Content>> = BTreeMap::new();
     for (room, slot, content) in others {
         let room = others_now.entry(room.clone()).or_default();

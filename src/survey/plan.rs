@@ -12,7 +12,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Surroundings, observe};
+use super::{Surroundings, observe, old_room};
 use crate::config::UpgradeSettings;
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
@@ -148,7 +148,9 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     match (read, &target) {
         (Read::Unfit(_, finding), _) => findings.push(finding.clone()),
         (Read::Succeeded(before, new), Some(target)) => {
-            let now = observe(port, before, target, &new.room_id).await?;
+            let old = old_room(port, &before.room.room_id).await?;
+            let old = old.unwrap_or_else(|| before.room.clone());
+            let now = observe(port, before, old, target, &new.room_id).await?;
             changes = diff(target, &now);
             findings.extend(room_findings(before, &intent, target, &changes, &now));
             counts = counted(before, target);

@@ -18,5 +18,6 @@ mod scenes;
 mod seeds;
 mod sim;
 mod story;
+mod taken;
 mod watch;
 mod world;

@@ -13,7 +13,7 @@ use crate::fault::{Endpoint, Fault, Request, Rule};
 use crate::oracle::{self, Expect};
 use crate::place::{Place, Setup};
 use crate::sim::{Sim, react, say};
-use crate::world::{ELSEWHERE, GONE, UpgradeStop, World, content};
+use crate::world::{ELSEWHERE, GONE, UpgradeStop, World};
 
 /// A request that sets one type of state.
 fn sets(kind: &'static str) -> impl Fn(&Request) -> bool + Send {
@@ -515,39 +515,6 @@ fn case_c1_campaign_commands_need_power_in_the_rooms() {
         !said.contains("Cancelled"),
         "P5: cancelled by somebody without power: {said}"
     );
-}
-
-#[test]
-#[should_panic(expected = "P12")]
-fn case_b1_a_redacted_tombstone_gives_no_power_back() {
-    let mut sim = Sim::new();
-    {
-        let (mut world, place) = (sim.world(), &sim.place);
-        world.software = crate::world::Software::Bare;
-        let content = content(json!({ "body": "oops", "replacement_room": "!nowhere:sim.test" }));
-        let moderator = &place.moderator;
-        let kind = "m.room.tombstone";
-        let sent = world
-            .put_state(moderator, &place.room, kind, "", &content)
-            .unwrap();
-        world
-            .redact(moderator, &place.room, sent.as_str(), "oops")
-            .unwrap();
-        let levels = world.rooms[&place.room].content("m.room.power_levels", "");
-        let mut levels = levels.unwrap().clone();
-        levels["users"][place.deputy.as_str()] = 0.into();
-        let kind = "m.room.power_levels";
-        world
-            .put_state(moderator, &place.room, kind, "", &levels)
-            .unwrap();
-    }
-    sim.say("!upgrade #garden:sim.test 11 --method staged --yes");
-    sim.run();
-    let world = sim.world();
-    let new = world.rooms[&sim.place.room].successor().unwrap().to_owned();
-    let new = &world.rooms[<&ruma::RoomId>::try_from(new.as_str()).unwrap()];
-    let level = crate::world::Levels::of(new).of_user(&sim.place.deputy);
-    assert_eq!(level, 0, "P12: power that was taken away is back");
 }
 
 /// The old room stops showing its main address as soon as that is moved, and the new one shows it only

@@ -78,6 +78,11 @@ pub(crate) fn seeded(seed: u64) -> Seeded {
         rough(&mut rng, &mut sim, &mut about);
         calm = false;
     }
+    // And in every eighth, nobody knows whether the one request that must not be repeated was carried out.
+    if seed % 8 == 5 {
+        let mut rng = Rng::with_seed(!seed);
+        doubtful(&mut rng, &sim, &mut about);
+    }
     let kills = [0, 0, 1, 1, 2, 3][rng.usize(0..6)];
     for _ in 0..kills {
         let kill = match rng.u8(0..4) {
@@ -283,6 +288,23 @@ fn fault(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
     };
     sim.fault(Rule::when(matches, fault).skip(skip).times(times));
     !is_refusal
+}
+
+/// The first request for a new room has no certain answer.
+fn doubtful(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) {
+    let seconds = Duration::from_secs;
+    let fault = match rng.u8(0..6) {
+        0 => Fault::LoseAnswer,
+        1 => Fault::PageAfter(504),
+        2 => Fault::Reset,
+        3 => Fault::Page(502),
+        4 => Fault::Late(seconds(60), seconds(rng.u64(1..60))),
+        _ => Fault::Late(seconds(0), seconds(rng.u64(20..90))),
+    };
+    about.push(format!("the first request for a room: {fault:?}"));
+    let makes =
+        |request: &Request| matches!(request.endpoint, Endpoint::CreateRoom | Endpoint::Upgrade);
+    sim.fault(Rule::when(makes, fault));
 }
 
 /// What happens around the bot: a server that restarts, a clock that jumps, people who leave, change

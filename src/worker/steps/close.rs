@@ -15,10 +15,14 @@ use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
 use crate::room::creation::staged;
-use crate::room::diff::{Change, Observed, Part, Side, diff, left_in_old, showable};
+use crate::room::diff::{
+    Change, Observed, Part, Side, diff, left_in_old, repointed_rules, showable,
+};
+use crate::room::join_rules::JOIN_RULES;
+use crate::room::power::{POWER_LEVELS, locked};
 use crate::room::predict::after_switch;
 use crate::room::state::{Listing, RoomState, Snapshot};
-use crate::room::target::{Target, target};
+use crate::room::target::{Target, slot, target};
 use crate::survey;
 
 /// Said of what is left where it is, as its replacement was refused.
@@ -122,6 +126,10 @@ async fn make(
             let Some(shown) = shown else { continue };
             *content = shown;
         }
+        match as_it_is_now(port, &change, &mut seen.now).await? {
+            Some(fresh) => change = fresh,
+            None => continue,
+        }
         let mut known = drive.kept.refused.iter();
         let known = known.find(|known| known.change.is_about_the_same(&change));
         let outcome = if let Some(known) = known.cloned() {
@@ -177,6 +185,47 @@ async fn make(
             problem: "The server fails at one of the changes.".to_owned(),
             source: Some(error),
         }),
+    }
+}
+
+/// A change made from what is there now, right before it is sent: power levels and join rules are whole, so
+/// that what somebody changed in them since they were read would be undone (P12). `None` where nothing is
+/// left to change, or where somebody else decides by now.
+async fn as_it_is_now(
+    port: &dyn Homeserver,
+    change: &Change,
+    seen: &mut Observed,
+) -> Result<Option<Change>, HomeserverError> {
+    match change {
+        Change::Lock { .. } => {
+            let old_room = seen.old.room_id.clone();
+            let levels = slot(POWER_LEVELS, "");
+            let Some(now) = port.state_event(&old_room, POWER_LEVELS, "").await? else {
+                return Ok(Some(change.clone()));
+            };
+            if seen.old.content(POWER_LEVELS, "") != Some(&now) {
+                let by = seen.old.event(POWER_LEVELS, "").map(|it| it.sender.clone());
+                let by = by.unwrap_or_else(|| port.account().to_owned());
+                seen.old.put(levels, &by, now);
+            }
+            Ok(locked(&seen.old).map(|content| Change::Lock { content }))
+        }
+        Change::OtherState { room, slot, .. } if slot.0 == JOIN_RULES => {
+            let now = match port.state_event(room, &slot.0, &slot.1).await {
+                Ok(now) => now.unwrap_or_default(),
+                Err(HomeserverError::Refused { .. }) => return Ok(Some(change.clone())),
+                Err(error) => return Err(error),
+            };
+            let content = repointed_rules(&now, seen);
+            let others = seen.others.entry(room.clone()).or_default();
+            others.insert(slot.clone(), now);
+            Ok(content.map(|content| Change::OtherState {
+                room: room.clone(),
+                slot: slot.clone(),
+                content,
+            }))
+        }
+        _ => Ok(Some(change.clone())),
     }
 }
 
@@ -306,13 +355,22 @@ pub(super) async fn read(
     stage: Stage,
 ) -> Result<Seen, StepError> {
     let at = drive.clock.now();
+    let port = &*drive.port;
     let before = drive.snapshot(job)?;
+    let (before, old) = match stage {
+        // Nothing of it is changed yet.
+        Stage::Staged => (before.clone(), before.room),
+        Stage::Final => match survey::old_room(port, &before.room.room_id).await? {
+            Some(old) => (before.brought_up_to(&old), old),
+            None => (before.clone(), before.room),
+        },
+    };
     let last = target(&before, &plan.intent, new_room);
     let target = match stage {
         Stage::Staged => staged(&last, &plan.intent),
         Stage::Final => last,
     };
-    let now = survey::observe(&*drive.port, &before, &target, new_room).await?;
+    let now = survey::observe(port, &before, old, &target, new_room).await?;
     Ok(Seen {
         read: at,
         part: None,

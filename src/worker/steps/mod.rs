@@ -182,17 +182,6 @@ pub(super) struct Drive {
     look: Option<Seen>,
     /// Answers that the step at hand has received, also before it waited.
     pub(super) kept: Kept,
-    /// Whether the old room was closed by somebody, and when that was asked.
-    closed: Option<(Timestamp, Closed)>,
-}
-
-/// Whether a room has a tombstone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Closed {
-    /// It has.
-    Yes,
-    /// People are still in it.
-    No,
 }
 
 /// Both rooms as they were read, and what they should be.
@@ -224,7 +213,6 @@ impl Drive {
             seen: None,
             look: None,
             kept: Kept::default(),
-            closed: None,
         }
     }
 

@@ -5,7 +5,6 @@
 //! nothing that `verify` compares: both rooms are looked at for it meanwhile.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join;
 use ruma::{OwnedEventId, RoomId};
@@ -22,22 +21,13 @@ use crate::room::target::slot;
 
 const PINNED: &str = "m.room.pinned_events";
 
-/// How long it is believed that nobody but the bot has pinned anything: what others pin meanwhile would be lost.
-const PINS_MAX: Duration = Duration::from_secs(2);
-
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let (plan, new_room) = (plan_of(state)?, new_room(state)?);
     let (event, refused) = match post(drive, job, plan, &new_room).await? {
         Ok(event) => {
             // By now all is changed that `verify` looks at: its look need not wait for the pin.
             let old = &job.request.old_room;
-            let read = drive.just_read();
-            let read = read.filter(|(at, _)| drive.is_younger(*at, PINS_MAX));
-            let pins = read.map(|(_, before)| {
-                let pins = before.room.event(PINNED, "");
-                pins.map(|pins| pins.content.clone()).unwrap_or_default()
-            });
-            let pin = pin(&*drive.port, old, event.as_str(), pins);
+            let pin = pin(&*drive.port, old, event.as_str());
             let look = close::read(drive, job, plan, &new_room, Stage::Final);
             let (refused, look) = join(pin, look).await;
             // What cannot be read now, `verify` reads itself.
@@ -74,13 +64,13 @@ pub(super) async fn again(
         }
         match slot.0.as_str() {
             MESSAGE => refused.extend(match post(drive, job, plan, new_room).await? {
-                Ok(event) => pin(&*drive.port, room, event.as_str(), None).await?,
+                Ok(event) => pin(&*drive.port, room, event.as_str()).await?,
                 Err(refusal) => Some(refusal),
             }),
             PINNED => {
                 let event = pins_of(content).next().and_then(Value::as_str);
                 if let Some(event) = event {
-                    refused.extend(pin(&*drive.port, room, event, None).await?);
+                    refused.extend(pin(&*drive.port, room, event).await?);
                 }
             }
             _ => {}
@@ -126,20 +116,16 @@ async fn post(
     }
 }
 
-/// Pins an event unless it is; what else is pinned is asked unless it is known.
+/// Pins an event unless it is. What else is pinned is read right before, as somebody may just have pinned it.
 async fn pin(
     port: &dyn Homeserver,
     room: &RoomId,
     event: &str,
-    known: Option<Content>,
 ) -> Result<Option<Refusal>, HomeserverError> {
-    let mut pins = match known {
-        Some(pins) => pins,
-        None => port
-            .state_event(room, PINNED, "")
-            .await?
-            .unwrap_or_default(),
-    };
+    let mut pins = port
+        .state_event(room, PINNED, "")
+        .await?
+        .unwrap_or_default();
     if pins_of(&pins).any(|pin| pin.as_str() == Some(event)) {
         return Ok(None);
     }

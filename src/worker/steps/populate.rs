@@ -1,12 +1,7 @@
 //! Completes the new room while nobody is in it: what did not fit into its making, what the server
 //! changed on the way, and bans.
 
-use std::sync::Arc;
-
-use futures_util::future::join;
-
 use super::close::{self, Stage};
-use super::switch::closed;
 use super::{Done, Drive, StepError, plan_of};
 use crate::job::{Job, Output, State};
 use crate::room::creation::is_encrypted;
@@ -15,14 +10,8 @@ use crate::room::diff::Part;
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let new_room = super::staged_room(state)?;
     let plan = plan_of(state)?;
-    // The switch follows, and need not ask again what was asked at the same time.
-    let port = Arc::clone(&drive.port);
-    let asked = drive.clock.now();
-    let closed = closed(&*port, &job.request.old_room);
-    let complete = close::close(drive, job, plan, &new_room, Part::Complete, Stage::Staged);
-    let (complete, closed) = join(complete, closed).await;
-    drive.closed = closed.ok().map(|closed| (asked, closed));
-    let (made, refused) = complete?;
+    let (made, refused) =
+        close::close(drive, job, plan, &new_room, Part::Complete, Stage::Staged).await?;
     let encrypts = drive
         .seen
         .as_ref()

@@ -7,8 +7,7 @@ mod staged;
 use ruma::{RoomId, UserId};
 use serde_json::json;
 
-use super::{Closed, Done, Drive, StepError, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError};
+use super::{Done, Drive, StepError, plan_of};
 use crate::job::{Job, Plan, State};
 use crate::message::member;
 use crate::model::Method;
@@ -53,19 +52,6 @@ async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
     drive.has_read(since, before);
     drive.seen = None;
     Ok(())
-}
-
-/// Whether the old room is closed. Most often it is not, and the content of its tombstone alone says so; who
-/// sent one takes the whole state.
-///
-/// # Errors
-/// When the homeserver does not answer.
-pub(super) async fn closed(
-    port: &dyn Homeserver,
-    old_room: &RoomId,
-) -> Result<Closed, HomeserverError> {
-    let tombstone = port.state_event(old_room, "m.room.tombstone", "").await?;
-    Ok(tombstone.map_or(Closed::No, |_| Closed::Yes))
 }
 
 /// Content of the event that points the old room to the new one.

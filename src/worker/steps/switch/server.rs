@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::super::close::Stage;
 use super::super::mark::{answer_lost, fold, is_settled, mark, may_have_left, reread};
 use super::super::{Done, Drive, StepError, close, plan_of};
-use super::{closed, overtaken, refresh, tombstone};
+use super::{overtaken, refresh, tombstone};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
@@ -164,7 +164,7 @@ async fn call(
         }) => {
             mark(drive, job, Step::Switch, StepEvent::Undone)?;
             // Unless it knows none at all: then the server is away.
-            closed(&*drive.port, old).await?;
+            drive.port.state_event(old, "m.room.tombstone", "").await?;
             Err(refused(status, "", ""))
         }
         // Cut, timed out or broken: the server may well be at it.

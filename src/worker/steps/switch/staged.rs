@@ -3,22 +3,20 @@
 //! Both can be repeated. What is marked in the log is the moment from which nobody can take the
 //! upgrade back any more.
 
-use std::time::Duration;
-
 use super::super::close::{Stage, close};
 use super::super::mark::mark;
-use super::super::{Closed, Done, Drive, StepError, plan_of, staged_room};
-use super::{closed, overtaken, refresh, tombstone};
+use super::super::{Done, Drive, StepError, plan_of, staged_room};
+use super::{overtaken, refresh, tombstone};
+use ruma::RoomId;
+
 use crate::homeserver::HomeserverError;
 use crate::job::log::Called;
-use crate::job::{Job, Output, State, Step, StepEvent};
+use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::room::diff::Part;
 use crate::room::join_rules::JOIN_RULES;
+use crate::room::state::{RoomState, Snapshot};
 use crate::room::target::{slot, target};
-
-/// How long it is believed that nobody has closed the old room. A second upgrade of it would split its people,
-/// so that this is far shorter than what is believed of anything else.
-const CLOSED_MAX: Duration = Duration::from_secs(1);
+use crate::store::Write;
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?.clone();
@@ -29,32 +27,24 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         refresh(drive, job).await?;
         close(drive, job, &plan, &new_room, Part::Complete, Stage::Staged).await?;
     }
-    // What the steps before this one have just completed, if they did, and asked.
-    let mut seen = drive.seen.take();
-    let known = drive.closed.take().filter(|_| called == Called::Never);
-    let stop = |problem: String| {
-        if called != Called::Never {
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
-        }
-        Err(StepError::Fail { problem })
-    };
-    let closed = match known.filter(|(asked, _)| drive.is_younger(*asked, CLOSED_MAX)) {
-        Some((_, closed)) => closed,
-        None => closed(&*drive.port, old_room).await?,
-    };
-    if closed == Closed::Yes
-        && let Some(found) = drive.port.state(old_room).await?.tombstone()
-    {
+    let now = drive.port.state(old_room).await?;
+    if let Some(found) = now.tombstone() {
         return if found.replacement.as_ref() == Some(&new_room) {
             Ok(Output::Switched { new_room }.into())
         } else {
-            stop(overtaken(
-                &found.sender,
-                found.replacement.as_ref(),
-                old_room,
-            ))
+            stop(
+                drive,
+                job,
+                called,
+                overtaken(&found.sender, found.replacement.as_ref(), old_room),
+            )
         };
     }
+    if called == Called::Never {
+        bring_up_to(drive, job, &plan, &new_room, &now).await?;
+    }
+    // What the steps before this one have just completed, if they did.
+    let mut seen = drive.seen.take();
     let new = match &seen {
         Some(seen) if called == Called::Never && drive.is_just_now(seen.read) => {
             seen.now.new.clone()
@@ -62,10 +52,15 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         _ => drive.port.state(&new_room).await?,
     };
     if let Some(tombstone) = new.tombstone() {
-        return stop(format!(
-            "{} closed the new room before anybody was sent there.",
-            tombstone.sender
-        ));
+        return stop(
+            drive,
+            job,
+            called,
+            format!(
+                "{} closed the new room before anybody was sent there.",
+                tombstone.sender
+            ),
+        );
     }
 
     // Whoever looked at the room may have chosen another rule: theirs stays.
@@ -118,4 +113,42 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         // It looks again before it sends again.
         Err(error) => Err(error.into()),
     }
+}
+
+/// Takes over what people changed in the old room since it was stored: nothing older than this moment is
+/// written (P12).
+async fn bring_up_to(
+    drive: &mut Drive,
+    job: &Job,
+    plan: &Plan,
+    new_room: &RoomId,
+    now: &RoomState,
+) -> Result<(), StepError> {
+    let stored = drive.snapshot(job)?;
+    let before = stored.brought_up_to(now);
+    if before == stored {
+        return Ok(());
+    }
+    let of = |before: &Snapshot| target(before, &plan.intent, new_room);
+    let is_as_wanted = of(&before) == of(&stored);
+    let since = drive.clock.now();
+    let snapshot = Write::Snapshot {
+        job: job.id,
+        snapshot: Box::new(before.clone()),
+    };
+    drive.store.commit(since, &[snapshot])?;
+    drive.has_read(since, before);
+    if !is_as_wanted {
+        drive.seen = None;
+        close(drive, job, plan, new_room, Part::Complete, Stage::Staged).await?;
+    }
+    Ok(())
+}
+
+/// Nothing comes of the switch; what was made is taken back.
+fn stop(drive: &Drive, job: &Job, called: Called, problem: String) -> Result<Done, StepError> {
+    if called != Called::Never {
+        mark(drive, job, Step::Switch, StepEvent::Undone)?;
+    }
+    Err(StepError::Fail { problem })
 }
