@@ -78,33 +78,46 @@ pub(super) fn failed(
         return without_error_body(request, error);
     };
     let status = answer.status_code.as_u16();
-    let (kind, message) = match &answer.body {
-        ErrorBody::Standard(body) => (Some(&body.kind), body.message.clone()),
-        ErrorBody::Json(json) => (None, json.to_string()),
-        ErrorBody::NotJson { bytes, .. } => (None, String::from_utf8_lossy(bytes).into_owned()),
+    let (limit, code, message) = match &answer.body {
+        ErrorBody::Standard(body) => {
+            let limit = match &body.kind {
+                ErrorKind::LimitExceeded(limit) => Some(limit.retry_after.as_ref()),
+                _ => None,
+            };
+            (limit, body.kind.errcode().to_string(), body.message.clone())
+        }
+        // An error that lacks what its code calls for.
+        ErrorBody::Json(json) => {
+            let text = |key: &str| json.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
+            let message = text("error").unwrap_or_else(|| json.to_string());
+            (None, text("errcode").unwrap_or_default(), message)
+        }
+        ErrorBody::NotJson { .. } => (None, String::new(), String::new()),
     };
-    match kind {
-        Some(ErrorKind::LimitExceeded(limit)) => HomeserverError::RateLimited {
+    if let Some(retry_after) = limit {
+        return HomeserverError::RateLimited {
             request,
             bucket,
-            retry_after: wait(limit.retry_after.as_ref(), now),
-        },
-        _ if status == TOO_MANY_REQUESTS => HomeserverError::RateLimited {
+            retry_after: wait(retry_after, now),
+        };
+    }
+    if status == TOO_MANY_REQUESTS {
+        return HomeserverError::RateLimited {
             request,
             bucket,
             retry_after: RETRY_AFTER_DEFAULT,
-        },
-        Some(kind) if is_refusal(status) && !kind.errcode().as_str().is_empty() => {
-            let message = message.chars().take(MESSAGE_MAX_CHARS).collect();
-            HomeserverError::refused(request, status, kind.errcode().to_string(), message)
-        }
-        // A server or proxy that gave up waiting may have begun the work all the same. What has no Matrix
-        // error code comes from something in front of the server, which is away.
-        _ => HomeserverError::Uncertain {
-            request,
-            status: Some(status),
-            source: error.into(),
-        },
+        };
+    }
+    if is_refusal(status) && !code.is_empty() {
+        let message = message.chars().take(MESSAGE_MAX_CHARS).collect();
+        return HomeserverError::refused(request, status, code, message);
+    }
+    // A server or proxy that gave up waiting may have begun the work all the same. What has no Matrix error
+    // code comes from something in front of the server, which is away.
+    HomeserverError::Uncertain {
+        request,
+        status: Some(status),
+        source: error.into(),
     }
 }
 
