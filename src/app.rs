@@ -2,6 +2,8 @@
 //!
 //! Receive, handle, work and send meet only in the store. Left out: the command line (`cli`).
 
+mod admin_rooms;
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -11,22 +13,26 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use self::admin_rooms::AdminRooms;
 use crate::clock::{Clock, SystemClock};
 use crate::command;
-use crate::config::{AdminRoom, Config, MakeRoomAdmin};
+use crate::config::{Config, MakeRoomAdmin};
 use crate::handlers::{self, Desk, Ended};
 use crate::health::{HealthError, Listener};
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::gate::Gate;
 use crate::homeserver::{Homeserver, HomeserverError};
-use crate::matrix::{self, ForUs, MatrixError, Port, Readiness, Receiver, Session, SyncSource};
+use crate::matrix::{
+    self, Entered, ForUs, MatrixError, Port, Readiness, Receiver, Session, SyncSource,
+};
 use crate::message;
 use crate::model::Text;
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
 use crate::survey;
+use crate::telemetry::chain;
 use crate::worker::{Means, Setup, Shared, Worker};
 
 /// Name of the database in the data folder.
@@ -248,15 +254,35 @@ impl Loops {
             () = stop.cancelled() => return Ok(None),
             entered = matrix::enter(&*self.port, &self.store, &named) => entered?,
         };
-        if entered.len() != named.len() {
-            return Err(AppError::SameRoom);
+        let mut offices = Vec::new();
+        let mut lost = Vec::new();
+        for (entered, rules) in entered.into_iter().zip(rules) {
+            let room_id = match entered {
+                Entered::In(room) => room,
+                Entered::Lost { room, error } => {
+                    error!(error = chain(&error), "an admin room is lost");
+                    lost.push(error);
+                    // Whoever invites the bot there again is heard.
+                    let Some(room) = room else { continue };
+                    room
+                }
+            };
+            if offices
+                .iter()
+                .any(|office: &Office| office.room_id == room_id)
+            {
+                return Err(AppError::SameRoom);
+            }
+            offices.push(Office {
+                room_id,
+                rules: rules.clone(),
+            });
         }
-        let offices = entered.into_iter().zip(rules);
-        let office = |(room_id, rules): (_, &AdminRoom)| Office {
-            room_id,
-            rules: rules.clone(),
-        };
-        Ok(Some(offices.map(office).collect()))
+        match lost.pop() {
+            // There is nobody to talk to.
+            Some(error) if lost.len() + 1 == rules.len() => Err(error.into()),
+            _ => Ok(Some(offices)),
+        }
     }
 
     /// Enters the admin rooms and runs the loops until one ends.
@@ -327,8 +353,22 @@ impl Loops {
                 all.cancel();
                 Ok::<_, AppError>(ended)
             };
+            let watch = AdminRooms {
+                store,
+                port: &*self.port,
+                clock: &**clock,
+                configured: &config.admin_rooms,
+                offices: &desk.offices,
+            };
             let result = tokio::try_join!(
                 handle,
+                async {
+                    let ended = watch.run(&all).await?;
+                    if ended == Ended::Moved {
+                        all.cancel();
+                    }
+                    Ok(ended)
+                },
                 async { worker.run(all.clone()).await.map_err(AppError::from) },
                 async {
                     matrix::send(
@@ -343,7 +383,10 @@ impl Loops {
                 },
             );
             all.cancel();
-            result.map(|(ended, (), ())| ended)
+            result.map(|(handled, watched, (), ())| match watched {
+                Ended::Moved => watched,
+                Ended::Stopped => handled,
+            })
         };
         let (heard, done) = tokio::join!(receive, rest);
         heard.and(done)

@@ -56,6 +56,12 @@ pub enum Entry {
     Superseded,
     /// Only the plan was asked for, or there is nothing to do.
     Closed,
+    /// A row that this version cannot read. It can follow nothing, and is never written.
+    #[serde(skip)]
+    Unreadable {
+        /// What stands there.
+        row: String,
+    },
     /// Nothing new is begun.
     Paused {
         /// By whom.

@@ -1,10 +1,12 @@
 //! `!upgrade list [--all]`: upgrades asked for in this room, newest first.
 
-use super::{Call, Desk, HandleError, folded, folded_campaign};
+use super::{Call, Desk, HandleError};
 use crate::command::ListScope;
+use crate::job::{Job, State};
 use crate::message::answer;
 use crate::message::campaign::line;
 use crate::message::doc::Span;
+use crate::model::WorkId;
 use crate::store::{Filter, Write};
 
 /// Jobs of `list`.
@@ -23,13 +25,23 @@ pub(super) fn run(
         ListScope::All => ALL_MAX,
     };
     let jobs = desk.store.jobs(&call.office.room_id, Filter::All, limit)?;
-    let jobs = jobs
-        .into_iter()
-        .map(folded)
-        .collect::<Result<Vec<_>, _>>()?;
     let nothing = "No upgrade was asked for in this room yet. `!upgrade help` shows how.";
-    let campaigns = campaigns(desk, call, Filter::All, limit)?;
-    Ok(call.answer(answer::list(&campaigns, &jobs, desk.clock.now(), nothing)))
+    let (jobs, mut others) = readable(jobs);
+    others.extend(campaigns(desk, call, Filter::All, limit)?);
+    Ok(call.answer(answer::list(&others, &jobs, desk.clock.now(), nothing)))
+}
+
+/// Jobs with their states; for those whose log cannot be read, a line that says so.
+pub(super) fn readable(jobs: Vec<Job>) -> (Vec<(Job, State)>, Vec<Vec<Span>>) {
+    let mut found = Vec::new();
+    let mut lines = Vec::new();
+    for job in jobs {
+        match job.state() {
+            Ok(state) => found.push((job, state)),
+            Err(_) => lines.push(answer::unreadable_line(WorkId::Job(job.id))),
+        }
+    }
+    (found, lines)
 }
 
 /// Campaigns of the caller's admin room, as lines of a list.
@@ -43,7 +55,9 @@ pub(super) fn campaigns(
     found
         .into_iter()
         .map(|campaign| {
-            let (campaign, state) = folded_campaign(campaign)?;
+            let Ok(state) = campaign.state() else {
+                return Ok(answer::unreadable_line(WorkId::Campaign(campaign.id)));
+            };
             let children = desk.store.children(campaign.id)?;
             Ok(line(&campaign, &state, &children, desk.clock.now()))
         })

@@ -55,6 +55,7 @@ use crate::room::power::{Allowance, PowerLevels};
 use crate::room::state::RoomState;
 use crate::store::{Lane, Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
 use crate::survey;
+use crate::telemetry::chain;
 
 /// How often an event is tried at which the homeserver fails, before the sender is told so: for a minute,
 /// which a server takes to start again. One that does not answer at all is waited for without end.
@@ -192,6 +193,25 @@ impl Desk {
     async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, HandleError> {
         let mut writes = match self.handle(received).await {
             Ok(writes) => writes,
+            Err(HandleError::Store(error)) if error.is_about_one_row() => {
+                error!(
+                    event_id = %received.event_id,
+                    error = chain(&error),
+                    "what a command is about cannot be read"
+                );
+                vec![
+                    Write::Enqueue(Outgoing {
+                        key: format!("reply:{}", received.event_id),
+                        room_id: received.room_id.clone(),
+                        post: Post::Message {
+                            text: answer::unreadable_work(),
+                            reply_to: Some(received.event_id.clone()),
+                        },
+                    }),
+                    call::unack(received),
+                    call::react(received, emoji::NO),
+                ]
+            }
             Err(HandleError::Homeserver(error))
                 if is_final(&error, self.tried(received, attempts)) =>
             {
@@ -486,7 +506,16 @@ impl Desk {
             .iter()
             .filter(|child| phases.contains(&child.phase))
             .filter_map(|child| self.store.job(child.id).transpose())
-            .map(|job| folded(job?))
+            .filter_map(|job| match job.and_then(folded) {
+                Err(error) if error.is_about_one_row() => {
+                    error!(
+                        error = chain(&error),
+                        "a job cannot be read, and is left out"
+                    );
+                    None
+                }
+                found => Some(found),
+            })
             .collect()
     }
 

@@ -1,6 +1,6 @@
 //! `!upgrade pause [id]`: a job stops after the step at hand, a campaign begins no other room.
 
-use super::{Call, Desk, HandleError, folded, folded_campaign};
+use super::{Call, Desk, HandleError};
 use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
 use crate::command::Need;
 use crate::job::log::Hold;
@@ -50,13 +50,15 @@ async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleEr
     let (store, room) = (&desk.store, &call.office.room_id);
     let mut writes = Vec::new();
     for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
-        let (campaign, state) = folded_campaign(campaign)?;
+        let Ok(state) = campaign.state() else {
+            continue;
+        };
         if is_on(&state) {
             writes.extend(hold(desk, call, &campaign)?);
         }
     }
     for job in store.jobs(room, Filter::Active, ALL_MAX)? {
-        let (job, state) = folded(job)?;
+        let Ok(state) = job.state() else { continue };
         // What they may not change by its number, they may not change along with others either.
         let denial = desk.denial(call, Need::Change, &job.request.old_room);
         if denial.await?.is_some() {

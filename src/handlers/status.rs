@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use ruma::serde::Base64;
 use tracing::error;
 
-use super::{Call, Desk, HandleError, folded};
+use super::{Call, Desk, HandleError};
 use crate::job::{Job, State};
 use crate::message::campaign::progress;
 use crate::message::{answer, follow_up};
@@ -28,13 +28,15 @@ pub(super) async fn run(
             let jobs = desk
                 .store
                 .jobs(&call.office.room_id, Filter::Active, ACTIVE_MAX)?;
-            let jobs = jobs
-                .into_iter()
-                .map(folded)
-                .collect::<Result<Vec<_>, _>>()?;
             let nothing = "Nothing is going on. `!upgrade list` shows what was.";
-            let campaigns = super::list::campaigns(desk, call, Filter::Active, ACTIVE_MAX)?;
-            return Ok(call.answer(answer::list(&campaigns, &jobs, now, nothing)));
+            let (jobs, mut others) = super::list::readable(jobs);
+            others.extend(super::list::campaigns(
+                desk,
+                call,
+                Filter::Active,
+                ACTIVE_MAX,
+            )?);
+            return Ok(call.answer(answer::list(&others, &jobs, now, nothing)));
         }
         Some(JobRef::Campaign(id)) => {
             let Some((campaign, state)) = desk.campaign(call, id)? else {

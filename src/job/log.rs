@@ -81,6 +81,12 @@ pub enum Entry {
         /// What.
         event: FollowUpEvent,
     },
+    /// A row that this version cannot read. It can follow nothing, and is never written.
+    #[serde(skip)]
+    Unreadable {
+        /// What stands there.
+        row: String,
+    },
 }
 
 /// What happens to a step.

@@ -31,7 +31,7 @@ pub use beat::Beat;
 pub use event::{ForUs, received};
 pub use first::{discover, sign_in};
 pub use port::Port;
-pub use receive::{Readiness, Receiver, enter};
+pub use receive::{Entered, Readiness, Receiver, enter};
 pub use send::run as send;
 pub use session::{Session, connect};
 pub use source::{

@@ -61,45 +61,61 @@ pub enum Readiness {
     Ready,
 }
 
+/// An admin room as it was found.
+#[derive(Debug)]
+pub enum Entered {
+    /// The bot is in it.
+    In(OwnedRoomId),
+    /// The bot is not in it, and nobody lets it in now.
+    Lost {
+        /// Its id; absent where its address leads nowhere.
+        room: Option<OwnedRoomId>,
+        /// What keeps the bot out.
+        error: MatrixError,
+    },
+}
+
 /// Finds the admin rooms, and joins those the bot is not in. A homeserver that gives no certain
 /// answer is asked again, without end: drop the future to stop.
 ///
 /// # Errors
-/// [`MatrixError::EnterRoom`] for the first room that cannot be entered.
+/// When the database cannot be used.
 pub async fn enter(
     port: &dyn Homeserver,
     store: &Store,
     configured: &[OwnedRoomOrAliasId],
-) -> Result<Vec<OwnedRoomId>, MatrixError> {
+) -> Result<Vec<Entered>, MatrixError> {
     let mut rooms = Vec::with_capacity(configured.len());
     for room in configured {
-        let refused = |source| MatrixError::EnterRoom {
-            room: room.clone(),
-            user: port.account().to_owned(),
-            source,
+        let lost = |id, source| Entered::Lost {
+            room: id,
+            error: MatrixError::EnterRoom {
+                room: room.clone(),
+                user: port.account().to_owned(),
+                source,
+            },
         };
         let mut trouble = Trouble::new("entering an admin room");
-        let id = loop {
+        rooms.push(loop {
+            let mut known = None;
             let found = match find(port, room).await {
                 Ok(Some((id, via))) => {
                     let now = store.admin_room_now(&id).map_err(MatrixError::Inbox)?;
+                    known = Some(now.clone());
                     enter_one(port, now, via).await
                 }
-                Ok(None) => return Err(refused(None)),
+                Ok(None) => break lost(None, None),
                 Err(error) => Err(error),
             };
             match found {
-                Ok(id) => break id,
+                Ok(id) => break Entered::In(id),
                 Err(error) if error.is_transient() => {
                     tokio::time::sleep(trouble.with(&error)).await;
                 }
-                Err(error) => return Err(refused(Some(error))),
+                Err(error) => break lost(known, Some(error)),
             }
-        };
+        });
         trouble.over();
-        if !rooms.contains(&id) {
-            rooms.push(id);
-        }
     }
     Ok(rooms)
 }

@@ -19,10 +19,11 @@ use super::file::{self, Shown};
 use super::wire::after;
 use crate::clock::Clock;
 use crate::homeserver::gate::{Gate, Supply};
-use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
 use crate::model::Text;
 use crate::room::state::Content;
 use crate::store::{Due, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted};
+use crate::telemetry::chain;
 
 /// At most one edit of a post in this time, and none so soon after it was sent, unless something new is
 /// said after it.
@@ -37,6 +38,16 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// Longest wait after an uncertain answer.
 const RETRY_MAX: Duration = Duration::from_mins(1);
+
+/// How often a post is tried that fails while the server answers other requests; until then it holds up those
+/// behind it in its room. After that they go before it (P13).
+const HOLDS_UP_TRIES: u32 = 6;
+
+/// How often such a post is tried in all, once a minute: about a day.
+const TRIES_MAX: u32 = 1500;
+
+/// Wait while nothing can be sent.
+const RETRY_AWAY: Duration = Duration::from_secs(10);
 
 /// Looking again while something waits for something else.
 const POLL_WAITING: Duration = Duration::from_secs(1);
@@ -230,7 +241,8 @@ impl Sender {
             if !due.contains(&post.id) {
                 // A new post that failed keeps its place before others; an edit has none, nor has
                 // what is held back.
-                if post.event_id.is_none() && post.attempts > 0 {
+                let holds_up = (1..HOLDS_UP_TRIES).contains(&post.attempts);
+                if post.event_id.is_none() && holds_up {
                     held_up.insert(post.room_id);
                 }
                 continue;
@@ -292,17 +304,17 @@ impl Sender {
                         let user = self.port.account().to_owned();
                         return Err(MatrixError::SignedOut { user });
                     }
-                    Err(error) => self.after_failure(post, &error),
+                    Err(error) => self.after_failure(post, &error).await,
                 }
             }
         };
         self.store
             .post_sent(post.id, post.revision, &sent)
             .map_err(MatrixError::Outbox)?;
-        Ok(if matches!(sent, Sent::Later(_)) {
-            Outcome::Waits
-        } else {
-            Outcome::Settled
+        Ok(match sent {
+            Sent::Later(_) if post.attempts >= HOLDS_UP_TRIES => Outcome::Settled,
+            Sent::Later(_) | Sent::Away(_) => Outcome::Waits,
+            Sent::Posted(_) | Sent::PostedBefore(_) | Sent::GivenUp => Outcome::Settled,
         })
     }
 
@@ -423,10 +435,12 @@ impl Sender {
     }
 
     /// What a failure means for a post; logs it.
-    fn after_failure(&self, post: &Due, error: &HomeserverError) -> Sent {
+    async fn after_failure(&self, post: &Due, error: &HomeserverError) -> Sent {
         let now = self.clock.now();
         let room = &post.room_id;
-        let shown = error as &dyn std::error::Error;
+        let shown = chain(error);
+        let doublings = post.attempts.min(RETRY_MAX.as_secs().ilog2() + 1);
+        let pause = (RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX);
         match error {
             HomeserverError::RateLimited {
                 bucket,
@@ -442,19 +456,41 @@ impl Sender {
             HomeserverError::Refused { code, .. } if code == "M_DUPLICATE_ANNOTATION" => {
                 Sent::GivenUp
             }
-            HomeserverError::Refused { .. } => {
-                tracing::error!(%room, post = post.txn, error = shown, "cannot be posted; given up");
+            HomeserverError::Refused { .. } => match self.port.joined_rooms().await {
+                Ok(joined) if joined.contains(room) => {
+                    tracing::error!(%room, post = post.txn, error = shown, "cannot be posted; given up");
+                    Sent::GivenUp
+                }
+                // Somebody may invite the bot again.
+                Ok(_) => {
+                    if post.attempts == 0 {
+                        tracing::warn!(%room, post = post.txn, "not in the room; kept until then");
+                    }
+                    Sent::Away(after(now, RETRY_MAX))
+                }
+                Err(_) => Sent::Away(after(now, RETRY_AWAY)),
+            },
+            _ if error.is_transient() && ensure_reachable(&*self.port).await.is_err() => {
+                if post.attempts == 0 {
+                    tracing::warn!(%room, post = post.txn, error = shown, "not posted; the server is away");
+                }
+                Sent::Away(after(now, RETRY_AWAY))
+            }
+            HomeserverError::AccountBlocked { .. } => {
+                if post.attempts == 0 {
+                    tracing::warn!(%room, post = post.txn, error = shown, "not posted; kept until then");
+                }
+                Sent::Away(after(now, RETRY_AWAY))
+            }
+            _ if post.attempts >= TRIES_MAX => {
+                tracing::error!(%room, post = post.txn, error = shown, "tried for a day; given up");
                 Sent::GivenUp
             }
             _ => {
-                if post.attempts == 0 {
+                if [0, HOLDS_UP_TRIES].contains(&post.attempts) {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; trying on");
                 }
-                let doublings = post.attempts.min(RETRY_MAX.as_secs().ilog2() + 1);
-                Sent::Later(after(
-                    now,
-                    (RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX),
-                ))
+                Sent::Later(after(now, pause))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Short answers to commands.
 
 use jiff::Timestamp;
-use ruma::UserId;
+use ruma::{RoomId, UserId};
 
 use super::doc::{Doc, Span, own, room};
 use super::progress::progress;
@@ -292,6 +292,34 @@ pub fn unexpected() -> Text {
     lines(
         "Something unexpected went wrong, and I did nothing. Whoever runs me finds the cause in the log.",
     )
+}
+
+/// A command is about something whose log cannot be read.
+#[must_use]
+pub fn unreadable_work() -> Text {
+    lines(
+        "I cannot read what is stored of that, so I changed nothing. Was it written by a newer version of Roomlift? Then run that one. My log says more.",
+    )
+}
+
+/// Work in a list whose log cannot be read.
+#[must_use]
+pub fn unreadable_line(id: WorkId) -> Vec<Span> {
+    let id = match id {
+        WorkId::Job(id) => format!("#{id}: "),
+        WorkId::Campaign(id) => format!("{id}: "),
+    };
+    let words = "I cannot read what is stored of it; my log says more";
+    vec![Span::Bold(id), Span::Text(words.to_owned())]
+}
+
+/// The bot is not in another admin room any more.
+#[must_use]
+pub fn admin_room_lost(room: &RoomId, bot: &UserId) -> Text {
+    lines(&format!(
+        "I am not in the admin room `{room}`, so commands there are not heard. To mend that, somebody there \
+         invites me: `/invite {bot}`. Here, everything continues."
+    ))
 }
 
 /// One job.

@@ -314,6 +314,7 @@ fn words(entry: &Entry) -> (&'static str, String) {
         Entry::Confirmed { by, hash } => format!("{by} said yes to the plan {hash}"),
         Entry::Cancelled { by } => format!("{by} cancelled it"),
         Entry::Expired => "nobody confirmed the plan in time".to_owned(),
+        Entry::Unreadable { row } => format!("a row that this version cannot read: {row}"),
         Entry::Superseded => "a newer plan took its place".to_owned(),
         Entry::Closed => "only the plan was asked for".to_owned(),
         Entry::Paused { by } => format!("{by} paused it"),

@@ -6,7 +6,7 @@ use super::doc::{Doc, Span, own, room};
 use super::{count, todo};
 use crate::job::log::Again;
 use crate::job::{Job, Output, Phase, State, Step, Todo};
-use crate::model::{JobId, Method, Text};
+use crate::model::{JobId, Method, Text, WorkId};
 use crate::room::diff::Change;
 
 /// To-dos that are listed; the rest is counted.
@@ -70,6 +70,38 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
         | Phase::Unwinding
         | Phase::Closed => return None,
     })
+}
+
+fn named(id: WorkId) -> String {
+    match id {
+        WorkId::Job(id) => format!("upgrade #{id}"),
+        WorkId::Campaign(id) => format!("campaign {id}"),
+    }
+}
+
+/// Work whose log cannot be read.
+#[must_use]
+pub fn unreadable(id: WorkId) -> Text {
+    Doc::new()
+        .say(&format!(
+            "I cannot read what is stored of {}, so I leave it alone; everything else continues. Was it \
+             written by a newer version of Roomlift? Then run that one. My log says more.",
+            named(id)
+        ))
+        .finish()
+}
+
+/// Work that a bug stopped.
+#[must_use]
+pub fn panicked(id: WorkId, told: &str) -> Text {
+    Doc::new()
+        .say(&format!(
+            "A bug stopped {}, so I leave it alone for an hour; everything else continues. Please report \
+             it, with my log.",
+            named(id)
+        ))
+        .line(&[Span::Text(told.to_owned())])
+        .finish()
 }
 
 /// The server carried out a request late, after it was asked again.

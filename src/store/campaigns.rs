@@ -8,6 +8,7 @@ use super::{Filter, Result, Store, StoreError, column, from_millis};
 use crate::campaign::{Campaign, Child, Entry, Phase, Request, State};
 use crate::job::{Job, Summary};
 use crate::model::{CampaignId, JobId};
+use crate::telemetry::chain;
 
 /// How often a campaign was woken: what a look saw, and what a rest must find unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,7 +239,16 @@ fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Resul
     let rows = query.query_map(values, |row| Ok(head(row)))?;
     let mut campaigns = Vec::new();
     for row in rows {
-        let (id, mut request, created_at, admin_room) = row??;
+        let (id, mut request, created_at, admin_room) = match row? {
+            Ok(head) => head,
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "a row cannot be read, and is left out"
+                );
+                continue;
+            }
+        };
         campaigns.push(Campaign {
             id,
             asked_in: std::mem::replace(&mut request.admin_room, admin_room),
@@ -269,7 +279,7 @@ fn log(db: &Connection, id: CampaignId) -> Result<Vec<(Timestamp, Entry)>> {
         let (at, entry) = row?;
         Ok((
             from_millis("campaign_log.at", at)?,
-            super::unjson("campaign_log.entry", &entry)?,
+            serde_json::from_str(&entry).unwrap_or(Entry::Unreadable { row: entry }),
         ))
     })
     .collect()

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, StoreError, column, from_millis, parsed};
 use crate::model::Device;
+use crate::telemetry::chain;
 
 /// An event as it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,15 +156,25 @@ impl Store {
     /// When the database cannot be read.
     pub fn next_received(&self, lane: Lane) -> Result<Option<Received>> {
         self.read("read the inbox", |db| {
-            db.query_row(
+            let mut query = db.prepare_cached(
                 "SELECT event_id, room_id, sender, sent_at, kind FROM inbox
-                 WHERE handled_at IS NULL AND (json_extract(kind, '$.type') = 'invitation') = ?1
-                 ORDER BY seq LIMIT 1",
-                [lane == Lane::Invitations],
-                |row| Ok(received(row)),
-            )
-            .optional()?
-            .transpose()
+                 WHERE handled_at IS NULL
+                 AND coalesce(json_extract(kind, '$.type') = 'invitation', false) = ?1
+                 ORDER BY seq",
+            )?;
+            let mut rows = query.query([lane == Lane::Invitations])?;
+            while let Some(row) = rows.next()? {
+                match received(row) {
+                    Ok(received) => return Ok(Some(received)),
+                    Err(error) => {
+                        tracing::error!(
+                            error = chain(&error),
+                            "an event cannot be read, and is left out"
+                        );
+                    }
+                }
+            }
+            Ok(None)
         })
     }
 }

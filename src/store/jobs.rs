@@ -7,8 +7,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, param
 
 use super::{Result, Store, StoreError, column, from_millis};
 use crate::job::{Action, Entry, Job, Phase, Request, Summary};
-use crate::model::JobId;
+use crate::model::{JobId, WorkId};
 use crate::room::state::Snapshot;
+use crate::telemetry::chain;
 
 /// How often an admin room is followed in a row; more is a circle.
 const ADMIN_ROOM_MOVES_MAX: usize = 50;
@@ -298,6 +299,28 @@ impl Store {
         })
     }
 
+    /// Lets work rest until a time, whatever its log says; returns the admin room that is told of it.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn set_aside(&self, id: WorkId, until: Timestamp) -> Result<Option<OwnedRoomId>> {
+        let (table, id) = match id {
+            WorkId::Job(id) => ("job", id.0),
+            WorkId::Campaign(id) => ("campaign", id.0),
+        };
+        self.write("set work aside", |tx| {
+            let room: Option<String> = tx
+                .query_row(
+                    &format!("UPDATE {table} SET due_at = ?2 WHERE id = ?1 RETURNING admin_room"),
+                    params![id, super::due_millis(until)],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            room.map(|room| super::parsed("admin_room", &room))
+                .transpose()
+        })
+    }
+
     /// When the next job or campaign calls for something after `now`, if any does by itself.
     ///
     /// # Errors
@@ -344,7 +367,16 @@ fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Resul
     let rows = query.query_map(values, |row| Ok(head(row)))?;
     let mut jobs = Vec::new();
     for row in rows {
-        let (id, mut request, created_at, admin_room) = row??;
+        let (id, mut request, created_at, admin_room) = match row? {
+            Ok(head) => head,
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "a row cannot be read, and is left out"
+                );
+                continue;
+            }
+        };
         jobs.push(Job {
             id,
             asked_in: std::mem::replace(&mut request.admin_room, admin_room),
@@ -375,7 +407,7 @@ fn log(db: &Connection, id: JobId) -> Result<Vec<(Timestamp, Entry)>> {
         let (at, entry) = row?;
         Ok((
             from_millis("job_log.at", at)?,
-            super::unjson("job_log.entry", &entry)?,
+            serde_json::from_str(&entry).unwrap_or(Entry::Unreadable { row: entry }),
         ))
     })
     .collect()

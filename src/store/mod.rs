@@ -161,6 +161,17 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether it is about what one row says, while the database is as it should be.
+    #[must_use]
+    pub fn is_about_one_row(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::Illegal { .. } | Self::IllegalCampaign { .. }
+        )
+    }
+}
+
 /// Result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 

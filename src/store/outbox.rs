@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, StoreError, column, parsed};
 use crate::model::Text;
+use crate::telemetry::chain;
 
 /// Longest wait of a post. One that is longer was written by a clock that was wrong, and is over.
 pub const POST_WAIT_MAX: Duration = Duration::from_mins(10);
@@ -128,6 +129,9 @@ pub enum Sent {
     PostedBefore(OwnedEventId),
     /// Try again at this time.
     Later(Timestamp),
+    /// Nothing can be sent now, for whatever reason that is not this post's: try again at this time, and do
+    /// not count the try.
+    Away(Timestamp),
     /// Will never go out; not tried again.
     GivenUp,
 }
@@ -196,8 +200,21 @@ impl Store {
             let now = now.as_millisecond();
             let longest = i64::try_from(POST_WAIT_MAX.as_millis()).unwrap_or(i64::MAX);
             let values = params![now, limit, now.saturating_add(longest)];
-            let rows = query.query_map(values, |row| Ok(due(row)))?;
-            rows.map(|row| row?).collect()
+            let rows = query.query_map(values, |row| Ok((row.get::<_, i64>(0)?, due(row))))?;
+            let mut posts = Vec::new();
+            for row in rows {
+                match row? {
+                    (_, Ok(post)) => posts.push(post),
+                    (id, Err(error)) => {
+                        tracing::error!(
+                            id,
+                            error = chain(&error),
+                            "a post cannot be read, and is left out"
+                        );
+                    }
+                }
+            }
+            Ok(posts)
         })
     }
 
@@ -247,7 +264,7 @@ impl Store {
                      AND EXISTS (SELECT 1 FROM outbox WHERE id = ?1 AND event_id IS NULL)",
                     params![id, event.as_str()],
                 )?,
-                Sent::Later(_) | Sent::GivenUp => 0,
+                Sent::Later(_) | Sent::Away(_) | Sent::GivenUp => 0,
             };
             match sent {
                 // Files are in the room now, and are never edited: the database does not keep them.
@@ -267,6 +284,11 @@ impl Store {
                 )?,
                 Sent::Later(at) => tx.execute(
                     "UPDATE outbox SET due_at = ?2 WHERE id = ?1",
+                    params![id, at.as_millisecond()],
+                )?,
+                // That it was tried at all has to be known.
+                Sent::Away(at) => tx.execute(
+                    "UPDATE outbox SET due_at = ?2, attempts = max(attempts - 1, 1) WHERE id = ?1",
                     params![id, at.as_millisecond()],
                 )?,
                 Sent::GivenUp => {

@@ -134,7 +134,9 @@ impl Worker {
             let Some(job) = self.means.store.job(child.id)? else {
                 continue;
             };
-            let state = super::folded(&job)?;
+            let Some(state) = super::readable(&job) else {
+                continue;
+            };
             let Some(new_room) = state.new_room() else {
                 continue;
             };
@@ -314,7 +316,9 @@ impl Worker {
             let Some(job) = self.means.store.job(child.id)? else {
                 continue;
             };
-            let state = super::folded(&job)?;
+            let Some(state) = super::readable(&job) else {
+                continue;
+            };
             planned.extend(state.plan.map(|plan| Planned {
                 child: child.clone(),
                 plan,
@@ -387,7 +391,9 @@ impl Worker {
             let Some(job) = self.means.store.job(child.id)?.filter(|_| waits) else {
                 continue;
             };
-            let state = super::folded(&job)?;
+            let Some(state) = super::readable(&job) else {
+                continue;
+            };
             let Some(plan) = &state.plan else { continue };
             let Some(schedule) = &plan.schedule else {
                 continue;
@@ -424,7 +430,9 @@ impl Worker {
             let Some(job) = self.means.store.job(*id)? else {
                 continue;
             };
-            let state = super::folded(&job)?;
+            let Some(state) = super::readable(&job) else {
+                continue;
+            };
             let Some(plan) = state.plan.filter(|_| state.phase == JobPhase::Planned) else {
                 continue;
             };

@@ -233,7 +233,9 @@ impl One<'_> {
             let Some(job) = store.job(child.id)? else {
                 continue;
             };
-            let state = super::folded(&job)?;
+            let Some(state) = super::readable(&job) else {
+                continue;
+            };
             let is_open = |it: &&FollowUp| it.stage == Stage::Open;
             let Some(follow_up) = state.follow_up.as_ref().filter(is_open).cloned() else {
                 continue;
@@ -256,7 +258,9 @@ impl One<'_> {
             let Some(job) = self.means.store.job(id)? else {
                 continue;
             };
-            let state = super::folded(&job)?;
+            let Some(state) = super::readable(&job) else {
+                continue;
+            };
             if let (Some(plan), Some(new_room)) = (&state.plan, state.new_room()) {
                 let server = self.means.port.server_name();
                 let room = OtherRoom {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ruma::{OwnedRoomId, RoomId};
 
-use super::{Means, folded};
+use super::{Means, readable};
 use crate::campaign::Child;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::Refusal;
@@ -55,7 +55,7 @@ pub(super) async fn close(
     else {
         return Ok(made);
     };
-    let Some(plan) = folded(&job)?.plan else {
+    let Some(plan) = readable(&job).and_then(|state| state.plan) else {
         return Ok(made);
     };
     let before = Snapshot {

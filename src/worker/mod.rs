@@ -10,10 +10,13 @@ mod follow_up;
 mod link;
 mod steps;
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -26,15 +29,16 @@ use crate::announce;
 use crate::clock::Clock;
 use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::Homeserver;
-use crate::job::log::{Direction, Kept};
+use crate::job::log::{Again, Direction, Kept};
 use crate::job::schedule::{self, Sleep, Wake};
 use crate::job::{Action, Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
+use crate::message::report;
 use crate::metrics;
-use crate::model::{Confirmation, JobId, WorkId};
+use crate::model::{Confirmation, JobId, Text, WorkId};
 use crate::permissions::Office;
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Outgoing, Post, Store, StoreError, Write};
 use crate::survey::{ServerTraits, Surroundings};
 use crate::telemetry::chain;
 
@@ -46,6 +50,9 @@ const SURROUNDINGS_MAX: Duration = Duration::from_secs(10);
 
 /// How long it is believed what the server offers and what it is.
 const TRAITS_MAX: Duration = Duration::from_mins(10);
+
+/// How long work rests that cannot be done: its log cannot be read, or it ran into a bug outside its steps.
+const SET_ASIDE: Duration = Duration::from_hours(1);
 
 /// How often the worker looks for work when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
@@ -179,10 +186,17 @@ impl Worker {
                             },
                         }
                     };
+                    let work = AssertUnwindSafe(work).catch_unwind();
                     let result = tokio::select! {
                         biased;
-                        () = stop.cancelled() => Ok(()),
+                        () = stop.cancelled() => Ok(Ok(())),
                         result = work => result,
+                    };
+                    // One unit's trouble stays its own (P13).
+                    let result = match result {
+                        Ok(Err(error)) if error.is_about_one_row() => worker.unreadable(id, &error),
+                        Ok(result) => result,
+                        Err(panic) => worker.panicked(id, &*panic),
                     };
                     worker
                         .busy
@@ -208,6 +222,54 @@ impl Worker {
         tasks.close();
         tasks.wait().await;
         Ok(())
+    }
+
+    /// Sets a unit of work aside whose log cannot be read, and says so once.
+    fn unreadable(&self, id: WorkId, error: &StoreError) -> Result<(), StoreError> {
+        error!(error = chain(error), "cannot be read; set aside");
+        self.set_aside(id, "unreadable", report::unreadable(id))
+    }
+
+    /// What a panic means: its job fails at the step at hand, or is set aside where there is none.
+    fn panicked(&self, id: WorkId, panic: &(dyn Any + Send)) -> Result<(), StoreError> {
+        let told = panic.downcast_ref::<&str>().copied();
+        let told = told.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let told = told.unwrap_or("a panic without words");
+        error!(panic = told, "a bug; the work it happened in is stopped");
+        if let WorkId::Job(id) = id
+            && let Some(job) = self.means.store.job(id)?
+            && let Ok(state) = job.state()
+            && let (Phase::Planning | Phase::Running | Phase::Unwinding, Some(step)) =
+                (state.phase, state.current())
+        {
+            let problem = format!("A bug stopped me here: {told}.");
+            let event = StepEvent::Failed {
+                problem,
+                again: Again::MayHelp,
+            };
+            return match self.record(&job, vec![Entry::Step { step, event }], vec![]) {
+                Err(StoreError::Conflict(_)) => Ok(()),
+                recorded => recorded,
+            };
+        }
+        self.set_aside(id, "panicked", report::panicked(id, told))
+    }
+
+    fn set_aside(&self, id: WorkId, why: &str, text: Text) -> Result<(), StoreError> {
+        let now = self.means.clock.now();
+        let until = now + SignedDuration::try_from(SET_ASIDE).unwrap_or_default();
+        let Some(room_id) = self.means.store.set_aside(id, until)? else {
+            return Ok(());
+        };
+        let said = Write::Enqueue(Outgoing {
+            key: format!("{why}:{id}"),
+            room_id,
+            post: Post::Message {
+                text,
+                reply_to: None,
+            },
+        });
+        self.means.store.commit(now, &[said])
     }
 
     /// How long there is nothing to begin. What is due by now is at work, and wakes the worker when it
@@ -512,6 +574,15 @@ fn started(step: Step) -> Entry {
 fn woken(state: &State, now: Timestamp) -> Option<(Sleep<'_>, Wake)> {
     let sleep = schedule::sleeping(state)?;
     Some((sleep, sleep.schedule.wake(sleep.until, now)))
+}
+
+/// The state of a job that something else looks at; nothing where its log cannot be read.
+fn readable(job: &Job) -> Option<State> {
+    job.state()
+        .inspect_err(|error| {
+            error!(job.id = %job.id, error = chain(error), "a job cannot be read, and is left out");
+        })
+        .ok()
 }
 
 fn folded(job: &Job) -> Result<State, StoreError> {

@@ -7,6 +7,7 @@ mod away;
 mod clock;
 mod conformance;
 mod fault;
+mod isolated;
 mod kills;
 mod known;
 mod life;

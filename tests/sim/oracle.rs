@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use roomlift::job::{Action, Entry, Job, Output, Phase, State, Step, StepEvent};
+use roomlift::job::{Action, Entry, Entry as LogEntry, Job, Output, Phase, State, Step, StepEvent};
 use roomlift::store::{Filter, Store};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::Value;
@@ -649,7 +649,12 @@ pub(crate) fn jobs(place: &Place, store: &Store) -> Vec<(Job, State)> {
     }
     jobs.sort_by_key(|job| job.id);
     jobs.dedup_by_key(|job| job.id);
+    let is_readable = |job: &Job| {
+        let unreadable = |(_, entry): &(_, _)| matches!(entry, Entry::Unreadable { .. });
+        !job.log.iter().any(unreadable)
+    };
     jobs.into_iter()
+        .filter(is_readable)
         .map(|job| {
             let state = job.state().expect("a log that makes sense");
             (job, state)

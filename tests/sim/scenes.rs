@@ -442,55 +442,6 @@ fn case_h6_help_is_answered_while_a_silent_server_is_asked() {
 }
 
 #[test]
-#[should_panic(expected = "P13")]
-fn case_p13_a_panic_in_a_step_is_that_jobs_trouble() {
-    let mut sim = Sim::new();
-    sim.fault(Rule::before(sets("m.room.tombstone"), |_| {
-        panic!("a bug in a step")
-    }));
-    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
-    sim.run();
-    let said = sim.said(&sim.place.admin_room).join("\n");
-    assert!(said.contains("Stuck"), "P13: nothing was said: {said}");
-}
-
-#[test]
-#[should_panic(expected = "P13")]
-fn case_defect_6_a_post_that_never_goes_through_silences_nobody_else() {
-    let mut sim = Sim::new();
-    let plan =
-        |request: &Request| request.endpoint == Endpoint::Send && request.detail.contains("reply:");
-    sim.fault(Rule::when(plan, Fault::Page(500)).times(1000));
-    sim.say("!upgrade help");
-    sim.say_after(
-        Duration::from_secs(30),
-        "!upgrade #garden:sim.test 12 --yes",
-    );
-    sim.run();
-    let said = sim.said(&sim.place.admin_room).join("\n");
-    assert!(said.contains("Upgrade #1 is done"), "P13: {said}");
-}
-
-#[test]
-#[should_panic(expected = "P13")]
-fn case_defect_2_an_unreadable_log_row_is_that_jobs_trouble() {
-    let mut sim = Sim::new();
-    sim.say("!upgrade #garden:sim.test 12 --yes");
-    sim.run();
-    let database = rusqlite::Connection::open(sim.database()).unwrap();
-    let changed = database.execute(
-        "UPDATE job_log SET entry = '{\"type\":\"unknown\"}' WHERE seq = 1",
-        [],
-    );
-    assert_eq!(changed.unwrap(), 1);
-    drop(database);
-    sim.say("!upgrade list");
-    sim.run();
-    let broken = sim.oracle.broken();
-    assert!(broken.is_empty(), "P13: {broken:?}");
-}
-
-#[test]
 #[should_panic(expected = "P5")]
 fn case_c1_campaign_commands_need_power_in_the_rooms() {
     let mut sim = Sim::with(&Setup {

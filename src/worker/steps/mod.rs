@@ -125,7 +125,12 @@ pub(super) enum StepError {
 
 impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            error @ StoreError::Corrupt { .. } => Self::Fail {
+                problem: format!("What I stored of it cannot be read: {}.", chain(&error)),
+            },
+            error => Self::Store(error),
+        }
     }
 }
 
