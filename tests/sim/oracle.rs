@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use roomlift::job::{Action, Entry, Entry as LogEntry, Job, Output, Phase, State, Step, StepEvent};
+use roomlift::job::{Action, Entry, Job, Output, Phase, State, Step, StepEvent};
 use roomlift::store::{Filter, Store};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::Value;
