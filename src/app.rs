@@ -285,6 +285,25 @@ impl Loops {
         }
     }
 
+    fn worker(&self, offices: Vec<Office>) -> Arc<Worker> {
+        let config = &self.config;
+        let setup = Setup {
+            upgrade: config.upgrade.clone(),
+            follow_up: config.follow_up.clone(),
+            schedule: config.schedule.clone(),
+            messages: config.messages.clone(),
+            offices,
+        };
+        Arc::new(Worker::new(Means {
+            store: Arc::clone(&self.store),
+            port: Arc::clone(&self.port),
+            clock: Arc::clone(&self.clock),
+            setup,
+            surroundings: Shared::default(),
+            server: Shared::default(),
+        }))
+    }
+
     /// Enters the admin rooms and runs the loops until one ends.
     async fn run_once(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
         let (config, store, clock) = (&self.config, &self.store, &self.clock);
@@ -317,21 +336,7 @@ impl Loops {
             time_zone: config.schedule.time_zone.clone(),
             inviters: config.account.accept_invites_from.clone(),
         };
-        let setup = Setup {
-            upgrade: config.upgrade.clone(),
-            follow_up: config.follow_up.clone(),
-            schedule: config.schedule.clone(),
-            messages: config.messages.clone(),
-            offices,
-        };
-        let worker = Arc::new(Worker::new(Means {
-            store: Arc::clone(store),
-            port: Arc::clone(&self.port),
-            clock: Arc::clone(clock),
-            setup,
-            surroundings: Shared::default(),
-            server: Shared::default(),
-        }));
+        let worker = self.worker(offices);
 
         // Whichever loop ends first takes the others with it, in order.
         let all = stop.child_token();
