@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::doc::escape;
 use crate::model::Text;
-use crate::room::state::{Content, RoomEvent, content};
+use crate::room::state::{Content, RoomEvent, content, link_to};
 
 /// Key in the content of a copy; its value is the id of the original.
 pub const PIN_OF: &str = "io.roomlift.pin_of";
@@ -184,8 +184,7 @@ struct Intro {
 
 impl Intro {
     fn new(event: &RoomEvent, original: &Original<'_>) -> Self {
-        let via = original.via.iter().cloned();
-        let link = original.room.matrix_to_event_uri_via(original.event, via);
+        let place = [original.room.as_str(), original.event.as_str()];
         let written = i64::try_from(event.origin_server_ts)
             .ok()
             .and_then(|millis| Timestamp::from_millisecond(millis).ok());
@@ -195,7 +194,7 @@ impl Intro {
                 || "an unknown day".to_owned(),
                 |written| written.strftime("%Y-%m-%d").to_string(),
             ),
-            link: link.to_string(),
+            link: link_to(&place, original.via),
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::doc::{escape, shortened};
 use super::member::{TemplateError, Variables, render};
 use crate::model::Mention;
-use crate::room::state::{Content, content};
+use crate::room::state::{Content, content, link_to};
 
 /// People in one message. An event holds 65 kB, a third less where it is encrypted, and a user id of up
 /// to 255 bytes stands in it four times.
@@ -133,7 +133,7 @@ pub fn ping(
 
 /// A user that can be clicked. Ids may hold characters that end a link.
 fn pill(user: &UserId) -> String {
-    let url = escape(&user.matrix_to_uri().to_string());
+    let url = escape(&link_to(&[user.as_str()], &[]));
     format!("<a href=\"{url}\">{}</a>", escape(user.as_str()))
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId,
     RoomVersionId, ServerName, UserId,
@@ -23,6 +24,19 @@ pub type Slot = (String, String);
 /// How many servers a link names at most; the specification recommends three.
 /// Source: Matrix specification, appendices, "Routing".
 pub const VIA_SERVERS_MAX: usize = 3;
+
+/// What is encoded in a part of a URL: all that means something there to anyone, but for what ids are
+/// made of.
+const ENCODED_IN_URL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'@')
+    .remove(b':')
+    .remove(b'=');
 
 /// How long closing a room may take: the server copies the whole room in between. Synapse takes
 /// 27 s for 1,000 bans (measured). What somebody changes later is another matter.
@@ -406,10 +420,30 @@ pub fn content(value: Value) -> Content {
     }
 }
 
-/// The link that works in every client.
+/// A part of a URL: whatever could mean something else there is encoded. ruma leaves `%` and `\` as they are.
+#[must_use]
+pub fn in_url(part: &str) -> String {
+    utf8_percent_encode(part, ENCODED_IN_URL).to_string()
+}
+
+/// The link to a room that works in every client.
 #[must_use]
 pub fn matrix_to(room: &RoomId, via: &[OwnedServerName]) -> String {
-    room.matrix_to_uri_via(via.iter().cloned()).to_string()
+    link_to(&[room.as_str()], via)
+}
+
+/// The same to a room, a user, or an event after its room.
+/// Source: Matrix specification, appendices, "matrix.to navigation".
+#[must_use]
+pub fn link_to(ids: &[&str], via: &[OwnedServerName]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| in_url(id)).collect();
+    let via: Vec<String> = via.iter().map(|server| format!("via={server}")).collect();
+    let query = if via.is_empty() { "" } else { "?" };
+    format!(
+        "https://matrix.to/#/{}{query}{}",
+        ids.join("/"),
+        via.join("&")
+    )
 }
 
 #[cfg(test)]
@@ -432,6 +466,20 @@ pub(crate) mod tests {
                 replaces: None,
             }),
         )
+    }
+
+    #[test]
+    fn links_name_exactly_what_they_should() {
+        let via: [OwnedServerName; 2] = ["a.org".try_into().unwrap(), "b:80".try_into().unwrap()];
+        for (ids, via, link) in [
+            (vec!["!r:x"], &via[..0], "!r:x"),
+            (vec!["!r:x"], &via[..], "!r:x?via=a.org&via=b:80"),
+            (vec!["!r:x", "$a/b+c"], &via[..1], "!r:x/$a%2Fb%2Bc?via=a.org"),
+            (vec!["@a%41\\b:x"], &via[..0], "@a%2541%5Cb:x"),
+        ] {
+            let expected = format!("https://matrix.to/#/{link}");
+            assert_eq!(link_to(&ids, via), expected);
+        }
     }
 
     #[test]

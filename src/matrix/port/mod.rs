@@ -38,7 +38,7 @@ use super::beat::Beat;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
-    CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, SharedClient, after,
+    CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, SharedClient, after,
     count, failed, found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
@@ -231,6 +231,7 @@ impl Homeserver for Port {
 
     async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>> {
         let request = get_profile::v3::Request::new(user.to_owned());
+        let request = Exact::new(request, &[user.as_str()]);
         let what = format!("read the profile of {user}");
         let answer = self
             .ask(Bucket::Everything, what, request!(self, request))
@@ -330,9 +331,11 @@ impl Homeserver for Port {
         event: &EventId,
         transaction: &str,
     ) -> Result<OwnedEventId> {
+        let path = [room.as_str(), event.as_str(), transaction];
         let transaction = OwnedTransactionId::from(transaction);
         let request =
             redact_event::v3::Request::new(room.to_owned(), event.to_owned(), transaction);
+        let request = Exact::new(request, &path);
         let what = format!("redact {event} in {room}");
         let answer = self
             .ask(Bucket::Everything, what, request!(self, request))
@@ -342,6 +345,7 @@ impl Homeserver for Port {
 
     async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>> {
         let request = get_room_event::v3::Request::new(room.to_owned(), event.to_owned());
+        let request = Exact::new(request, &[room.as_str(), event.as_str()]);
         let what = format!("read {event} of {room}");
         let answer = self
             .ask(Bucket::Everything, what.clone(), request!(self, request))
@@ -426,6 +430,7 @@ impl Homeserver for Port {
         };
         let mut request = join_room_by_id_or_alias::v3::Request::new(name);
         request.via.clone_from(&room.via);
+        let request = Exact::new(request, &[&room.name.to_string()]);
         let what = format!("join {}", room.name);
         let answer = self
             .ask(Bucket::Joins, what, request!(self, request))
@@ -444,6 +449,7 @@ impl Homeserver for Port {
 
     async fn resolve(&self, alias: &RoomAliasId) -> Result<Option<Resolved>> {
         let request = get_alias::v3::Request::new(alias.to_owned());
+        let request = Exact::new(request, &[alias.as_str()]);
         let what = format!("resolve {alias}");
         let answer = self
             .ask(Bucket::Everything, what, request!(self, request))
@@ -468,6 +474,7 @@ impl Homeserver for Port {
 
     async fn create_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<()> {
         let request = create_alias::v3::Request::new(alias.to_owned(), room.to_owned());
+        let request = Exact::new(request, &[alias.as_str()]);
         let what = format!("create {alias}");
         self.ask(Bucket::Addresses, what, request!(self, request))
             .await
@@ -476,6 +483,7 @@ impl Homeserver for Port {
 
     async fn delete_alias(&self, alias: &RoomAliasId) -> Result<()> {
         let request = delete_alias::v3::Request::new(alias.to_owned());
+        let request = Exact::new(request, &[alias.as_str()]);
         let what = format!("remove {alias}");
         self.ask(Bucket::Addresses, what, request!(self, request))
             .await

@@ -26,13 +26,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub(super) use requests::{
-    AdminRequest, Answer, CreateRoom, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
+    AdminRequest, Answer, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
     WhoAmI,
 };
 
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, Upload, Uploaded};
 use crate::metrics::{self, Outcome};
-use crate::room::state::Content;
+use crate::room::state::{Content, in_url};
 
 /// How long to wait after a 429 that does not say.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
@@ -271,7 +271,8 @@ pub(super) fn send_event<'a>(
 ) -> BoxFuture<'a, Result<OwnedEventId, HomeserverError>> {
     Box::pin(async move {
         let what = format!("send {kind} to {room}");
-        let transaction = OwnedTransactionId::from(transaction);
+        // ruma encodes what is not encoded yet, but for `%`.
+        let transaction = OwnedTransactionId::from(in_url(transaction));
         let Some(known) = joined(client, room) else {
             return send_unseen(client, room, kind, transaction, content, now, what).await;
         };

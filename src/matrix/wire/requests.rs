@@ -3,20 +3,70 @@
 //! Its event types rename some that clients write in their unstable or stable form
 //! (`m.call.member`), and state must arrive under the name it has; rooms are made from JSON that no
 //! type has looked at; a directory of another server may hold entries that no type accepts; and
-//! `whoami` is asked with a token that is not a session yet. Left out: sending them.
+//! `whoami` is asked with a token that is not a session yet. In its paths, `%` and `\` stay as they are,
+//! and the server, which decodes them, reads another name. Left out: sending them.
+
+use std::borrow::Cow;
+use std::fmt::Display;
 
 use ruma::api::auth_scheme::{AccessToken, AuthScheme, NoAuthentication, SendAccessToken};
 use ruma::api::client::room::create_room;
 use ruma::api::client::state::send_state_event;
 use ruma::api::error::{Error, FromHttpResponseError, IntoHttpError};
-use ruma::api::{IncomingResponse, Metadata, OutgoingRequest, metadata};
+use ruma::api::path_builder::{PathBuilder as _, VersionHistory};
+use ruma::api::{IncomingResponse, Metadata, OutgoingRequest, SupportedVersions, metadata};
 use ruma::exports::bytes::BufMut;
 use ruma::exports::http;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::room::state::Content;
+use crate::room::state::{Content, in_url};
+
+/// A request of ruma's with the parts of its path as they are.
+#[derive(Debug, Clone)]
+pub(in crate::matrix) struct Exact<R> {
+    request: R,
+    /// Encoded.
+    path: Vec<String>,
+}
+
+impl<R> Exact<R> {
+    /// The parts in the order in which they are in the path.
+    pub(in crate::matrix) fn new(request: R, path: &[&str]) -> Self {
+        let path = path.iter().map(|part| in_url(part)).collect();
+        Self { request, path }
+    }
+}
+
+impl<R: Metadata> Metadata for Exact<R> {
+    const METHOD: http::Method = R::METHOD;
+    const RATE_LIMITED: bool = R::RATE_LIMITED;
+    type Authentication = R::Authentication;
+    type PathBuilder = R::PathBuilder;
+    const PATH_BUILDER: Self::PathBuilder = R::PATH_BUILDER;
+}
+
+impl<R: OutgoingRequest + Metadata<PathBuilder = VersionHistory>> OutgoingRequest for Exact<R> {
+    type EndpointError = R::EndpointError;
+    type IncomingResponse = R::IncomingResponse;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        authentication: <R::Authentication as AuthScheme>::Input<'_>,
+        versions: Cow<'_, SupportedVersions>,
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        let Self { request, path } = self;
+        let path: Vec<&dyn Display> = path.iter().map(|part| part as &dyn Display).collect();
+        let mut request =
+            request.try_into_http_request(base_url, authentication, versions.clone())?;
+        let query = request.uri().query().unwrap_or_default();
+        let url = R::PATH_BUILDER.make_endpoint_url(versions, base_url, &path, query)?;
+        *request.uri_mut() = url.parse().map_err(http::Error::from)?;
+        Ok(request)
+    }
+}
 
 /// `PUT /rooms/{room}/state/{kind}/{key}`.
 #[derive(Debug, Clone)]
@@ -56,7 +106,9 @@ impl OutgoingRequest for PutState {
         token: SendAccessToken<'_>,
         (): (),
     ) -> Result<http::Request<T>, IntoHttpError> {
-        let url = Self::make_endpoint_url((), base_url, &[&self.room, &self.kind, &self.key], "")?;
+        let Self { room, kind, key, .. } = &self;
+        let path = [room.as_str(), kind, key].map(in_url);
+        let url = Self::make_endpoint_url((), base_url, &[&path[0], &path[1], &path[2]], "")?;
         authenticated::<Self, T>(with_json::<Self, T>(url, &self.content)?, token)
     }
 }
@@ -111,7 +163,9 @@ impl OutgoingRequest for GetState {
         token: SendAccessToken<'_>,
         (): (),
     ) -> Result<http::Request<T>, IntoHttpError> {
-        let url = Self::make_endpoint_url((), base_url, &[&self.room, &self.kind, &self.key], "")?;
+        let Self { room, kind, key, .. } = &self;
+        let path = [room.as_str(), kind, key].map(in_url);
+        let url = Self::make_endpoint_url((), base_url, &[&path[0], &path[1], &path[2]], "")?;
         authenticated::<Self, T>(bare::<Self, T>(url)?, token)
     }
 }
@@ -306,7 +360,7 @@ impl OutgoingRequest for AdminRequest {
         token: SendAccessToken<'_>,
         (): (),
     ) -> Result<http::Request<T>, IntoHttpError> {
-        let [version, kind, id, action] = &self.path;
+        let [version, kind, id, action] = &self.path.each_ref().map(|part| in_url(part));
         let url = Self::make_endpoint_url((), base_url, &[version, kind, id, action], "")?;
         // Without an action, the path ends after the id.
         let url = url.trim_end_matches('/').to_owned();

@@ -241,6 +241,56 @@ async fn the_port_does_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_a_path_arrives_byte_for_byte() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let server = synapse.server_name();
+    let dir = tempfile::tempdir().unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
+    let port = port(&session);
+    let room = id(&bot.create_room(json!({})).await);
+    // Such a key has every widget that is added by Element's `/addwidget`.
+    let widget = "https%3A%2F%2Fexample.org%2F%C3%A4_%40a%3Ab_17";
+    for key in [
+        widget, "%", "100%", "%2525", "%zz", "a\\b", "a/b", "?x#y", "ä ^|[]{}`\"<>+", "\t", "...",
+    ] {
+        let content = object(json!({ "key": key }));
+        let kind = format!("org.example.{key}");
+        port.put_state(&room, &kind, key, &content).await.unwrap();
+        let state = port.state(&room).await.unwrap();
+        assert_eq!(state.content(&kind, key), Some(&content), "{key:?}");
+        let read = port.state_event(&room, &kind, key).await.unwrap();
+        assert_eq!(read, Some(content), "{key:?}");
+    }
+
+    let alias = RoomAliasId::parse(format!("#%41{}\\%25:{server}", std::process::id())).unwrap();
+    port.create_alias(&alias, &room).await.unwrap();
+    let aliases = port.local_aliases(&room).await.unwrap();
+    assert!(aliases.iter().eq([&alias]), "{aliases:?}");
+    assert_eq!(port.resolve(&alias).await.unwrap().unwrap().room_id, room);
+    let by_alias = RoomRef {
+        name: RoomName::Alias(alias.clone()),
+        via: vec![],
+    };
+    assert_eq!(port.join(&by_alias).await.unwrap(), room);
+    port.delete_alias(&alias).await.unwrap();
+    assert_eq!(port.resolve(&alias).await.unwrap(), None);
+
+    // Two transaction ids are two messages, and one that is sent again is the same message.
+    let content = object(json!({ "msgtype": "m.text", "body": "x" }));
+    let mut sent = Vec::new();
+    for transaction in ["t.$%41:x", "t.$A:x", "t.$%41:x", "t.$a\\b:x"] {
+        sent.push(
+            port.send_event(&room, MESSAGE, transaction, &content)
+                .await
+                .unwrap(),
+        );
+    }
+    assert_ne!(sent[0], sent[1]);
+    assert_eq!(sent[0], sent[2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_and_doubt_reach_the_caller() {
     let synapse = Synapse::start(SynapseOptions::default().with_limit("rc_message", 0.2, 2)).await;
     let bot = synapse.register("bot").await;
