@@ -242,6 +242,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
                 LeftBehind::Fraction => {
                     ", because it holds a number that newer rooms refuse.".to_owned()
                 }
+                LeftBehind::NoPath => {
+                    ", because no request can name it: dots alone are taken out of an address."
+                        .to_owned()
+                }
             }));
             spans
         }

@@ -374,6 +374,9 @@ pub enum LeftBehind {
     },
     /// A number which versions since 6 refuse: no integer, or beyond 2^53-1.
     Fraction,
+    /// Its type or state key is `.` or `..`, which every client and proxy takes out of a path.
+    /// Source: RFC 3986, "Remove Dot Segments"; URL Standard, "Single-dot URL path segment".
+    NoPath,
 }
 
 #[cfg(test)]

@@ -124,9 +124,12 @@ fn reason_of_slot(event: &StateEvent, bot: &UserId) -> Option<LeftBehind> {
         Some(LeftBehind::BridgeRecord)
     } else {
         let key = event.state_key.as_str();
-        // `_@user:server_device` is how clients named one state event for each device.
-        let personal = key.starts_with('@') || key.starts_with("_@");
-        (personal && key != bot.as_str()).then_some(LeftBehind::PersonsOwn)
+        let is_dots = |part: &str| matches!(part, "." | "..");
+        if key.starts_with('@') && key != bot.as_str() {
+            Some(LeftBehind::PersonsOwn)
+        } else {
+            (is_dots(kind) || is_dots(key)).then_some(LeftBehind::NoPath)
+        }
     }
 }
 
@@ -196,7 +199,9 @@ mod tests {
 
     #[test]
     fn fates() {
-        use LeftBehind::{BridgeRecord, CallOrLocation, Fraction, PersonsOwn, ThirdPartyInvite};
+        use LeftBehind::{
+            BridgeRecord, CallOrLocation, Fraction, NoPath, PersonsOwn, ThirdPartyInvite,
+        };
         let some = || json!({"k": 1});
         let carry = || Fate::Carry(content(some()));
         let stay = |why| Fate::LeaveBehind(Some(why));
@@ -242,8 +247,16 @@ mod tests {
             ("m.bridge", "b", some(), stay(BridgeRecord)),
             ("uk.half-shot.bridge", "b", some(), stay(BridgeRecord)),
             ("org.example", "@a:x", some(), stay(PersonsOwn)),
-            ("org.example", "_@a:x_D", some(), stay(PersonsOwn)),
+            ("org.example", "@", some(), stay(PersonsOwn)),
+            ("org.example", "@bot:x_D", some(), stay(PersonsOwn)),
+            ("org.example", "_@a:x_D", some(), carry()),
+            ("m.room.bot.options", "_@bot:x", some(), carry()),
+            ("im.vector.modular.widgets", "_@a:x_17", some(), carry()),
             ("org.example", "@bot:x", some(), carry()),
+            ("org.example", "100%25 ä/", some(), carry()),
+            ("org.example", "...", some(), carry()),
+            ("org.example", "..", some(), stay(NoPath)),
+            (".", "", some(), stay(NoPath)),
             ("m.policy.rule.user", "@a:x", some(), stay(PersonsOwn)),
             (
                 "org.example",
