@@ -293,7 +293,7 @@ pub trait Homeserver: Send + Sync {
     async fn leave(&self, room: &RoomId) -> Result<()>;
 
     /// Bans a user.
-    async fn ban(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()>;
+    async fn ban(&self, room: &RoomId, user: &str, reason: Option<&str>) -> Result<()>;
 
     /// Joins a room.
     async fn join(&self, room: &RoomRef) -> Result<OwnedRoomId>;

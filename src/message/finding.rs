@@ -194,7 +194,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
                  server's upgrade fails at them: ",
             )];
             spans.extend(joined(
-                users.iter().take(PLACES_SHOWN_MAX).map(|user| person(user)),
+                users.iter().take(PLACES_SHOWN_MAX).map(|user| Span::Code(shortened(user))),
             ));
             spans.extend(own(
                 ". Give me more power than they have, take theirs away, or use `--method staged`.",

@@ -189,7 +189,7 @@ impl Intro {
             .ok()
             .and_then(|millis| Timestamp::from_millisecond(millis).ok());
         Self {
-            author: event.sender.to_string(),
+            author: event.sender.clone(),
             day: written.map_or_else(
                 || "an unknown day".to_owned(),
                 |written| written.strftime("%Y-%m-%d").to_string(),

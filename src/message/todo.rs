@@ -72,9 +72,9 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
         }
         Change::Ban { user, .. } => vec![
             text("Not banned in the new room: "),
-            person(user),
+            Span::Code(shortened(user)),
             text(". Somebody with enough power there can type "),
-            Span::Code(format!("/ban {user}")),
+            Span::Code(format!("/ban {}", shortened(user))),
             text("."),
         ],
         Change::MoveAlias { alias, .. } => vec![

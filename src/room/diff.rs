@@ -50,8 +50,8 @@ pub enum Change {
     },
     /// Somebody is to be banned from the new room.
     Ban {
-        /// Who.
-        user: OwnedUserId,
+        /// Who; plain text, as it may be no user id.
+        user: String,
         /// The reason given in the old room.
         reason: Option<String>,
     },
@@ -288,8 +288,8 @@ impl Change {
     pub fn is_about_the_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::NewState { slot: a, .. }, Self::NewState { slot: b, .. }) => a == b,
-            (Self::Ban { user: a, .. }, Self::Ban { user: b, .. })
-            | (
+            (Self::Ban { user: a, .. }, Self::Ban { user: b, .. }) => a == b,
+            (
                 Self::Invite { user: a, .. } | Self::Arrival { user: a, .. },
                 Self::Invite { user: b, .. } | Self::Arrival { user: b, .. },
             ) => a == b,
@@ -326,7 +326,7 @@ impl Observed {
                 if let Some(reason) = reason {
                     ban.insert("reason".to_owned(), json!(reason));
                 }
-                self.new.put(slot("m.room.member", user.as_str()), bot, ban);
+                self.new.put(slot("m.room.member", user), bot, ban);
             }
             Change::MoveAlias { alias, .. } => {
                 self.aliases
@@ -410,9 +410,9 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
 
     let banned: BTreeSet<_> = now.new.bans().into_keys().collect();
     for (user, reason) in &target.bans {
-        let member = slot("m.room.member", user.as_str());
+        let member = slot("m.room.member", user);
         let lifted = is_theirs(target, now, &member)
-            && now.new.event(&member.0, &member.1).map(|e| &e.sender) != Some(user);
+            && now.new.event(&member.0, &member.1).map(|e| e.sender.as_str()) != Some(user);
         if !banned.contains(user) && !lifted {
             changes.push(Change::Ban {
                 user: user.clone(),

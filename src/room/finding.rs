@@ -91,7 +91,7 @@ pub enum Finding {
     /// Banned users whom the bot could not ban anew: the server's own upgrade fails half-way.
     UnbannableBans {
         /// Who.
-        users: Vec<OwnedUserId>,
+        users: Vec<String>,
     },
     /// Another job is at work on the room.
     ActiveJob {

@@ -3,7 +3,7 @@
 //! Facts behind the rules were measured on Synapse 1.163.2, or read in the code of other servers.
 //! Left out: what a method does (`worker`).
 
-use ruma::{OwnedUserId, UserId};
+use ruma::UserId;
 use serde::{Deserialize, Serialize};
 
 use super::power::{OddityKind, Power, Presence};
@@ -104,13 +104,15 @@ pub fn takes_creators_back(old: &RoomState, intent: &Intent) -> bool {
 /// Banned users whom the server's own upgrade cannot ban anew, at whom it fails: it does so with the
 /// bot's level, unless the bot stands above all levels.
 #[must_use]
-pub fn unbannable(old: &RoomState, intent: &Intent) -> Vec<OwnedUserId> {
+pub fn unbannable(old: &RoomState, intent: &Intent) -> Vec<String> {
     if has_creators(&intent.version) {
         return Vec::new();
     }
     let power = old.power();
     let own = power.power(&intent.bot);
-    let fails = |user: &OwnedUserId| power.power(user) >= own || own < Power::Level(power.ban);
+    let nobody = Power::Level(power.users_default);
+    let of = |user: &str| <&UserId>::try_from(user).map_or(nobody, |user| power.power(user));
+    let fails = |user: &String| of(user) >= own || own < Power::Level(power.ban);
     old.bans().into_keys().filter(fails).collect()
 }
 

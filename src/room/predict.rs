@@ -47,7 +47,7 @@ pub fn after_switch(
     let ban = content(json!({"membership": "ban"}));
     for user in target.bans.keys() {
         new.put(
-            slot("m.room.member", user.as_str()),
+            slot("m.room.member", user),
             &intent.bot,
             ban.clone(),
         );

@@ -68,8 +68,8 @@ pub struct StateEvent {
 /// One event of a room's timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomEvent {
-    /// Who sent it.
-    pub sender: OwnedUserId,
+    /// Who sent it; plain text, as it may be no user id.
+    pub sender: String,
     /// Event type; `m.room.encrypted` where the event could not be decrypted.
     #[serde(rename = "type")]
     pub kind: String,
@@ -343,24 +343,24 @@ impl RoomState {
 
     /// Members with a membership.
     pub fn members(&self, membership: Membership) -> impl Iterator<Item = OwnedUserId> {
-        self.of_kind("m.room.member")
-            .filter(move |event| {
-                event.content.get("membership").and_then(Value::as_str) == Some(membership.as_str())
-            })
+        self.memberships(membership)
             .filter_map(|event| event.state_key.parse().ok())
     }
 
-    /// Banned users and the reason that was given.
+    fn memberships(&self, membership: Membership) -> impl Iterator<Item = &StateEvent> {
+        self.of_kind("m.room.member").filter(move |event| {
+            event.content.get("membership").and_then(Value::as_str) == Some(membership.as_str())
+        })
+    }
+
+    /// Who is banned and the reason that was given. Plain text: servers let people ban what is no
+    /// user id.
     #[must_use]
-    pub fn bans(&self) -> BTreeMap<OwnedUserId, Option<String>> {
-        self.members(Membership::Ban)
-            .map(|user| {
-                let reason = self
-                    .content("m.room.member", user.as_str())
-                    .and_then(|content| content.get("reason"))
-                    .and_then(Value::as_str)
-                    .map(ToOwned::to_owned);
-                (user, reason)
+    pub fn bans(&self) -> BTreeMap<String, Option<String>> {
+        self.memberships(Membership::Ban)
+            .map(|event| {
+                let reason = event.content.get("reason").and_then(Value::as_str);
+                (event.state_key.clone(), reason.map(ToOwned::to_owned))
             })
             .collect()
     }

@@ -72,7 +72,7 @@ pub struct Target {
     /// State of the new room, apart from addresses.
     pub new_state: BTreeMap<Slot, Content>,
     /// Who is banned from the new room, and why.
-    pub bans: BTreeMap<OwnedUserId, Option<String>>,
+    pub bans: BTreeMap<String, Option<String>>,
     /// Addresses on the bot's server that should lead to the new room.
     pub aliases: BTreeSet<OwnedRoomAliasId>,
     /// Addresses on other servers; only people there can move them.

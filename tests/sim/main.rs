@@ -12,6 +12,7 @@ mod kills;
 mod known;
 mod life;
 mod limits;
+mod odd;
 mod oracle;
 mod place;
 mod port;

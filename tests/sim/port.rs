@@ -493,7 +493,7 @@ impl Homeserver for SimPort {
             .await;
         match found(answer) {
             Ok(found) => Ok(found.map(|event| RoomEvent {
-                sender: event.sender,
+                sender: event.sender.to_string(),
                 kind: event.kind,
                 origin_server_ts: event.at.unsigned_abs(),
                 content: event.content,
@@ -554,9 +554,9 @@ impl Homeserver for SimPort {
         }
     }
 
-    async fn ban(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+    async fn ban(&self, room: &RoomId, user: &str, reason: Option<&str>) -> Result<()> {
         let (own, id, user) = (self.own(), room.to_owned(), user.to_owned());
-        let request = Request::new(Endpoint::Ban, room, &user);
+        let request = Request::new(Endpoint::Ban, room, &*user);
         let reason = reason.map(ToOwned::to_owned);
         self.ask(request, move |world| {
             world.ban(&own, &id, &user, reason.as_deref())

@@ -18,7 +18,7 @@ use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
 use ruma::api::client::directory::{get_room_visibility, set_room_visibility};
 use ruma::api::client::discovery::get_capabilities;
 use ruma::api::client::membership::{
-    ban_user, get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
+    get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
     leave_room,
 };
 use ruma::api::client::profile::get_profile;
@@ -38,7 +38,7 @@ use super::beat::Beat;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
-    CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, SharedClient, after,
+    Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, SharedClient, after,
     count, failed, found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
@@ -414,9 +414,8 @@ impl Homeserver for Port {
         }
     }
 
-    async fn ban(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
-        let mut request = ban_user::v3::Request::new(room.to_owned(), user.to_owned());
-        request.reason = reason.map(ToOwned::to_owned);
+    async fn ban(&self, room: &RoomId, user: &str, reason: Option<&str>) -> Result<()> {
+        let request = Ban::new(room, user, reason);
         let what = format!("ban {user} from {room}");
         self.ask(Bucket::Everything, what, request!(self, request))
             .await

@@ -16,6 +16,9 @@ use crate::homeserver::{HomeserverError, Result, ToldRoom};
 use crate::matrix::wire::joined;
 use crate::room::state::{Content, RoomEvent, RoomState, StateEvent};
 
+/// Stands for a sender whose id is none by the specification: nobody else has it.
+const NO_SENDER: &str = "@:invalid";
+
 /// State with an empty key that every room is told with.
 const TOLD_STATE: [&str; 6] = [
     "m.room.create",
@@ -143,7 +146,11 @@ pub(in crate::matrix) fn lenient(json: &str) -> Option<StateEvent> {
     Some(StateEvent {
         kind: text("type")?.to_owned(),
         state_key: text("state_key")?.to_owned(),
-        sender: text("sender")?.parse().ok()?,
+        // What somebody set whose id is none today stands all the same.
+        sender: text("sender")?
+            .parse()
+            .or_else(|_| NO_SENDER.parse())
+            .ok()?,
         event_id: text("event_id").and_then(|id| id.parse().ok()),
         origin_server_ts: event
             .get("origin_server_ts")

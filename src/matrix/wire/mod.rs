@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub(super) use requests::{
-    AdminRequest, Answer, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
+    AdminRequest, Answer, Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
     WhoAmI,
 };
 

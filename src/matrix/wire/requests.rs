@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use ruma::api::auth_scheme::{AccessToken, AuthScheme, NoAuthentication, SendAccessToken};
+use ruma::api::client::membership::ban_user;
 use ruma::api::client::room::create_room;
 use ruma::api::client::state::send_state_event;
 use ruma::api::error::{Error, FromHttpResponseError, IntoHttpError};
@@ -167,6 +168,50 @@ impl OutgoingRequest for GetState {
         let path = [room.as_str(), kind, key].map(in_url);
         let url = Self::make_endpoint_url((), base_url, &[&path[0], &path[1], &path[2]], "")?;
         authenticated::<Self, T>(bare::<Self, T>(url)?, token)
+    }
+}
+
+/// `POST /rooms/{room}/ban`, of somebody whose id may be none by the specification.
+#[derive(Debug, Clone)]
+pub(in crate::matrix) struct Ban {
+    room: OwnedRoomId,
+    body: Value,
+}
+
+impl Ban {
+    pub(in crate::matrix) fn new(room: &RoomId, user: &str, reason: Option<&str>) -> Self {
+        let mut body = json!({ "user_id": user });
+        if let Some(reason) = reason {
+            body["reason"] = reason.into();
+        }
+        Self {
+            room: room.to_owned(),
+            body,
+        }
+    }
+}
+
+metadata! {
+    @for Ban,
+    method: POST,
+    rate_limited: true,
+    authentication: AccessToken,
+    path: "/_matrix/client/v3/rooms/{room_id}/ban",
+}
+
+impl OutgoingRequest for Ban {
+    type EndpointError = Error;
+    type IncomingResponse = ban_user::v3::Response;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        token: SendAccessToken<'_>,
+        (): (),
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        let room = in_url(self.room.as_str());
+        let url = Self::make_endpoint_url((), base_url, &[&room], "")?;
+        authenticated::<Self, T>(with_json::<Self, T>(url, &self.body)?, token)
     }
 }
 

@@ -182,6 +182,39 @@ async fn as_state(stage: &Stage<'_>) {
     put(&host, &host.id, json!({ "membership": "join" })).await;
 }
 
+/// Bans of what is no user id by the specification, by request, with a new room, and by `/upgrade`.
+async fn odd_bans(stage: &Stage<'_>) {
+    let host = stage.person("host").await;
+    let odd = [
+        "@x:evil.example:",
+        "@x:evil_example.org",
+        "@x:http://evil.example",
+        "@with space:evil%41.example",
+        "@:x",
+        "@x",
+        "x:y",
+    ];
+    let public = json!({ "preset": "public_chat", "room_version": "10" });
+    let room = host.create_room(public.clone()).await;
+    let banned = json!({ "membership": "ban" });
+    for who in odd {
+        let body = json!({ "user_id": who, "reason": "spam" });
+        let path = ["rooms", &room, "ban"];
+        host.ask("POST", &path, body).await.ok();
+        host.state(&room, "m.room.member", who).await;
+        let mut with_ban = public.clone();
+        with_ban["initial_state"] =
+            json!([{ "type": "m.room.member", "state_key": who, "content": banned }]);
+        host.create_room(with_ban).await;
+    }
+    host.upgrade(&room, "11", &[]).await;
+}
+
+#[tokio::test]
+async fn odd_bans_are_alike() {
+    alike("odd-bans", odd_bans).await;
+}
+
 #[tokio::test]
 async fn people_enter_alike() {
     alike("entering", entering).await;

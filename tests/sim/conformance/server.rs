@@ -294,14 +294,17 @@ fn answer(
         }
         ("POST", ["rooms", room, "leave"]) => world.leave(by, room_id(room)?).map(nothing),
         ("POST", ["rooms", room, what]) => {
-            let (room, user) = (room_id(room)?, body["user_id"].as_str());
-            let user = user_id(user.unwrap_or_default())?;
+            let room = room_id(room)?;
+            let name = body["user_id"].as_str().unwrap_or_default();
             let reason = body["reason"].as_str();
+            if *what == "ban" {
+                return world.ban(by, room, name, reason).map(nothing);
+            }
+            let user = user_id(name)?;
             match *what {
                 "invite" => world.invite(by, room, user, reason),
                 "kick" => world.kick(by, room, user, reason),
                 "unban" => world.unban(by, room, user, reason),
-                "ban" => world.ban(by, room, user, reason),
                 _ => refuse(404, "M_UNRECOGNIZED", "Unrecognized request"),
             }
             .map(nothing)

@@ -10,7 +10,7 @@ use ruma::{OwnedRoomId, UserId};
 use serde_json::{Value, json};
 
 use super::auth::{has_creators, may_send};
-use super::membership::may_be;
+use super::membership::{may_ban_odd, may_be};
 use super::valid::validate;
 use super::{Answer, Room, SERVER, VERSIONS, World, content, refuse};
 
@@ -209,11 +209,12 @@ impl World {
         let room = self.room(id)?;
         validate(room, kind, Some(key), &content)?;
         if kind == "m.room.member" {
-            let Ok(user) = <&UserId>::try_from(key) else {
-                return super::forbidden("Invalid user id");
-            };
             let membership = content.get("membership").and_then(Value::as_str);
-            may_be(room, by, user, membership.unwrap_or_default())?;
+            match <&UserId>::try_from(key) {
+                Ok(user) => may_be(room, by, user, membership.unwrap_or_default())?,
+                Err(_) if membership == Some("ban") => may_ban_odd(room, by, key)?,
+                Err(_) => return super::forbidden("Invalid user id"),
+            }
         } else {
             may_send(room, by, kind, Some(key), &content)?;
         }

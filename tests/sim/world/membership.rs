@@ -78,6 +78,19 @@ pub(super) fn may_be(room: &Room, by: &UserId, user: &UserId, membership: &str) 
     }
 }
 
+/// The same for a ban of somebody whose id is none by the specification.
+pub(super) fn may_ban_odd(room: &Room, by: &UserId, user: &str) -> Answer<()> {
+    if !user.contains(':') {
+        return refuse(400, "M_UNKNOWN", format!("Invalid ID: {user}"));
+    }
+    let levels = Levels::of(room);
+    let mine = levels.of_user(by);
+    if room.membership(by) != "join" || mine < levels.ban || mine <= levels.users_default {
+        return forbidden("You don't have permission to ban");
+    }
+    Ok(())
+}
+
 impl World {
     /// Who vouches for somebody that a restricted room lets in; nobody where that is not asked for.
     fn voucher(&self, by: &UserId, room: &Room) -> Answer<Option<String>> {
@@ -212,15 +225,26 @@ impl World {
             .map(drop)
     }
 
-    /// Bans somebody.
+    /// Bans somebody, whatever they are called.
     pub(crate) fn ban(
         &mut self,
         by: &UserId,
         id: &RoomId,
-        user: &UserId,
+        user: impl AsRef<str>,
         reason: Option<&str>,
     ) -> Answer<()> {
-        self.change(by, id, user, "ban", because(reason)).map(drop)
+        let user = user.as_ref();
+        if let Ok(user) = <&UserId>::try_from(user) {
+            return self.change(by, id, user, "ban", because(reason)).map(drop);
+        }
+        let mut content = because(reason);
+        content.insert("membership".to_owned(), json!("ban"));
+        if !user.starts_with('@') || !user.contains(':') {
+            return refuse(400, "M_INVALID_PARAM", "Expected UserID string");
+        }
+        may_ban_odd(self.room(id)?, by, user)?;
+        self.append(id, by, "m.room.member", Some(user), content);
+        Ok(())
     }
 
     /// A membership as a state event.
