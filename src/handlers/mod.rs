@@ -597,15 +597,6 @@ impl Desk {
     fn advance(&self, job: &Job, entry: Entry) -> Result<Vec<Write>, StoreError> {
         announce::advance(job, vec![entry], self.clock.now())
     }
-
-    /// Takes back plans for a room that wait for a yes.
-    fn supersede(&self, room: &OwnedRoomId) -> Result<Vec<Write>, StoreError> {
-        let mut writes = Vec::new();
-        for plan in self.store.open_plans(room)? {
-            writes.extend(self.advance(&plan, Entry::Superseded)?);
-        }
-        Ok(writes)
-    }
 }
 
 fn folded(job: Job) -> Result<(Job, State), StoreError> {

@@ -122,15 +122,13 @@ async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, Hand
             Ok(writes)
         }
         Phase::Failed => {
-            let mut writes = desk.supersede(&job.request.old_room)?;
             // A campaign tells about its jobs in one place: there is no end that would replace the ⏳.
             let heard = match job.request.campaign {
                 Some(_) => emoji::YES,
                 None => emoji::WORKING,
             };
-            writes.push(call.react(heard));
-            writes.push(again(call, job.request, Consent::Own));
-            Ok(writes)
+            let again = again(call, job.request, Consent::Own);
+            Ok(vec![call.react(heard), again])
         }
         _ => Ok(call.refuse(answer::wrong_moment(id, &state))),
     }

@@ -51,14 +51,7 @@ pub(super) async fn run(
         (Ok(only), Ok(skip)) => (only, skip),
         (Err(text), _) | (_, Err(text)) => return Ok(refuse(text)),
     };
-    // A plan that is only looked at takes no other plan's place.
-    let mut writes = Vec::new();
-    if wanted.confirmation != Confirmation::PlanOnly {
-        for open in desk.store.open_campaigns(&space)? {
-            writes.extend(desk.end_campaign(&open, Entry::Superseded, &JobEntry::Superseded)?);
-        }
-    }
-    writes.push(Write::CreateCampaign(Box::new(Request {
+    Ok(vec![Write::CreateCampaign(Box::new(Request {
         named: wanted.space,
         space,
         options,
@@ -71,8 +64,7 @@ pub(super) async fn run(
         sender: call.sender().to_owned(),
         admin_room: call.office.room_id.clone(),
         command_event: call.received.event_id.clone(),
-    })));
-    Ok(writes)
+    }))])
 }
 
 /// The ids of rooms that were named; `Err` is what to answer if one cannot be found.

@@ -46,12 +46,7 @@ pub(super) async fn run(
         };
         return space::run(desk, call, whole).await;
     }
-    // A plan that is only looked at takes no other plan's place.
-    let mut writes = match wanted.confirmation {
-        Confirmation::PlanOnly => vec![],
-        Confirmation::Ask | Confirmation::Given => desk.supersede(&old_room)?,
-    };
-    writes.push(Write::CreateJob(Box::new(Request {
+    Ok(vec![Write::CreateJob(Box::new(Request {
         named: wanted.room,
         old_room,
         options,
@@ -60,6 +55,5 @@ pub(super) async fn run(
         admin_room: call.office.room_id.clone(),
         command_event: call.received.event_id.clone(),
         campaign: None,
-    })));
-    Ok(writes)
+    }))])
 }

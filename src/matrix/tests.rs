@@ -315,13 +315,22 @@ fn state_keeps_what_no_type_knows() {
 
     let odd = [
         r#"{"type":"x","state_key":"","sender":"@a:b","content":[]}"#,
-        r#"{"type":"x","state_key":"","sender":"a","content":{}}"#,
+        r#"{"type":"x","state_key":"","sender":7,"content":{}}"#,
         r#"{"type":"x","sender":"@a:b","content":{}}"#,
         "[]",
         "",
     ];
     for json in odd {
         assert_eq!(lenient(json), None, "{json}");
+    }
+    // What they set stands, whatever they are called.
+    for sender in ["a", "@a:evil_example.org", "@a:b:"] {
+        let json = json!({"type": "x", "state_key": "", "sender": sender, "content": {"a": 1}});
+        let event = lenient(&json.to_string()).unwrap();
+        assert_eq!(event.content["a"], 1, "{sender}");
+        let json = json!({"type": "x", "sender": sender, "origin_server_ts": 1, "content": {}});
+        let event = as_last_edited(&json.to_string()).unwrap();
+        assert_eq!(event.sender, sender);
     }
 }
 

@@ -350,6 +350,17 @@ impl Worker {
             // Nothing to say yes to: only the message.
             writes.truncate(1);
         }
+        // A plan that nobody can say yes to takes no other plan's place.
+        if !nothing && confirmation != Confirmation::PlanOnly {
+            for open in self.means.store.open_campaigns(&campaign.request.space)? {
+                if open.id < campaign.id {
+                    let jobs = self.means.store.open_jobs_of(open.id)?;
+                    let (entry, late) = (Entry::Superseded, &JobEntry::Superseded);
+                    let ends = announce::campaign::end(&open, &jobs, entry, late, look.now)?;
+                    writes.extend(ends);
+                }
+            }
+        }
         match confirmation {
             _ if nothing => entries.push(Entry::Closed),
             Confirmation::PlanOnly => {

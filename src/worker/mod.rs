@@ -472,6 +472,14 @@ impl Worker {
                     // Its campaign tells.
                     writes.clear();
                 }
+                // A plan that nobody can say yes to takes no other plan's place.
+                if step == Step::Plan
+                    && plan.asks == Asks::Itself
+                    && !blocked
+                    && confirmation != Confirmation::PlanOnly
+                {
+                    writes.extend(self.supersede(&job, now)?);
+                }
                 entries.push(Entry::Planned { plan: plan.clone() });
                 match confirmation {
                     Confirmation::Given if !blocked => {
@@ -521,6 +529,17 @@ impl Worker {
                 self.record(job, vec![Entry::Step { step, event }], vec![])
             }
         }
+    }
+
+    /// Ends the plans for a job's room that were asked for before it.
+    fn supersede(&self, job: &Job, now: Timestamp) -> Result<Vec<Write>, StoreError> {
+        let mut writes = Vec::new();
+        for plan in self.means.store.open_plans(&job.request.old_room)? {
+            if plan.id < job.id {
+                writes.extend(announce::advance(&plan, vec![Entry::Superseded], now)?);
+            }
+        }
+        Ok(writes)
     }
 
     /// Writes entries and everything that people are to see of them, at once.

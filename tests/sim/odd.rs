@@ -1,6 +1,8 @@
 //! Scenes about what is well formed and odd: state keys, ids, words. Each arrives byte for byte, or is
 //! named, and never stops a job.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::place::{Place, Setup};
@@ -121,4 +123,37 @@ fn odd_keys_and_bans_arrive_by_adopt() {
     sim.assert_promises();
     sim.assert_said("#1 is done");
     assert_arrived(&sim);
+}
+
+/// A command that comes to nothing leaves alone what was asked before it.
+#[test]
+fn a_plan_outlives_a_command_that_comes_to_nothing() {
+    for (plan, nonsense, confirm) in [
+        ("#garden:sim.test 12", "#garden:sim.test rules", "1"),
+        ("space {} 12", "space {} rules", "C1"),
+    ] {
+        let mut sim = Sim::new();
+        let in_space = |words: &str| words.replace("{}", sim.place.space.as_str());
+        sim.say(&format!("!upgrade {}", in_space(plan)));
+        let nonsense = format!("!upgrade {}", in_space(nonsense));
+        sim.say_after(Duration::from_secs(30), &nonsense);
+        let confirm = format!("!upgrade confirm {confirm}");
+        sim.say_after(Duration::from_mins(2), &confirm);
+        sim.run();
+        sim.assert_promises();
+        sim.assert_said("is done");
+    }
+}
+
+/// The newer of two good plans counts.
+#[test]
+fn a_good_plan_takes_the_place_of_the_one_before() {
+    let mut sim = Sim::new();
+    sim.say("!upgrade #garden:sim.test 11");
+    sim.say_after(Duration::from_secs(2), "!upgrade #garden:sim.test 12");
+    sim.say_after(Duration::from_secs(60), "!upgrade confirm 1");
+    sim.say_after(Duration::from_secs(90), "!upgrade confirm 2");
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("is now version 12");
 }
