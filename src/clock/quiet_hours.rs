@@ -142,6 +142,9 @@ mod tests {
             ("08:00-08:00 Europe/Berlin", Empty),
             ("22:00-08:00 Europe/Atlantis", Zone),
             ("22:00-08:00 +02", Zone),
+            ("22:00-08:00 UTC+2", Zone),
+            ("22:00-08:00 CET-1", Zone),
+            ("22:00-08:00 CET-1CEST,M3.5.0,M10.5.0", Zone),
         ] {
             assert_eq!(text.parse::<QuietHours>(), Err(error), "{text}");
         }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::words::is_invisible;
 use super::{MAX_COMMAND_BYTES, MAX_CREATORS, MAX_REASON_CHARS, Topic};
 use crate::model::{PING_AFTER, PINGS_MAX};
 
@@ -38,12 +39,17 @@ pub struct Shown(String);
 
 impl<T: AsRef<str> + ?Sized> From<&T> for Shown {
     fn from(word: &T) -> Self {
-        let mut chars = word.as_ref().chars().map(|c| match c {
-            '`' => '\'',
-            c if c.is_control() => ' ',
-            c => c,
-        });
-        let mut text: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();
+        let mut chars = word.as_ref().chars();
+        let mut text = String::new();
+        for c in chars.by_ref().take(MAX_SHOWN_CHARS) {
+            match c {
+                '`' => text.push('\''),
+                // Else there is nothing to be seen of what is wrong.
+                c if is_invisible(c) => text.push_str(&format!("⟨U+{:04X}⟩", u32::from(c))),
+                c if c.is_control() => text.push(' '),
+                c => text.push(c),
+            }
+        }
         if chars.next().is_some() {
             text.push('…');
         }
@@ -152,7 +158,9 @@ pub enum Problem {
         word: Shown,
     },
     /// A time zone that nobody knows.
-    #[error("I do not know the time zone {word}. Write for example `Europe/Berlin` or `UTC`.")]
+    #[error(
+        "I do not know the time zone {word}. Write for example `Europe/Berlin`, `UTC` or `+02:00`."
+    )]
     UnknownZone {
         /// What was given.
         word: Shown,
@@ -199,6 +207,16 @@ pub enum Problem {
     UnexpectedWord {
         /// The first such word.
         word: Shown,
+    },
+    /// Text for members that may go on in the next words, or not.
+    #[error(
+        "Text of several words needs quotation marks: {text}. What is no part of the text goes in front of {option}."
+    )]
+    UnquotedText {
+        /// The option.
+        option: Shown,
+        /// The same with quotation marks.
+        text: Shown,
     },
     /// A required word is absent.
     #[error("Something is missing: `{what}`.")]

@@ -13,6 +13,7 @@ mod help;
 mod pills;
 mod ping;
 mod reference;
+mod spread;
 pub mod when;
 mod words;
 
@@ -231,8 +232,9 @@ pub fn parse(message: &Incoming<'_>) -> Option<Result<Command, CommandError>> {
 /// What follows the prefix, if `text` begins with it as a whole word. Phones capitalise the first
 /// word of a message, hence any case.
 fn arguments(text: &str) -> Option<&str> {
-    let text = text.trim_start();
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || words::is_invisible(c));
     let (prefix, rest) = text.split_at_checked(PREFIX.len())?;
+    let rest = rest.trim_start_matches(words::is_invisible);
     let whole_word = rest.chars().next().is_none_or(char::is_whitespace);
     (prefix.eq_ignore_ascii_case(PREFIX) && whole_word).then_some(rest)
 }
@@ -261,11 +263,12 @@ fn read(arguments: &str) -> Result<Command, CommandError> {
     if words.is_empty() {
         return Ok(Command::Help(None));
     }
-    let (topic, words) = grammar::with_verb(when::joined(words));
+    let (topic, words) = grammar::with_verb(words);
     if words.iter().any(|word| word == "--help" || word == "-h") {
         return Ok(Command::Help(topic));
     }
-    grammar::parse(&words)
+    spread::joined(words)
+        .and_then(|words| grammar::parse(&words))
         .and_then(command)
         // Who fails to ask for help is better sent to the list.
         .map_err(|problem| CommandError {

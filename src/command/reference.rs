@@ -11,9 +11,12 @@ use crate::model::{CampaignId, JobId, JobRef, RoomName, RoomRef, WorkId};
 /// Most servers taken from one link. Clients write three; each costs an attempt to join.
 const MAX_VIA: usize = 10;
 
-/// What comes before the thing that a matrix.to link names
+/// What comes before the thing that a matrix.to link names, after the scheme, which phones leave out
 /// (<https://spec.matrix.org/v1.16/appendices/#matrixto-navigation>).
-const MATRIX_TO: [&str; 2] = ["https://matrix.to/#/", "http://matrix.to/#/"];
+const MATRIX_TO: [&str; 2] = ["matrix.to/#/", "www.matrix.to/#/"];
+
+/// The same in links of Element, wherever that is installed.
+const ELEMENT: [&str; 2] = ["/#/room/", "/#/user/"];
 
 /// Scheme of <https://spec.matrix.org/v1.16/appendices/#matrix-uri-scheme>.
 const MATRIX_SCHEME: &str = "matrix:";
@@ -92,6 +95,11 @@ pub(super) fn job_or_room(word: &str) -> Result<JobRef, Problem> {
     }
 }
 
+/// Whether `word` looks like a room.
+pub(super) fn is_room(word: &str) -> bool {
+    word.starts_with(['#', '!']) || is_link(word)
+}
+
 /// Whether `word` is a link of Matrix, sound or not.
 pub(super) fn is_link(word: &str) -> bool {
     path(word).is_some()
@@ -150,10 +158,23 @@ enum Path<'a> {
 }
 
 fn path(word: &str) -> Option<Path<'_>> {
-    for prefix in MATRIX_TO {
-        if let Some(rest) = after_prefix(word, prefix) {
-            return Some(Path::MatrixTo(rest));
-        }
+    if word.starts_with(['#', '!', '@']) {
+        return None;
+    }
+    let schemes = ["https://", "http://"].iter();
+    let address = schemes
+        .filter_map(|scheme| after_prefix(word, scheme))
+        .next()
+        .unwrap_or(word);
+    let mut matrix_to = MATRIX_TO
+        .iter()
+        .filter_map(|prefix| after_prefix(address, prefix));
+    let of_element = |start: &&str| word.split_once(*start).map(|(_, path)| path);
+    if let Some(path) = matrix_to
+        .next()
+        .or_else(|| ELEMENT.iter().find_map(of_element))
+    {
+        return Some(Path::MatrixTo(path));
     }
     after_prefix(word, MATRIX_SCHEME).map(Path::Uri)
 }

@@ -2,6 +2,8 @@
 //!
 //! Single parts are tested where they are.
 
+mod meant;
+
 use proptest::prelude::*;
 use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
 
@@ -349,7 +351,7 @@ fn answers() {
     !upgrade #a:b 12 now
         I do not know what to do with `now`. Text with spaces needs quotation marks. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --reason in three words
-        I do not know what to do with `words`. Text with spaces needs quotation marks. Type `!upgrade help upgrade` to see how it is used.
+        Text of several words needs quotation marks: `--reason "in three words"`. What is no part of the text goes in front of `--reason`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --vresion 12
         I do not know the option `--vresion` here. Did you mean `--version`? Type `!upgrade help upgrade` to see how it is used.
     !upgrade plan #a:b --yes
@@ -375,7 +377,7 @@ fn answers() {
     !upgrade #a:b --at 25:00 Europe/Berlin
         `25:00 Europe/Berlin` is not a time. Write for example `--at "20:00 Europe/Berlin"`, `--at "2026-12-01 20:00 Europe/Berlin"` or `--at 2026-12-01T20:00+01:00`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --at 20:00 Europe/Berln
-        I do not know the time zone `Europe/Berln`. Write for example `Europe/Berlin` or `UTC`. Type `!upgrade help upgrade` to see how it is used.
+        I do not know the time zone `Europe/Berln`. Write for example `Europe/Berlin`, `UTC` or `+02:00`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --at 20:00Z --in 2h
         Please give either `--at` or `--in`, and not both. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --in soon

@@ -18,24 +18,73 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, Problem> {
     })
 }
 
+/// Whether a character is shown as nothing at all: such come with copied text.
+/// Source: Unicode, "Default_Ignorable_Code_Point", without what parts of emoji and letters are made of.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+fn is_quote(c: char) -> bool {
+    "\"'“”„‟".contains(c)
+}
+
+/// Dashes that phones and people write for `-`.
+fn is_dash(c: char) -> bool {
+    matches!(
+        c,
+        '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
+    )
+}
+
 /// The same words, written the way `shlex` reads them.
 fn in_ascii(text: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     // A mark opens a quotation, and a dash an option, only where a word or a value begins.
     let mut before = ' ';
+    let mut is_option_name = false;
     while let Some(c) = rest.chars().next() {
         let after = &rest[c.len_utf8()..];
         let begins_word = before.is_whitespace();
         let begins_value = begins_word || before == '=';
         let mut consumed = c.len_utf8();
-        before = c;
+        let previous = std::mem::replace(&mut before, c);
+        is_option_name &= !c.is_whitespace() && c != '=';
         match c {
             c if c.is_whitespace() => out.push(' '),
-            '#' if begins_word => out.push_str("\\#"),
-            '—' | '–' if begins_word && after.starts_with(char::is_alphanumeric) => {
-                out.push_str("--");
+            c if is_invisible(c) => {
+                let shown = after.trim_start_matches(is_invisible);
+                let ends_word = shown
+                    .chars()
+                    .next()
+                    .is_none_or(|c| c.is_whitespace() || is_quote(c));
+                let hidden = &rest[..rest.len() - shown.len()];
+                // Inside of a word it may be meant.
+                if !begins_value && !ends_word && !is_quote(previous) {
+                    out.push_str(hidden);
+                }
+                consumed = hidden.len();
+                before = previous;
             }
+            '#' if begins_word => out.push_str("\\#"),
+            c if begins_word && is_dash(c) => {
+                let name = after.trim_start_matches(is_dash);
+                let dashes = &rest[..rest.len() - name.len()];
+                is_option_name = dashes != "-" && name.starts_with(char::is_alphabetic);
+                if is_option_name {
+                    out.push_str("--");
+                } else if name.starts_with(|c: char| c.is_ascii_digit()) {
+                    // The sign of a number.
+                    out.push('-');
+                } else {
+                    out.push_str(dashes);
+                }
+                consumed = dashes.len();
+                before = '-';
+            }
+            c if is_option_name && is_dash(c) => out.push('-'),
             '\\' => match after.chars().next() {
                 Some(escaped) => {
                     out.push('\\');
@@ -141,6 +190,9 @@ mod tests {
             ("‘it's'", &["it's"]),
             ("don’t", &["don’t"]),
             ("—yes –version 12", &["--yes", "--version", "12"]),
+            ("−5 -5 – --", &["-5", "-5", "–", "--"]),
+            ("\u{200b} a\u{feff}=\u{200b}b", &["a\u{feff}=b"]),
+            ("“\u{200b}a ”", &["\u{200b}a "]),
             ("a — b–c", &["a", "—", "b–c"]),
             (r"a\ b c\", &["a b", r"c\"]),
             (r"\ü", &["ü"]),

@@ -32,7 +32,7 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ruma::{OwnedRoomId, RoomId, RoomVersionId};
+use ruma::{RoomId, RoomVersionId};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 

@@ -4,11 +4,10 @@
 use ruma::OwnedRoomId;
 
 use super::{Call, Desk, HandleError, asked};
-use crate::campaign::{Entry, Narrow, Request};
+use crate::campaign::{Narrow, Request};
 use crate::command::SpaceCommand;
-use crate::job::Entry as JobEntry;
 use crate::message::answer;
-use crate::model::{Confirmation, RoomRef, Text};
+use crate::model::{RoomRef, Text};
 use crate::store::Write;
 use crate::survey;
 use crate::survey::surroundings::told;

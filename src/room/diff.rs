@@ -412,7 +412,11 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     for (user, reason) in &target.bans {
         let member = slot("m.room.member", user);
         let lifted = is_theirs(target, now, &member)
-            && now.new.event(&member.0, &member.1).map(|e| e.sender.as_str()) != Some(user);
+            && now
+                .new
+                .event(&member.0, &member.1)
+                .map(|e| e.sender.as_str())
+                != Some(user);
         if !banned.contains(user) && !lifted {
             changes.push(Change::Ban {
                 user: user.clone(),

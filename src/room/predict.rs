@@ -46,11 +46,7 @@ pub fn after_switch(
     }
     let ban = content(json!({"membership": "ban"}));
     for user in target.bans.keys() {
-        new.put(
-            slot("m.room.member", user),
-            &intent.bot,
-            ban.clone(),
-        );
+        new.put(slot("m.room.member", user), &intent.bot, ban.clone());
     }
     let lead_to = |aliases: &BTreeSet<OwnedRoomAliasId>| -> Vec<_> {
         aliases

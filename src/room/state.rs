@@ -474,7 +474,11 @@ pub(crate) mod tests {
         for (ids, via, link) in [
             (vec!["!r:x"], &via[..0], "!r:x"),
             (vec!["!r:x"], &via[..], "!r:x?via=a.org&via=b:80"),
-            (vec!["!r:x", "$a/b+c"], &via[..1], "!r:x/$a%2Fb%2Bc?via=a.org"),
+            (
+                vec!["!r:x", "$a/b+c"],
+                &via[..1],
+                "!r:x/$a%2Fb%2Bc?via=a.org",
+            ),
             (vec!["@a%41\\b:x"], &via[..0], "@a%2541%5Cb:x"),
         ] {
             let expected = format!("https://matrix.to/#/{link}");

@@ -114,7 +114,13 @@ fn odd_keys_and_bans_arrive_by_adopt() {
         .unwrap();
     let tombstone = content(json!({ "body": "moved", "replacement_room": new }));
     world
-        .put_state(&place.moderator, &place.room, "m.room.tombstone", "", &tombstone)
+        .put_state(
+            &place.moderator,
+            &place.room,
+            "m.room.tombstone",
+            "",
+            &tombstone,
+        )
         .unwrap();
     drop(world);
     sim.say(&format!("!upgrade adopt {} --yes", place.room));

@@ -18,8 +18,7 @@ use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
 use ruma::api::client::directory::{get_room_visibility, set_room_visibility};
 use ruma::api::client::discovery::get_capabilities;
 use ruma::api::client::membership::{
-    get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
-    leave_room,
+    get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
 };
 use ruma::api::client::profile::get_profile;
 use ruma::api::client::redact::redact_event;
@@ -38,8 +37,8 @@ use super::beat::Beat;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
-    Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime, SharedClient, after,
-    count, failed, found, joined, once, sdk_failed, send_event, upload,
+    Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
+    SharedClient, after, count, failed, found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;

@@ -107,7 +107,9 @@ impl OutgoingRequest for PutState {
         token: SendAccessToken<'_>,
         (): (),
     ) -> Result<http::Request<T>, IntoHttpError> {
-        let Self { room, kind, key, .. } = &self;
+        let Self {
+            room, kind, key, ..
+        } = &self;
         let path = [room.as_str(), kind, key].map(in_url);
         let url = Self::make_endpoint_url((), base_url, &[&path[0], &path[1], &path[2]], "")?;
         authenticated::<Self, T>(with_json::<Self, T>(url, &self.content)?, token)
@@ -164,7 +166,9 @@ impl OutgoingRequest for GetState {
         token: SendAccessToken<'_>,
         (): (),
     ) -> Result<http::Request<T>, IntoHttpError> {
-        let Self { room, kind, key, .. } = &self;
+        let Self {
+            room, kind, key, ..
+        } = &self;
         let path = [room.as_str(), kind, key].map(in_url);
         let url = Self::make_endpoint_url((), base_url, &[&path[0], &path[1], &path[2]], "")?;
         authenticated::<Self, T>(bare::<Self, T>(url)?, token)

@@ -252,7 +252,17 @@ async fn what_is_in_a_path_arrives_byte_for_byte() {
     // Such a key has every widget that is added by Element's `/addwidget`.
     let widget = "https%3A%2F%2Fexample.org%2F%C3%A4_%40a%3Ab_17";
     for key in [
-        widget, "%", "100%", "%2525", "%zz", "a\\b", "a/b", "?x#y", "ä ^|[]{}`\"<>+", "\t", "...",
+        widget,
+        "%",
+        "100%",
+        "%2525",
+        "%zz",
+        "a\\b",
+        "a/b",
+        "?x#y",
+        "ä ^|[]{}`\"<>+",
+        "\t",
+        "...",
     ] {
         let content = object(json!({ "key": key }));
         let kind = format!("org.example.{key}");
