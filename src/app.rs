@@ -321,6 +321,7 @@ impl Loops {
             max_age: config.upgrade.max_command_age,
             for_us: ForUs {
                 body: command::concerns_us,
+                addressed: command::addressed,
                 reaction: handlers::is_answer,
             },
             ready,

@@ -277,6 +277,16 @@ pub enum Confirmation {
     PlanOnly,
 }
 
+/// Whom a message mentions (`m.mentions`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressee {
+    /// The bot and nobody else, and it is no answer to what the bot said: clients mention whom somebody
+    /// answers.
+    BotAlone,
+    /// Others, too, or nobody.
+    Other,
+}
+
 /// What is known of the device that a message came from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -45,7 +45,7 @@ impl<T: AsRef<str> + ?Sized> From<&T> for Shown {
             match c {
                 '`' => text.push('\''),
                 // Else there is nothing to be seen of what is wrong.
-                c if is_invisible(c) => text.push_str(&format!("⟨U+{:04X}⟩", u32::from(c))),
+                c if is_invisible(c) => text.extend(format!("⟨U+{:04X}⟩", u32::from(c)).chars()),
                 c if c.is_control() => text.push(' '),
                 c => text.push(c),
             }

@@ -7,6 +7,7 @@
 //!
 //! To add a command, add a variant to `grammar::Verb`; its doc comment is its help.
 
+mod address;
 mod error;
 mod grammar;
 mod help;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use ruma::{OwnedUserId, RoomVersionId};
 
+pub use self::address::addressed;
 pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
 use self::grammar::{HowWords, MethodWord, Verb};

@@ -161,11 +161,9 @@ fn path(word: &str) -> Option<Path<'_>> {
     if word.starts_with(['#', '!', '@']) {
         return None;
     }
-    let schemes = ["https://", "http://"].iter();
-    let address = schemes
-        .filter_map(|scheme| after_prefix(word, scheme))
-        .next()
-        .unwrap_or(word);
+    let mut schemes = ["https://", "http://"].iter();
+    let address = schemes.find_map(|scheme| after_prefix(word, scheme));
+    let address = address.unwrap_or(word);
     let mut matrix_to = MATRIX_TO
         .iter()
         .filter_map(|prefix| after_prefix(address, prefix));

@@ -19,7 +19,7 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, Problem> {
 }
 
 /// Whether a character is shown as nothing at all: such come with copied text.
-/// Source: Unicode, "Default_Ignorable_Code_Point", without what parts of emoji and letters are made of.
+/// Source: Unicode, default ignorable code points, without what parts of emoji and letters are made of.
 pub(super) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

@@ -318,6 +318,7 @@ impl Desk {
             body,
             formatted_body,
             device,
+            ..
         } = &received.kind
         else {
             return Ok(vec![]);

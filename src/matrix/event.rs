@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use ruma::{RoomId, UserId};
 use serde_json::Value;
 
-use crate::model::Device;
+use crate::model::{Addressee, Device};
 use crate::store::{Received, ReceivedKind};
 
 /// Longest message body that is kept whole; an event cannot hold a longer one.
@@ -23,6 +23,9 @@ const LONGEST_KEY_BYTES: usize = 256;
 pub struct ForUs {
     /// Whether the body of a message may.
     pub body: fn(&str) -> bool,
+    /// The same of a message that calls the bot by its name, as a command: by its own id, the body, the
+    /// HTML, and whom it mentions.
+    pub addressed: fn(&UserId, &str, Option<&str>, Addressee) -> Option<String>,
     /// Whether the key of a reaction may.
     pub reaction: fn(&str) -> bool,
 }
@@ -40,7 +43,7 @@ pub fn received(event: &Value, room: &RoomId, own: &UserId, for_us: ForUs) -> Op
     }
     let content = event.get("content")?;
     let kind = match text("type")? {
-        "m.room.message" => message(content, for_us.body)?,
+        "m.room.message" => message(content, own, for_us)?,
         "m.reaction" => reaction(content, for_us.reaction)?,
         _ => return None,
     };
@@ -84,26 +87,39 @@ fn stored(event: &Value, room: &RoomId, kind: ReceivedKind) -> Option<Received> 
     })
 }
 
-fn message(content: &Value, concerns_us: fn(&str) -> bool) -> Option<ReceivedKind> {
+fn message(content: &Value, own: &UserId, for_us: ForUs) -> Option<ReceivedKind> {
     let relation = content
         .pointer("/m.relates_to/rel_type")
         .and_then(Value::as_str);
     let is_edit = relation == Some("m.replace") || content.get("m.new_content").is_some();
     let body = content.get("body")?.as_str()?;
-    if is_edit || content.get("msgtype")?.as_str()? != "m.text" || !concerns_us(body) {
+    if is_edit || content.get("msgtype")?.as_str()? != "m.text" {
         return None;
     }
+    let thread = content.pointer("/m.relates_to/event_id");
+    let thread = thread.filter(|_| relation == Some("m.thread"));
+    let thread = thread.and_then(|root| root.as_str()?.parse().ok());
     let is_html = content.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html");
     let html = content
         .get("formatted_body")
         .and_then(Value::as_str)
         .filter(|_| is_html);
     let html = html.filter(|html| html.len() <= LONGEST_BODY_BYTES);
+    if !(for_us.body)(body) {
+        let body = (for_us.addressed)(own, body, html, addressee(content, own))?;
+        return Some(ReceivedKind::Message {
+            body,
+            formatted_body: None,
+            device: Device::Unknown,
+            thread,
+        });
+    }
     if body.len() <= LONGEST_BODY_BYTES {
         return Some(ReceivedKind::Message {
             body: body.to_owned(),
             formatted_body: html.map(ToOwned::to_owned),
             device: Device::Unknown,
+            thread,
         });
     }
     let end = body.floor_char_boundary(MAX_STORED_BODY_BYTES);
@@ -111,7 +127,22 @@ fn message(content: &Value, concerns_us: fn(&str) -> bool) -> Option<ReceivedKin
         body: body[..end].to_owned(),
         formatted_body: None,
         device: Device::Unknown,
+        thread,
     })
+}
+
+/// Source: Matrix specification, "User and room mentions".
+fn addressee(content: &Value, own: &UserId) -> Addressee {
+    let users = content.pointer("/m.mentions/user_ids");
+    let users = users
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let is_answer = content.pointer("/m.relates_to/m.in_reply_to").is_some()
+        && content.pointer("/m.relates_to/is_falling_back") != Some(&Value::Bool(true));
+    match users {
+        [user] if user.as_str() == Some(own.as_str()) && !is_answer => Addressee::BotAlone,
+        _ => Addressee::Other,
+    }
 }
 
 fn reaction(content: &Value, answers: fn(&str) -> bool) -> Option<ReceivedKind> {

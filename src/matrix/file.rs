@@ -3,8 +3,7 @@
 //! A try that was cut off is made anew from the beginning: what was uploaded for nothing stays
 //! unseen, and the message has its transaction id. Left out: uploading, and sending the message.
 
-use ruma::EventId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::homeserver::{Upload, Uploaded};
 use crate::model::Text;
@@ -31,7 +30,7 @@ pub(super) fn message(
     file: &Upload,
     uploaded: Uploaded,
     shown: &Shown,
-    reply_to: Option<&EventId>,
+    relation: Option<Value>,
 ) -> Content {
     let size = file.bytes.len();
     let mut message = content(match shown {
@@ -58,8 +57,7 @@ pub(super) fn message(
         }),
     });
     message.insert(uploaded.key.to_owned(), uploaded.source);
-    if let Some(event) = reply_to {
-        let relation = json!({ "m.in_reply_to": { "event_id": event } });
+    if let Some(relation) = relation {
         message.insert("m.relates_to".to_owned(), relation);
     }
     message

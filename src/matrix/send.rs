@@ -185,7 +185,7 @@ enum Request {
         transaction: String,
         file: Upload,
         shown: Shown,
-        reply_to: Option<OwnedEventId>,
+        relation: Option<Value>,
     },
     /// A redaction.
     Redact {
@@ -330,10 +330,10 @@ impl Sender {
                 transaction,
                 file,
                 shown,
-                reply_to,
+                relation,
             } => {
                 let uploaded = port.upload(room, &file).await?;
-                let content = file::message(&file, uploaded, &shown, reply_to.as_deref());
+                let content = file::message(&file, uploaded, &shown, relation);
                 port.send_event(room, MESSAGE, &transaction, &content).await
             }
             Request::Redact { event, transaction } => port.redact(room, &event, &transaction).await,
@@ -347,7 +347,7 @@ impl Sender {
             (Post::Message { text, reply_to }, None) => Task::Ask(Request::Event {
                 kind: MESSAGE,
                 transaction,
-                content: original(text, reply_to.as_deref()),
+                content: original(text, self.relation(reply_to.as_deref())?),
             }),
             (Post::Message { text, .. }, Some(original)) => Task::Ask(Request::Event {
                 kind: MESSAGE,
@@ -372,7 +372,7 @@ impl Sender {
                     bytes: body.clone().into_bytes(),
                 },
                 shown: Shown::File,
-                reply_to: reply_to.clone(),
+                relation: self.relation(reply_to.as_deref())?,
             }),
             (
                 Post::Image {
@@ -396,7 +396,7 @@ impl Sender {
                     height: *height,
                     caption: caption.clone(),
                 },
-                reply_to: reply_to.clone(),
+                relation: self.relation(reply_to.as_deref())?,
             }),
             (Post::Reaction { to, emoji }, None) => self.about(to, |event| Request::Event {
                 kind: "m.reaction",
@@ -407,6 +407,21 @@ impl Sender {
                 self.about(of, |event| Request::Redact { event, transaction })?
             }
         })
+    }
+
+    /// How a message relates to what it answers, in whose thread it is.
+    /// Source: Matrix specification, "Threading".
+    fn relation(&self, reply_to: Option<&EventId>) -> Result<Option<Value>, StoreError> {
+        let Some(event) = reply_to else {
+            return Ok(None);
+        };
+        let mut relation = json!({ "m.in_reply_to": { "event_id": event } });
+        if let Some(root) = self.store.thread_of(event)? {
+            relation["rel_type"] = "m.thread".into();
+            relation["event_id"] = root.as_str().into();
+            relation["is_falling_back"] = false.into();
+        }
+        Ok(Some(relation))
     }
 
     /// A request about another event, if that is there.
@@ -517,10 +532,9 @@ fn notice(plain: &str, html: &str) -> Value {
     })
 }
 
-fn original(text: &Text, reply_to: Option<&EventId>) -> Content {
+fn original(text: &Text, relation: Option<Value>) -> Content {
     let mut content = object(notice(&text.plain, &text.html));
-    if let Some(event) = reply_to {
-        let relation = json!({ "m.in_reply_to": { "event_id": event } });
+    if let Some(relation) = relation {
         content.insert("m.relates_to".to_owned(), relation);
     }
     content

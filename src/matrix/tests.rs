@@ -28,6 +28,10 @@ fn own() -> &'static UserId {
 fn read(event: &Value) -> Option<Received> {
     let for_us = ForUs {
         body: |body| body.starts_with("!upgrade"),
+        addressed: |own, body, _, addressee| {
+            let said = body.strip_prefix(own.as_str())?;
+            Some(format!("!upgrade{said} {addressee:?}"))
+        },
         reaction: |key| key == "✅",
     };
     received(event, room(), own(), for_us)
@@ -68,8 +72,57 @@ fn a_command_is_received_as_it_is() {
         body: "!upgrade a".to_owned(),
         formatted_body: Some("<b>!upgrade</b> a".to_owned()),
         device: crate::model::Device::Unknown,
+        thread: None,
     };
     assert_eq!(received.kind, kind);
+}
+
+#[test]
+fn the_thread_and_whom_a_message_mentions_are_received() {
+    let kind = |content: Value| {
+        let mut content = content;
+        content["msgtype"] = json!("m.text");
+        let ReceivedKind::Message { body, thread, .. } =
+            read(&event(&json!({ "content": content }))).unwrap().kind
+        else {
+            panic!("no message: {content}");
+        };
+        (body, thread.map(|root| root.to_string()))
+    };
+    let call = format!("{} help", own());
+    let ours = json!({ "user_ids": [own()] });
+    let in_thread = |falls_back: bool| {
+        json!({
+            "rel_type": "m.thread", "event_id": "$root", "is_falling_back": falls_back,
+            "m.in_reply_to": { "event_id": "$other" },
+        })
+    };
+    let command = json!({ "body": "!upgrade", "m.relates_to": in_thread(true) });
+    assert_eq!(
+        kind(command),
+        ("!upgrade".to_owned(), Some("$root".to_owned()))
+    );
+    for (mentions, relation, expected) in [
+        (ours.clone(), json!({}), "BotAlone"),
+        (ours.clone(), in_thread(true), "BotAlone"),
+        (ours.clone(), in_thread(false), "Other"),
+        (
+            ours,
+            json!({ "m.in_reply_to": { "event_id": "$other" } }),
+            "Other",
+        ),
+        (json!({ "user_ids": [own(), "@a:b"] }), json!({}), "Other"),
+        (json!({ "user_ids": ["@a:b"] }), json!({}), "Other"),
+        (json!({ "user_ids": own() }), json!({}), "Other"),
+        (json!(null), json!(7), "Other"),
+    ] {
+        let content = json!({ "body": call, "m.mentions": mentions, "m.relates_to": relation });
+        assert_eq!(
+            kind(content.clone()).0,
+            format!("!upgrade help {expected}"),
+            "{content}"
+        );
+    }
 }
 
 #[test]

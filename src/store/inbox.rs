@@ -4,7 +4,7 @@
 //! Left out: what the events mean; that is for `handlers`.
 
 use jiff::Timestamp;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,9 @@ pub enum ReceivedKind {
         /// What is known of the device that it came from.
         #[serde(default)]
         device: Device,
+        /// The first message of the thread that it is in.
+        #[serde(default)]
+        thread: Option<OwnedEventId>,
     },
     /// A reaction.
     Reaction {
@@ -147,6 +150,33 @@ impl Store {
                 ],
                 |row| row.get(0),
             )?)
+        })
+    }
+
+    /// The thread that an event is in, by its first message; a reaction is where the command is whose answer
+    /// it is about.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn thread_of(&self, event: &EventId) -> Result<Option<OwnedEventId>> {
+        self.read("read a thread", |db| {
+            let root: Option<Option<String>> = db
+                .query_row(
+                    "SELECT coalesce(
+                         json_extract(kind, '$.thread'),
+                         (SELECT json_extract(command.kind, '$.thread')
+                          FROM outbox AS answer
+                          JOIN inbox AS command
+                            ON command.event_id = json_extract(answer.post, '$.reply_to')
+                          WHERE answer.event_id = json_extract(inbox.kind, '$.to')))
+                     FROM inbox WHERE event_id = ?1",
+                    [event.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            root.flatten()
+                .map(|root| parsed("inbox.kind", &root))
+                .transpose()
         })
     }
 

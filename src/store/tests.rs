@@ -19,6 +19,7 @@ fn event() -> Received {
             body: "!upgrade help".to_owned(),
             formatted_body: None,
             device: crate::model::Device::Unknown,
+            thread: None,
         },
     }
 }

@@ -31,7 +31,7 @@ use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSetting
 use crate::homeserver::Homeserver;
 use crate::job::log::{Again, Direction, Kept};
 use crate::job::schedule::{self, Sleep, Wake};
-use crate::job::{Action, Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
+use crate::job::{Action, Asks, Entry, Job, Phase, Plan, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::Occasion;
 use crate::message::report;
@@ -472,14 +472,7 @@ impl Worker {
                     // Its campaign tells.
                     writes.clear();
                 }
-                // A plan that nobody can say yes to takes no other plan's place.
-                if step == Step::Plan
-                    && plan.asks == Asks::Itself
-                    && !blocked
-                    && confirmation != Confirmation::PlanOnly
-                {
-                    writes.extend(self.supersede(&job, now)?);
-                }
+                writes.extend(self.superseded(&job, &plan, confirmation)?);
                 entries.push(Entry::Planned { plan: plan.clone() });
                 match confirmation {
                     Confirmation::Given if !blocked => {
@@ -531,12 +524,25 @@ impl Worker {
         }
     }
 
-    /// Ends the plans for a job's room that were asked for before it.
-    fn supersede(&self, job: &Job, now: Timestamp) -> Result<Vec<Write>, StoreError> {
+    /// The end of the plans for a job's room that were asked for before it. A plan that nobody can say yes to
+    /// takes no other plan's place.
+    fn superseded(
+        &self,
+        job: &Job,
+        plan: &Plan,
+        confirmation: Confirmation,
+    ) -> Result<Vec<Write>, StoreError> {
         let mut writes = Vec::new();
-        for plan in self.means.store.open_plans(&job.request.old_room)? {
-            if plan.id < job.id {
-                writes.extend(announce::advance(&plan, vec![Entry::Superseded], now)?);
+        if plan.is_blocked()
+            || plan.asks == Asks::Campaign
+            || confirmation == Confirmation::PlanOnly
+        {
+            return Ok(writes);
+        }
+        let now = self.means.clock.now();
+        for before in self.means.store.open_plans(&job.request.old_room)? {
+            if before.id < job.id {
+                writes.extend(announce::advance(&before, vec![Entry::Superseded], now)?);
             }
         }
         Ok(writes)

@@ -84,6 +84,7 @@ async fn receive(session: &Session, store: &Arc<Store>, room: &str) -> Running {
         max_age: Duration::from_hours(1),
         for_us: ForUs {
             body: concerns,
+            addressed: |_, _, _, _| None,
             reaction: |_| true,
         },
         ready,

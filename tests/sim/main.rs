@@ -21,5 +21,6 @@ mod seeds;
 mod sim;
 mod story;
 mod taken;
+mod talk;
 mod watch;
 mod world;

@@ -134,9 +134,14 @@ fn odd_keys_and_bans_arrive_by_adopt() {
 /// A command that comes to nothing leaves alone what was asked before it.
 #[test]
 fn a_plan_outlives_a_command_that_comes_to_nothing() {
-    for (plan, nonsense, confirm) in [
-        ("#garden:sim.test 12", "#garden:sim.test rules", "1"),
-        ("space {} 12", "space {} rules", "C1"),
+    for (plan, nonsense, confirm, done) in [
+        (
+            "#garden:sim.test 12",
+            "#garden:sim.test rules",
+            "1",
+            "Upgrade #1 is done",
+        ),
+        ("space {} 12", "space {} rules", "C1", "Done, campaign C1"),
     ] {
         let mut sim = Sim::new();
         let in_space = |words: &str| words.replace("{}", sim.place.space.as_str());
@@ -147,7 +152,7 @@ fn a_plan_outlives_a_command_that_comes_to_nothing() {
         sim.say_after(Duration::from_mins(2), &confirm);
         sim.run();
         sim.assert_promises();
-        sim.assert_said("is done");
+        sim.assert_said(done);
     }
 }
 
@@ -157,7 +162,7 @@ fn a_good_plan_takes_the_place_of_the_one_before() {
     let mut sim = Sim::new();
     sim.say("!upgrade #garden:sim.test 11");
     sim.say_after(Duration::from_secs(2), "!upgrade #garden:sim.test 12");
-    sim.say_after(Duration::from_secs(60), "!upgrade confirm 1");
+    sim.say_after(Duration::from_mins(1), "!upgrade confirm 1");
     sim.say_after(Duration::from_secs(90), "!upgrade confirm 2");
     sim.run();
     sim.assert_promises();

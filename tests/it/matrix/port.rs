@@ -134,9 +134,9 @@ async fn the_port_does_what_it_says() {
     assert_eq!(port.listing(&room).await.unwrap(), Listing::Private);
     port.set_listing(&room, Listing::Public).await.unwrap();
     assert_eq!(port.listing(&room).await.unwrap(), Listing::Public);
-    port.ban(&room, &far, Some("why")).await.unwrap();
+    port.ban(&room, far.as_str(), Some("why")).await.unwrap();
     assert_eq!(
-        port.state(&room).await.unwrap().bans()[&far].as_deref(),
+        port.state(&room).await.unwrap().bans()[far.as_str()].as_deref(),
         Some("why")
     );
 
@@ -271,6 +271,12 @@ async fn what_is_in_a_path_arrives_byte_for_byte() {
         assert_eq!(state.content(&kind, key), Some(&content), "{key:?}");
         let read = port.state_event(&room, &kind, key).await.unwrap();
         assert_eq!(read, Some(content), "{key:?}");
+    }
+
+    for user in ["@x:evil.example:", "@x:evil_example.org", "@x:http://y"] {
+        port.ban(&room, user, Some("why")).await.unwrap();
+        let bans = port.state(&room).await.unwrap().bans();
+        assert_eq!(bans[user].as_deref(), Some("why"));
     }
 
     let alias = RoomAliasId::parse(format!("#%41{}\\%25:{server}", std::process::id())).unwrap();
