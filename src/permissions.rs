@@ -72,6 +72,11 @@ pub enum Denial {
         /// What it takes there.
         needed: i64,
     },
+    /// Too little power in one of the rooms of a campaign.
+    CampaignPower {
+        /// What it takes there.
+        needed: i64,
+    },
     /// The message came from a device that is not verified, or was not encrypted.
     Device,
 }

@@ -133,7 +133,7 @@ pub(super) enum Verb {
         #[arg(value_name = "id")]
         id: String,
     },
-    /// Compare the rooms once more, and tick off what has been done since.
+    /// Compare the rooms once more, mend what can be mended, and tick off what is done.
     #[command(after_help = "!upgrade verify 7")]
     Verify {
         /// The number of the job, or its room.

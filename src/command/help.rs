@@ -134,7 +134,7 @@ mod tests {
         - `!upgrade status [id|room]`: Show how a job is doing, or all that are running.
         - `!upgrade list [--all]`: List the latest jobs.
         - `!upgrade retry <id>`: Try again after a job got stuck.
-        - `!upgrade verify <id|room>`: Compare the rooms once more, and tick off what has been done since.
+        - `!upgrade verify <id|room>`: Compare the rooms once more, mend what can be mended, and tick off what is done.
         - `!upgrade rooms [space]`: List the rooms that can be upgraded from here: their versions, and what hinders.
         - `!upgrade report <id>`: Send the full record of a job, as files.
         - `!upgrade stragglers <id|room>`: List who has not come to the new room yet.

@@ -167,6 +167,17 @@ pub enum Need {
     Change,
 }
 
+impl PingCommand {
+    /// What the sender must be allowed to do.
+    #[must_use]
+    pub fn needs(&self) -> Need {
+        match self {
+            Self::Show => Need::Ask,
+            Self::Now | Self::Off | Self::After(_) => Need::Change,
+        }
+    }
+}
+
 impl Command {
     /// What the sender must be allowed to do.
     #[must_use]
@@ -179,20 +190,19 @@ impl Command {
             },
             Self::Status(_)
             | Self::List(_)
-            | Self::Verify(_)
             | Self::Rooms(_)
             | Self::Report(_)
             | Self::Doctor(Treatment::Look)
             | Self::Stragglers(_)
-            | Self::Ping(_, PingCommand::Show)
             | Self::Help(_) => Need::Ask,
             Self::Confirm(_)
             | Self::Cancel(_)
             | Self::Pause(_)
             | Self::Resume(_)
             | Self::Retry(_)
-            | Self::Doctor(_)
-            | Self::Ping(..) => Need::Change,
+            | Self::Verify(_)
+            | Self::Doctor(_) => Need::Change,
+            Self::Ping(_, what) => what.needs(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! out: doing upgrades (`worker`).
 
 mod asked;
+mod authorise;
 mod call;
 mod cancel;
 mod confirm;
@@ -44,14 +45,13 @@ use crate::census::{self, CensusError};
 use crate::clock::Clock;
 use crate::clock::quiet_hours::QuietHours;
 use crate::command::{self, Command, Incoming, Need};
-use crate::config::TargetPower;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, emoji};
-use crate::model::{CampaignId, Device, JobId, JobRef, Text};
-use crate::permissions::{self, Decision, Denial, Facts, Office, Within};
+use crate::model::{CampaignId, Device, Text};
+use crate::permissions::{self, Decision, Facts, Office, Within};
 use crate::room::moves::Moves;
-use crate::room::power::{Allowance, PowerLevels};
+use crate::room::power::PowerLevels;
 use crate::room::state::RoomState;
 use crate::store::{Lane, Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
 use crate::survey;
@@ -396,106 +396,6 @@ impl Desk {
         })
     }
 
-    /// Whether the caller may do something to a room; `Some` says why not.
-    async fn denial(
-        &self,
-        call: &Call<'_>,
-        need: Need,
-        room: &RoomId,
-    ) -> Result<Option<Denial>, HandleError> {
-        let target = match call.office.rules.target_power {
-            TargetPower::Needed if need == Need::Change => {
-                Some(survey::target_power(&*self.port, room, call.sender()).await?)
-            }
-            _ => None,
-        };
-        self.denial_with(call, need, room, target).await
-    }
-
-    /// The same, apart from power in the room itself.
-    async fn denial_in_scope(
-        &self,
-        call: &Call<'_>,
-        need: Need,
-        room: &RoomId,
-    ) -> Result<Option<Denial>, HandleError> {
-        self.denial_with(call, need, room, None).await
-    }
-
-    async fn denial_with(
-        &self,
-        call: &Call<'_>,
-        need: Need,
-        room: &RoomId,
-        target: Option<Allowance>,
-    ) -> Result<Option<Denial>, HandleError> {
-        let rules = &call.office.rules;
-        let within = survey::within(&*self.port, &rules.scope, room).await?;
-        let facts = Facts {
-            power: call.power.power(call.sender()),
-            within,
-            target,
-        };
-        Ok(match permissions::decide(rules, need, &facts) {
-            Decision::Allow => None,
-            Decision::Deny(denial) => Some(denial),
-        })
-    }
-
-    /// A job of the caller's admin room; jobs of other admin rooms are none of theirs.
-    fn job(&self, call: &Call<'_>, id: JobId) -> Result<Option<(Job, State)>, StoreError> {
-        let job = self
-            .store
-            .job(id)?
-            .filter(|job| job.request.admin_room == call.office.room_id);
-        job.map(folded).transpose()
-    }
-
-    /// A job of the caller's admin room that the caller may change; `Err` is what to answer.
-    async fn job_to_change(
-        &self,
-        call: &Call<'_>,
-        id: JobId,
-    ) -> Result<Result<(Job, State), Text>, HandleError> {
-        let Some((job, state)) = self.job(call, id)? else {
-            return Ok(Err(answer::no_such_job(id)));
-        };
-        let denial = self.denial(call, Need::Change, &job.request.old_room);
-        Ok(match denial.await? {
-            Some(denial) => Err(answer::denied(denial)),
-            None => Ok((job, state)),
-        })
-    }
-
-    /// A campaign of the caller's admin room.
-    fn campaign(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<Option<(Campaign, CampaignState)>, StoreError> {
-        let campaign = self
-            .store
-            .campaign(id)?
-            .filter(|campaign| campaign.request.admin_room == call.office.room_id);
-        campaign.map(folded_campaign).transpose()
-    }
-
-    /// A campaign of the caller's admin room that the caller may change; `Err` is what to answer.
-    async fn campaign_to_change(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<Result<(Campaign, CampaignState), Text>, HandleError> {
-        let Some((campaign, state)) = self.campaign(call, id)? else {
-            return Ok(Err(answer::no_such_campaign(id)));
-        };
-        let denial = self.denial_in_scope(call, Need::Change, &campaign.request.space);
-        Ok(match denial.await? {
-            Some(denial) => Err(answer::denied(denial)),
-            None => Ok((campaign, state)),
-        })
-    }
-
     /// Jobs of a campaign that stand at one of these, whole.
     fn children_in(
         &self,
@@ -529,29 +429,6 @@ impl Desk {
     ) -> Result<Vec<Write>, StoreError> {
         let open = self.store.open_jobs_of(campaign.id)?;
         announce::campaign::end(campaign, &open, entry, jobs, self.clock.now())
-    }
-
-    /// A job by number or room; `Err` is what to answer where there is none.
-    async fn named_job(
-        &self,
-        call: &Call<'_>,
-        of: &JobRef,
-    ) -> Result<Result<(Job, State), Text>, HandleError> {
-        let room = match of {
-            JobRef::Id(id) => {
-                return Ok(self.job(call, *id)?.ok_or_else(|| answer::no_such_job(*id)));
-            }
-            JobRef::Campaign(id) => return Ok(Err(answer::no_such_campaign(*id))),
-            JobRef::Room(room) => room,
-        };
-        let Some(id) = survey::find(&*self.port, room).await? else {
-            return Ok(Err(answer::no_such_room(&room.name)));
-        };
-        let job = self.store.latest_job_for(&call.office.room_id, &id)?;
-        Ok(job
-            .map(folded)
-            .transpose()?
-            .ok_or_else(|| answer::no_job_for(&room.name)))
     }
 
     /// The key of something that is said unasked: so often in an hour and room, and then no more.

@@ -1,8 +1,8 @@
 //! `!upgrade pause [id]`: a job stops after the step at hand, a campaign begins no other room.
 
+use super::authorise::Work;
 use super::{Call, Desk, HandleError};
 use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
-use crate::command::Need;
 use crate::job::log::Hold;
 use crate::job::{Entry, Phase};
 use crate::message::{answer, emoji};
@@ -46,6 +46,7 @@ fn is_on(state: &State) -> bool {
     state.phase == CampaignPhase::Running && state.course == Course::On
 }
 
+/// What they may not change by its number, they may not change along with others either.
 async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
     let (store, room) = (&desk.store, &call.office.room_id);
     let mut writes = Vec::new();
@@ -53,18 +54,14 @@ async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleEr
         let Ok(state) = campaign.state() else {
             continue;
         };
-        if is_on(&state) {
+        if is_on(&state) && desk.may_change(call, Work::Campaign(&campaign)).await? {
             writes.extend(hold(desk, call, &campaign)?);
         }
     }
     for job in store.jobs(room, Filter::Active, ALL_MAX)? {
         let Ok(state) = job.state() else { continue };
-        // What they may not change by its number, they may not change along with others either.
-        let denial = desk.denial(call, Need::Change, &job.request.old_room);
-        if denial.await?.is_some() {
-            continue;
-        }
-        if state.phase == Phase::Running && state.hold == Hold::Free {
+        let goes = state.phase == Phase::Running && state.hold == Hold::Free;
+        if goes && desk.may_change(call, Work::Job(&job)).await? {
             let by = call.sender().to_owned();
             writes.extend(desk.advance(&job, Entry::Paused { by })?);
         }

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use ruma::OwnedUserId;
 
+use super::authorise::Work;
 use super::{Call, Desk, HandleError};
 use crate::announce;
 use crate::command::{Need, PingCommand};
@@ -28,10 +29,17 @@ pub(super) async fn run(
     of: &JobRef,
     what: PingCommand,
 ) -> Result<Vec<Write>, HandleError> {
+    let need = what.needs();
     let (id, jobs) = match of {
         JobRef::Campaign(id) => {
-            if desk.campaign(call, *id)?.is_none() {
-                return Ok(call.refuse(answer::no_such_campaign(*id)));
+            let found = match need {
+                Need::Ask => desk
+                    .campaign(call, *id)?
+                    .ok_or_else(|| answer::no_such_campaign(*id)),
+                Need::Change => desk.campaign_to_change(call, *id).await?,
+            };
+            if let Err(text) = found {
+                return Ok(call.refuse(text));
             }
             (
                 WorkId::Campaign(*id),
@@ -39,19 +47,17 @@ pub(super) async fn run(
             )
         }
         of => match desk.named_job(call, of).await? {
-            Ok((job, state)) => (WorkId::Job(job.id), vec![(job, state)]),
+            Ok((job, state)) => {
+                if let Some(denial) = desk.authorise(call, Work::Job(&job), need).await? {
+                    return Ok(call.refuse(answer::denied(denial)));
+                }
+                (WorkId::Job(job.id), vec![(job, state)])
+            }
             Err(text) => return Ok(call.refuse(text)),
         },
     };
     let mut rooms = Vec::new();
     for (job, state) in jobs {
-        if what != PingCommand::Show
-            && let Some(denial) = desk
-                .denial(call, Need::Change, &job.request.old_room)
-                .await?
-        {
-            return Ok(call.refuse(answer::denied(denial)));
-        }
         let tally = match desk.moves(&job, &state).await? {
             Ok(moves) => moves.tally(),
             Err(text) => return Ok(call.refuse(text)),

@@ -1,8 +1,8 @@
 //! `!upgrade resume [id]`: what was paused goes on.
 
+use super::authorise::Work;
 use super::{Call, Desk, HandleError};
 use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase};
-use crate::command::Need;
 use crate::job::log::Hold;
 use crate::job::{Entry, Phase};
 use crate::message::{answer, emoji};
@@ -44,6 +44,7 @@ pub(super) async fn run(
     Ok(writes)
 }
 
+/// What they may not change by its number, they may not change along with others either.
 async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
     let (store, room) = (&desk.store, &call.office.room_id);
     let mut writes = Vec::new();
@@ -51,18 +52,14 @@ async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleEr
         let Ok(state) = campaign.state() else {
             continue;
         };
-        if state.phase == CampaignPhase::Running && state.course == Course::Paused {
+        let is_held = state.phase == CampaignPhase::Running && state.course == Course::Paused;
+        if is_held && desk.may_change(call, Work::Campaign(&campaign)).await? {
             writes.extend(let_go(desk, call, &campaign)?);
         }
     }
     for job in store.jobs(room, Filter::Active, ALL_MAX)? {
         let Ok(state) = job.state() else { continue };
-        // What they may not change by its number, they may not change along with others either.
-        let denial = desk.denial(call, Need::Change, &job.request.old_room);
-        if denial.await?.is_some() {
-            continue;
-        }
-        if state.hold == Hold::Paused {
+        if state.hold == Hold::Paused && desk.may_change(call, Work::Job(&job)).await? {
             let by = call.sender().to_owned();
             writes.extend(desk.advance(&job, Entry::Resumed { by })?);
         }

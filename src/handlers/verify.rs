@@ -1,7 +1,9 @@
 //! `!upgrade verify <id|room>`: has the worker try the to-dos of a finished upgrade again, and tick
 //! off those that are done.
 
+use super::authorise::Work;
 use super::{Call, Desk, HandleError};
+use crate::command::Need;
 use crate::job::{Entry, Phase};
 use crate::message::report::todos;
 use crate::message::{answer, emoji};
@@ -14,12 +16,16 @@ pub(super) async fn run(
     of: &JobRef,
 ) -> Result<Vec<Write>, HandleError> {
     if let JobRef::Campaign(id) = of {
-        return campaign(desk, call, *id);
+        return campaign(desk, call, *id).await;
     }
     let (job, state) = match desk.named_job(call, of).await? {
         Ok(found) => found,
         Err(text) => return Ok(call.refuse(text)),
     };
+    let denial = desk.authorise(call, Work::Job(&job), Need::Change);
+    if let Some(denial) = denial.await? {
+        return Ok(call.refuse(answer::denied(denial)));
+    }
     if state.phase != Phase::Done {
         return Ok(call.refuse(answer::wrong_moment(job.id, &state)));
     }
@@ -33,9 +39,10 @@ pub(super) async fn run(
 }
 
 /// Everything that is left to do in the rooms of a campaign.
-fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
-    let Some((_, state)) = desk.campaign(call, id)? else {
-        return Ok(call.refuse(answer::no_such_campaign(id)));
+async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
+    let (_, state) = match desk.campaign_to_change(call, id).await? {
+        Ok(found) => found,
+        Err(text) => return Ok(call.refuse(text)),
     };
     let mut writes = Vec::new();
     for (job, _) in desk

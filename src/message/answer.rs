@@ -41,6 +41,10 @@ pub fn denied(denial: Denial) -> Text {
         Denial::TargetPower { needed } => format!(
             "Sorry, you also need power level {needed} in the room itself, to upgrade it from here."
         ),
+        Denial::CampaignPower { needed } => format!(
+            "Sorry, you also need power level {needed} in each room of the campaign, and in one of them \
+             yours is lower."
+        ),
         Denial::Device => {
             "Sorry, in this room I take that only as an encrypted message from a device that you \
              have verified. Reactions are never encrypted: type `!upgrade confirm` or \
