@@ -76,10 +76,13 @@ impl Call<'_> {
         match self.received.kind {
             // A reaction needs no reaction.
             ReceivedKind::Reaction { .. } => vec![self.reply(text)],
-            ReceivedKind::Message { .. } => vec![self.reply(text), self.react(emoji::NO)],
+            ReceivedKind::Message { .. } | ReceivedKind::Edited => {
+                vec![self.reply(text), self.react(emoji::NO)]
+            }
             // Nobody asked.
             ReceivedKind::Tombstone { .. }
             | ReceivedKind::Invitation
+            | ReceivedKind::Removed
             | ReceivedKind::Unreadable { .. } => vec![],
         }
     }

@@ -161,7 +161,9 @@ impl Desk {
                     }
                     Ok(Next::OtherRooms) => return Ok(Ended::Moved),
                     Err(HandleError::Store(
-                        StoreError::Conflict(_) | StoreError::CampaignConflict(_),
+                        StoreError::Conflict(_)
+                        | StoreError::CampaignConflict(_)
+                        | StoreError::Withdrawn,
                     )) => continue,
                     Err(HandleError::Store(error)) => return Err(error),
                     Err(HandleError::Homeserver(error)) => {
@@ -243,6 +245,12 @@ impl Desk {
             }
             Err(error) => return Err(error),
         };
+        if matches!(
+            received.kind,
+            ReceivedKind::Message { .. } | ReceivedKind::Reaction { .. }
+        ) {
+            writes.push(Write::Counts(received.event_id.clone()));
+        }
         writes.push(Write::Handled(received.event_id.clone()));
         let moves = writes
             .iter()
@@ -298,6 +306,17 @@ impl Desk {
         if let ReceivedKind::Unreadable { event } = &received.kind {
             return unreadable::run(self, received, event);
         }
+        let unread = Call {
+            received,
+            office,
+            power: PowerLevels::of(&RoomState::new(office.room_id.clone(), [])),
+        };
+        match received.kind {
+            ReceivedKind::Edited => return Ok(unread.refuse_work(answer::edited())),
+            // It may have been acknowledged by then.
+            ReceivedKind::Removed => return Ok(vec![unread.unack()]),
+            _ => {}
+        }
         if let ReceivedKind::Reaction { to, key } = &received.kind {
             // Most reactions are none of the bot's business: no request for those.
             return match reaction::meaning(self, to, key)? {
@@ -333,11 +352,6 @@ impl Desk {
         let age = self.clock.now().duration_since(received.sent_at);
         let acceptable = jiff::SignedDuration::try_from(self.max_command_age)
             .is_ok_and(|longest| age <= longest);
-        let unread = Call {
-            received,
-            office,
-            power: PowerLevels::of(&RoomState::new(office.room_id.clone(), [])),
-        };
         if !acceptable {
             let age = crate::message::duration(age.as_secs().unsigned_abs());
             return Ok(unread.refuse(answer::too_old(&age)));

@@ -7,7 +7,7 @@ use ruma::{RoomId, UserId};
 use serde_json::Value;
 
 use crate::model::{Addressee, Device};
-use crate::store::{Received, ReceivedKind};
+use crate::store::{Received, ReceivedKind, Withdrawal};
 
 /// Longest message body that is kept whole; an event cannot hold a longer one.
 const LONGEST_BODY_BYTES: usize = 64 * 1024;
@@ -42,12 +42,44 @@ pub fn received(event: &Value, room: &RoomId, own: &UserId, for_us: ForUs) -> Op
         return None;
     }
     let content = event.get("content")?;
+    // The server may tell only the original, with its newest edit beside it.
+    let is_edited = event
+        .pointer("/unsigned/m.relations/m.replace")
+        .is_some_and(|edit| !edit.is_null());
     let kind = match text("type")? {
-        "m.room.message" => message(content, own, for_us)?,
+        "m.room.message" => match message(content, own, for_us)? {
+            _ if is_edited => ReceivedKind::Edited,
+            message => message,
+        },
         "m.reaction" => reaction(content, for_us.reaction)?,
         _ => return None,
     };
     stored(event, room, kind)
+}
+
+/// What an event says of another one that it edits or removes; `None` for any other event. The relation of
+/// an edit is readable also where the edit itself is encrypted.
+/// Source: Matrix specification, client-server API, "Event replacements" and "Redactions".
+pub(super) fn withdrawal(event: &Value) -> Option<Withdrawal> {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+    match text("/type")? {
+        "m.room.message" | "m.room.encrypted"
+            if text("/content/m.relates_to/rel_type") == Some("m.replace") =>
+        {
+            Some(Withdrawal::Edited {
+                event: text("/content/m.relates_to/event_id")?.parse().ok()?,
+                by: text("/sender")?.parse().ok()?,
+            })
+        }
+        // From room version 11 on in the content.
+        "m.room.redaction" => {
+            let event = text("/content/redacts").or_else(|| text("/redacts"))?;
+            Some(Withdrawal::Removed {
+                event: event.parse().ok()?,
+            })
+        }
+        _ => None,
+    }
 }
 
 /// The tombstone of a room; `None` for any other event.

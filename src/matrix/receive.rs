@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::beat::{BREATH, Ended, Heard, REST, REST_AT_WORK};
-use super::event::{ForUs, once_more, received, tombstone};
+use super::event::{ForUs, once_more, received, tombstone, withdrawal};
 use super::invitations::Invitations;
 use super::members;
 use super::source::{Gap, Invitation, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent};
@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::metrics;
 use crate::model::{RoomName, RoomRef};
-use crate::store::{Received, ReceivedKind, Store};
+use crate::store::{Received, ReceivedKind, Store, Withdrawal};
 
 /// How long the homeserver may hold a sync that has nothing to tell.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -188,6 +188,7 @@ impl Receiver {
             behind: self.admin_rooms.iter().cloned().collect(),
             answer: Answer::First,
             unread: Unread::default(),
+            withdrawn: Vec::new(),
             reading: BTreeMap::new(),
             enter_at: Instant::now(),
         };
@@ -357,7 +358,7 @@ impl Receiver {
                     } else {
                         &mut news.events
                     };
-                    self.read(room, event, into, &mut place.unread);
+                    self.read(room, event, into, place);
                     is_closed |= closes(event, room);
                 }
                 let last = update
@@ -386,7 +387,7 @@ impl Receiver {
         }
         let looked = place.unread.look(&*self.source, self.clock.now()).await;
         for (room, event) in &looked.readable {
-            self.read(room, event, &mut events, &mut place.unread);
+            self.read(room, event, &mut events, place);
         }
         events.extend(looked.unreadable);
         // What was said in a room before it was closed is handled before the bot leaves for another, and what
@@ -396,11 +397,12 @@ impl Receiver {
         // A room that could not be read back, or whose last words may still be understood, keeps
         // its place.
         newest.retain(|(room, _)| !place.behind.contains(room) && !place.unread.holds(room));
-        if events.is_empty() && newest.is_empty() {
+        let withdrawn = std::mem::take(&mut place.withdrawn);
+        if events.is_empty() && withdrawn.is_empty() && newest.is_empty() {
             return Ok(());
         }
         self.store
-            .receive(&events, &newest)
+            .receive(&events, &withdrawn, &newest)
             .map_err(MatrixError::Inbox)
     }
 
@@ -428,7 +430,9 @@ impl Receiver {
         if news.is_empty() {
             return Ok(());
         }
-        self.store.receive(&news, &[]).map_err(MatrixError::Inbox)
+        self.store
+            .receive(&news, &[], &[])
+            .map_err(MatrixError::Inbox)
     }
 
     /// Rooms that were closed, as one sync tells.
@@ -556,7 +560,7 @@ impl Receiver {
                 .position(|event| event.event_id().as_ref() == marker);
             let end = end.filter(|_| marker.is_some());
             for event in answer.events.iter().take(end.unwrap_or(usize::MAX)) {
-                self.read(id, event, &mut missed, &mut place.unread);
+                self.read(id, event, &mut missed, place);
             }
             // A single event may lie about its age; a page of them hardly.
             let all_old = !answer.events.is_empty()
@@ -588,14 +592,18 @@ impl Receiver {
         room: &RoomId,
         event: &TimelineEvent,
         into: &mut Vec<Received>,
-        unread: &mut Unread,
+        place: &mut Place,
     ) {
         let own = self.own();
+        let json = event.value();
+        if let Some(withdrawal) = withdrawal(&json) {
+            place.unread.withdraw(&withdrawal);
+            place.withdrawn.push(withdrawal);
+        }
         if event.undecrypted.is_some() {
-            unread.note(room, event, own, self.clock.now());
+            place.unread.note(room, event, own, self.clock.now());
             return;
         }
-        let json = event.value();
         let mut read = received(&json, room, own, self.for_us);
         if let Some(Received {
             kind: ReceivedKind::Message { device: from, .. },
@@ -616,6 +624,8 @@ struct Place {
     answer: Answer,
     /// Messages that cannot be decrypted yet.
     unread: Unread,
+    /// What was edited or removed, as one sync told.
+    withdrawn: Vec<Withdrawal>,
     /// Of those, rooms that the server fails to let the bot read back.
     reading: BTreeMap<OwnedRoomId, Trouble>,
     /// When invitations to admin rooms are accepted again.

@@ -11,11 +11,11 @@ use ruma::exports::http;
 use ruma::{RoomId, UserId, room_id, user_id};
 use serde_json::{Value, json};
 
-use super::event::{ForUs, received};
+use super::event::{ForUs, received, withdrawal};
 use super::port::told::{as_last_edited, lenient};
 use super::wire::{after, failed, found};
 use crate::homeserver::{Bucket, HomeserverError};
-use crate::store::{Received, ReceivedKind};
+use crate::store::{Received, ReceivedKind, Withdrawal};
 
 fn room() -> &'static RoomId {
     room_id!("!admin:example.org")
@@ -222,6 +222,79 @@ fn everything_else_is_left_alone() {
     for odd in [json!(null), json!([]), json!("x"), json!(1.5), json!({})] {
         assert_eq!(read(&odd), None, "{odd}");
     }
+}
+
+#[test]
+fn edits_and_removals_are_told_apart_from_all_else() {
+    let edited = |event: &str| {
+        Some(Withdrawal::Edited {
+            event: event.parse().unwrap(),
+            by: "@alice:example.org".parse().unwrap(),
+        })
+    };
+    let removed = |event: &str| {
+        Some(Withdrawal::Removed {
+            event: event.parse().unwrap(),
+        })
+    };
+    let replaces = json!({ "rel_type": "m.replace", "event_id": "$x" });
+    let redaction = "m.room.redaction";
+    for (event_json, expected) in [
+        (
+            json!({ "content": { "body": "* no", "m.relates_to": replaces } }),
+            edited("$x"),
+        ),
+        // Encrypted: what it is about can be read all the same.
+        (
+            json!({ "type": "m.room.encrypted", "content": { "m.relates_to": replaces } }),
+            edited("$x"),
+        ),
+        (
+            json!({ "type": redaction, "content": { "redacts": "$x" } }),
+            removed("$x"),
+        ),
+        // Up to room version 10.
+        (
+            json!({ "type": redaction, "redacts": "$x", "content": {} }),
+            removed("$x"),
+        ),
+        (json!({ "type": redaction, "content": {} }), None),
+        (
+            json!({ "type": redaction, "content": { "redacts": 7 } }),
+            None,
+        ),
+        (
+            json!({ "content": { "m.relates_to": { "rel_type": "m.replace" } } }),
+            None,
+        ),
+        (
+            json!({ "content": { "m.relates_to": { "rel_type": "m.thread", "event_id": "$x" } } }),
+            None,
+        ),
+        (
+            json!({ "type": "m.reaction", "content": { "m.relates_to": replaces } }),
+            None,
+        ),
+        (json!({}), None),
+    ] {
+        assert_eq!(withdrawal(&event(&event_json)), expected, "{event_json}");
+    }
+}
+
+/// Servers add the newest edit to an event that they tell.
+#[test]
+fn a_command_with_an_edit_beside_it_is_edited() {
+    let edit = json!({ "event_id": "$edit" });
+    let bundled = event(&json!({ "unsigned": { "m.relations": { "m.replace": edit } } }));
+    assert_eq!(read(&bundled).unwrap().kind, ReceivedKind::Edited);
+    let other = event(&json!({
+        "content": { "msgtype": "m.text", "body": "hello" },
+        "unsigned": { "m.relations": { "m.replace": edit } },
+    }));
+    assert_eq!(read(&other), None);
+    let thread = event(&json!({ "unsigned": { "m.relations": { "m.thread": {} } } }));
+    let kind = read(&thread).unwrap().kind;
+    assert!(matches!(kind, ReceivedKind::Message { .. }));
 }
 
 #[test]

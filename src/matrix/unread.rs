@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::source::{SyncSource, TimelineEvent};
 use super::wire::after;
-use crate::store::{Received, ReceivedKind};
+use crate::store::{Received, ReceivedKind, Withdrawal};
 
 /// How long a key may come after its message before somebody is told. On one server it comes before.
 const GRACE: Duration = Duration::from_secs(10);
@@ -85,6 +85,12 @@ impl Unread {
         self.messages.retain(|message| {
             message.received.room_id != room || message.received.sent_at >= moment
         });
+    }
+
+    /// Drops a message that was edited or removed meanwhile.
+    pub(super) fn withdraw(&mut self, withdrawal: &Withdrawal) {
+        self.messages
+            .retain(|message| !withdrawal.is_of(&message.event_id, &message.received.sender));
     }
 
     /// Whether a message of a room may still turn out to be a command, with nobody told of it.

@@ -290,6 +290,15 @@ pub fn too_old(age: &str) -> Text {
     ))
 }
 
+/// A command that was edited before it was read.
+#[must_use]
+pub fn edited() -> Text {
+    lines(
+        "You edited this before I got to it, so I did nothing. If you want it, please send the command \
+         again as a new message.",
+    )
+}
+
 /// Something went wrong that the log explains.
 #[must_use]
 pub fn unexpected() -> Text {

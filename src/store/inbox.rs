@@ -4,8 +4,8 @@
 //! Left out: what the events mean; that is for `handlers`.
 
 use jiff::Timestamp;
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
-use rusqlite::{OptionalExtension, Row, params};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, StoreError, column, from_millis, parsed};
@@ -58,12 +58,44 @@ pub enum ReceivedKind {
     },
     /// The bot was invited to the room.
     Invitation,
+    /// A message that was edited before it was handled: nobody knows whether its first words still count.
+    Edited,
+    /// A message or reaction that was removed before it was handled.
+    Removed,
     /// A message that cannot be decrypted.
     Unreadable {
         /// The message. The row is named after its key, so that each key is told of once, and the
         /// message can still come in as a command, should its key arrive late.
         event: OwnedEventId,
     },
+}
+
+/// Somebody edited or removed an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// Edited, which only its sender can do.
+    Edited {
+        /// The event.
+        event: OwnedEventId,
+        /// Who edited it.
+        by: OwnedUserId,
+    },
+    /// Removed.
+    Removed {
+        /// The event.
+        event: OwnedEventId,
+    },
+}
+
+impl Withdrawal {
+    /// Whether it is about this event.
+    #[must_use]
+    pub fn is_of(&self, event: &EventId, sender: &UserId) -> bool {
+        match self {
+            Self::Edited { event: of, by } => of == event && by == sender,
+            Self::Removed { event: of } => of == event,
+        }
+    }
 }
 
 /// Events that are handled one after the other, beside those of the other lane.
@@ -76,14 +108,15 @@ pub enum Lane {
 }
 
 impl Store {
-    /// Stores events of one sync answer, and how far the rooms were read, in one transaction.
-    /// Events that are known already change nothing.
+    /// Stores events of one sync answer, what became of events, and how far the rooms were read, in one
+    /// transaction. Events that are known already, and withdrawals of what was handled, change nothing.
     ///
     /// # Errors
     /// When the database cannot be written; nothing is stored then.
     pub fn receive(
         &self,
         events: &[Received],
+        withdrawn: &[Withdrawal],
         markers: &[(OwnedRoomId, OwnedEventId)],
     ) -> Result<()> {
         self.write("receive events", |tx| {
@@ -100,6 +133,9 @@ impl Store {
                         super::json(&event.kind)?,
                     ],
                 )?;
+            }
+            for withdrawal in withdrawn {
+                withdraw(tx, withdrawal)?;
             }
             for (room, event) in markers {
                 tx.execute(
@@ -207,6 +243,41 @@ impl Store {
             Ok(None)
         })
     }
+}
+
+/// An event that is not handled yet asks for nothing any more.
+fn withdraw(tx: &Transaction<'_>, withdrawal: &Withdrawal) -> Result<()> {
+    match withdrawal {
+        Withdrawal::Edited { event, by } => tx.execute(
+            "UPDATE inbox SET kind = ?2 WHERE event_id = ?1 AND sender = ?3 AND handled_at IS NULL
+             AND json_extract(kind, '$.type') = 'message'",
+            params![
+                event.as_str(),
+                super::json(&ReceivedKind::Edited)?,
+                by.as_str()
+            ],
+        )?,
+        Withdrawal::Removed { event } => tx.execute(
+            "UPDATE inbox SET kind = ?2 WHERE event_id = ?1 AND handled_at IS NULL
+             AND json_extract(kind, '$.type') IN ('message', 'edited', 'reaction')",
+            params![event.as_str(), super::json(&ReceivedKind::Removed)?],
+        )?,
+    };
+    Ok(())
+}
+
+/// Refuses where an event was withdrawn since it was read.
+pub(super) fn still_counts(tx: &Transaction<'_>, event: &EventId) -> Result<()> {
+    let is_withdrawn: bool = tx.query_row(
+        "SELECT EXISTS (SELECT 1 FROM inbox WHERE event_id = ?1
+         AND json_extract(kind, '$.type') IN ('edited', 'removed'))",
+        [event.as_str()],
+        |row| row.get(0),
+    )?;
+    if is_withdrawn {
+        return Err(StoreError::Withdrawn);
+    }
+    Ok(())
 }
 
 fn received(row: &Row<'_>) -> Result<Received, StoreError> {

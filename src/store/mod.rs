@@ -15,7 +15,7 @@ mod outbox;
 pub use backup::{backup, restore};
 pub use campaigns::Woken;
 pub use count::Counts;
-pub use inbox::{Lane, Received, ReceivedKind};
+pub use inbox::{Lane, Received, ReceivedKind, Withdrawal};
 pub use jobs::Filter;
 pub use members::Unread;
 pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
@@ -135,6 +135,9 @@ pub enum StoreError {
     /// The job moved on since it was read.
     #[error("job {0} changed meanwhile")]
     Conflict(JobId),
+    /// The event was edited or removed since it was read.
+    #[error("the event was edited or removed meanwhile")]
+    Withdrawn,
     /// Another job is at work on the room.
     #[error("another job is at work on this room")]
     ActiveJob,
@@ -180,6 +183,8 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub enum Write {
     /// This event was handled and is not to be handled again.
     Handled(OwnedEventId),
+    /// This event still asks for what it asked for when it was read: nothing of the list holds otherwise.
+    Counts(OwnedEventId),
     /// There is a job for this request. Asking twice makes one.
     CreateJob(Box<Request>),
     /// The log of a job is longer by these, provided it had `expected` entries until now.
@@ -327,8 +332,8 @@ impl Store {
     /// Makes everything in the list true, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`], [`StoreError::CampaignConflict`] and [`StoreError::ActiveJob`] are for the caller to decide again
-    /// on fresh data; all others mean that the database cannot be written.
+    /// [`StoreError::Conflict`], [`StoreError::CampaignConflict`], [`StoreError::ActiveJob`] and
+    /// [`StoreError::Withdrawn`] are for the caller to decide again on fresh data; all others mean that the database cannot be written.
     pub fn commit(&self, now: Timestamp, writes: &[Write]) -> Result<()> {
         self.write("commit", |tx| {
             for write in writes {
@@ -339,6 +344,7 @@ impl Store {
                             rusqlite::params![event.as_str(), now.as_millisecond()],
                         )?;
                     }
+                    Write::Counts(event) => inbox::still_counts(tx, event)?,
                     Write::CreateJob(request) => jobs::create(tx, now, request)?,
                     Write::Append {
                         job,

@@ -29,15 +29,51 @@ fn an_event_that_is_delivered_again_is_handled_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
     let store = Store::open(&path).unwrap();
-    store.receive(&[event(), event()], &[]).unwrap();
+    store.receive(&[event(), event()], &[], &[]).unwrap();
     assert_eq!(store.next_received(Lane::Commands).unwrap(), Some(event()));
     store
         .commit(now(), &[Write::Handled(event().event_id)])
         .unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
-    store.receive(&[event()], &[]).unwrap();
+    store.receive(&[event()], &[], &[]).unwrap();
     assert_eq!(store.next_received(Lane::Commands).unwrap(), None);
+}
+
+#[test]
+fn what_was_withdrawn_before_it_was_handled_counts_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("db")).unwrap();
+    let edited = |by: &str| Withdrawal::Edited {
+        event: event().event_id,
+        by: by.try_into().unwrap(),
+    };
+    let removed = Withdrawal::Removed {
+        event: event().event_id,
+    };
+    let kind = || {
+        let next = store.next_received(Lane::Commands).unwrap();
+        next.map(|received| received.kind)
+    };
+    let counts = [Write::Counts(event().event_id)];
+    store.receive(&[event()], &[edited("@eve:x")], &[]).unwrap();
+    assert_eq!(kind(), Some(event().kind), "only its sender can edit it");
+    store.commit(now(), &counts).unwrap();
+    // Also where the same answer tells both, in whatever order.
+    store
+        .receive(&[event()], &[edited("@maria:x")], &[])
+        .unwrap();
+    assert_eq!(kind(), Some(ReceivedKind::Edited));
+    let refused = store.commit(now(), &counts);
+    assert!(matches!(refused, Err(StoreError::Withdrawn)));
+    store
+        .receive(&[], std::slice::from_ref(&removed), &[])
+        .unwrap();
+    assert_eq!(kind(), Some(ReceivedKind::Removed));
+    let handled = Write::Handled(event().event_id);
+    store.commit(now(), &[handled]).unwrap();
+    store.receive(&[event()], &[removed], &[]).unwrap();
+    assert_eq!(kind(), None);
 }
 
 #[test]
@@ -202,7 +238,7 @@ fn what_is_restored_is_the_copy_and_what_was_there_is_kept() {
     let path = folder.path().join("db");
     let copy = folder.path().join("copy");
     let store = Store::open(&path).unwrap();
-    store.receive(&[event()], &[]).unwrap();
+    store.receive(&[event()], &[], &[]).unwrap();
     backup(&path, &copy).unwrap();
     assert_eq!(mode(&copy), 0o600);
     store

@@ -120,6 +120,8 @@ fn bodies(events: &[Received]) -> Vec<String> {
             ReceivedKind::Reaction { key, .. } => key.clone(),
             ReceivedKind::Tombstone { .. } => format!("{} is closed", event.room_id),
             ReceivedKind::Invitation => format!("{} invites", event.sender),
+            ReceivedKind::Edited => format!("{} was edited", event.event_id),
+            ReceivedKind::Removed => format!("{} was removed", event.event_id),
             ReceivedKind::Unreadable { event } => format!("{event} cannot be read"),
         })
         .collect()

@@ -732,11 +732,16 @@ fn yes(world: &World, place: &Place) -> Vec<Yes> {
                 && mark
                     .and_then(Value::as_str)
                     .is_some_and(|key| key.starts_with('✅'));
-            // One that is taken back later held until then.
-            let back = event.redacted_because.as_ref();
-            let back = back.and_then(|by| room.events.iter().find(|event| event.id == *by));
+            // One that is taken back or edited later held until then.
+            let removal = event.redacted_because.as_ref();
+            let removal = removal.and_then(|by| room.events.iter().find(|event| event.id == *by));
+            let edit = room.events.iter().find(|edit| {
+                edit.sender == event.sender
+                    && edit.relation() == Some(("m.replace", event.id.as_str()))
+            });
+            let back = edit.or(removal);
             // What is left of a reaction that was taken back does not say which it was.
-            let was_reaction = event.kind == "m.reaction" && back.is_some();
+            let was_reaction = event.kind == "m.reaction" && removal.is_some();
             if typed || reacted || was_reaction {
                 let moment =
                     |event: &Event| Timestamp::from_millisecond(event.at).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! A scene that fails today is marked `should_panic` with its case, and is an error once it passes.
 
 mod authority;
+mod withdrawn;
 
 use std::time::Duration;
 
