@@ -12,10 +12,10 @@ use ruma::{OwnedEventId, RoomId};
 
 use crate::config::Messages;
 use crate::job::schedule::Sleep;
-use crate::job::{Asks, Entry, Job, Phase, State, Step, StepEvent};
+use crate::job::{Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::member::{self, TemplateError};
 use crate::message::{emoji, moment, progress, report};
-use crate::model::Text;
+use crate::model::{Text, WorkId};
 use crate::store::{Outgoing, Post, StoreError, Target, Write};
 
 /// A job that is done in this time needs nobody to follow it: its report says it all.
@@ -160,6 +160,41 @@ pub fn announcement(
         if_called_off,
     };
     Ok((entry, post))
+}
+
+/// Says why an upgrade begins late, where that is because the bot was not in the admin room.
+#[must_use]
+pub fn late_start(job: &Job) -> Option<Write> {
+    let since_yes = job.log.iter().rev();
+    let was_away = since_yes
+        .take_while(|(_, entry)| !matches!(entry, Entry::Confirmed { .. }))
+        .any(|(_, entry)| {
+            matches!(
+                entry,
+                Entry::Step {
+                    event: StepEvent::Waiting {
+                        reason: WaitReason::NotInAdminRoom,
+                        ..
+                    },
+                    ..
+                }
+            )
+        });
+    let work = match &job.request.campaign {
+        None => WorkId::Job(job.id),
+        Some(turn) => WorkId::Campaign(turn.campaign),
+    };
+    // The rooms of a campaign come from one command: of them it is said once.
+    was_away.then(|| {
+        Write::Enqueue(Outgoing {
+            key: format!("late:{}", job.request.command_event),
+            room_id: job.request.admin_room.clone(),
+            post: Post::Message {
+                text: progress::late(work),
+                reply_to: job.reply_to(),
+            },
+        })
+    })
 }
 
 /// Adds entries to a job's log, with everything that people are to see of it.

@@ -56,8 +56,9 @@ impl Desk {
             .buffered(ROOMS_AT_ONCE);
         let denial = powers.try_filter_map(async |power| {
             Ok(match power {
-                Allowance::Short { needed, .. } => Some(Denial::CampaignPower { needed }),
-                Allowance::Allowed => None,
+                Some(Allowance::Short { needed, .. }) => Some(Denial::CampaignPower { needed }),
+                // In a room that the bot is not in, it can do nothing either.
+                Some(Allowance::Allowed) | None => None,
             })
         });
         Ok(Box::pin(denial).try_next().await?)
@@ -80,7 +81,8 @@ impl Desk {
         room: &RoomId,
     ) -> Result<Option<Denial>, HandleError> {
         let target = if needs_target_power(call, need) {
-            Some(survey::target_power(&*self.port, room, call.sender()).await?)
+            let power = survey::target_power(&*self.port, room, call.sender()).await?;
+            Some(power.unwrap_or(Allowance::UNKNOWN))
         } else {
             None
         };

@@ -9,6 +9,7 @@ use crate::homeserver::admin::RoomPower;
 use crate::message::{answer, doctor};
 use crate::model::RoomRef;
 use crate::room::authority;
+use crate::room::power::Allowance;
 use crate::store::Write;
 use crate::survey;
 
@@ -79,6 +80,7 @@ async fn take_power(
         Ok(_) => {
             let account = desk.port.account();
             let allowance = survey::target_power(&*desk.port, &room, account).await?;
+            let allowance = allowance.unwrap_or(Allowance::UNKNOWN);
             Ok(call.answer(doctor::powerful(&room, through.as_deref(), allowance)))
         }
         Err(HomeserverError::Refused { message, .. }) => Ok(call.refuse(doctor::refused(&message))),

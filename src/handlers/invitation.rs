@@ -51,7 +51,9 @@ async fn may_invite(desk: &Desk, user: &UserId) -> Result<bool, HandleError> {
         return Ok(true);
     }
     for office in &desk.offices {
-        let power = survey::power_in(&*desk.port, &office.room_id).await?;
+        let Some(power) = survey::power_in(&*desk.port, &office.room_id).await? else {
+            continue;
+        };
         // Where everybody has that power, they still have to be there.
         if permissions::may_command(&office.rules, power.power(user))
             && survey::is_in(&*desk.port, &office.room_id, user).await? == Presence::In

@@ -321,7 +321,9 @@ impl Desk {
             // Most reactions are none of the bot's business: no request for those.
             return match reaction::meaning(self, to, key)? {
                 Some(meaning) => {
-                    let call = self.call(received, office).await?;
+                    let Some(call) = self.call(received, office).await? else {
+                        return Ok(unread.refuse(answer::not_here()));
+                    };
                     // Reactions are never encrypted: they prove no device.
                     let by_device =
                         permissions::decide_by_device(&office.rules, Need::Change, Device::Unknown);
@@ -361,7 +363,9 @@ impl Desk {
             self.store
                 .commit(self.clock.now(), &[unread.react(emoji::WORKING)])?;
         }
-        let call = self.call(received, office).await?;
+        let Some(call) = self.call(received, office).await? else {
+            return Ok(unread.refuse_work(answer::not_here()));
+        };
         let need = parsed.as_ref().map_or(Need::Ask, Command::needs);
         let facts = Facts {
             power: call.power.power(call.sender()),
@@ -397,17 +401,18 @@ impl Desk {
         }
     }
 
+    /// `None`: the bot is not in the admin room any more, and cannot see who may what there.
     async fn call<'a>(
         &self,
         received: &'a Received,
         office: &'a Office,
-    ) -> Result<Call<'a>, HandleError> {
+    ) -> Result<Option<Call<'a>>, HandleError> {
         let power = survey::power_in(&*self.port, &office.room_id).await?;
-        Ok(Call {
+        Ok(power.map(|power| Call {
             received,
             office,
             power,
-        })
+        }))
     }
 
     /// Jobs of a campaign that stand at one of these, whole.

@@ -213,6 +213,8 @@ pub enum WaitReason {
     },
     /// The homeserver may still be working on it.
     Settling,
+    /// The bot is not in the admin room, and cannot see who may command there now.
+    NotInAdminRoom,
     /// It is not time yet: the next announcement, or the start. In the plan's schedule.
     Scheduled,
     /// It failed in a way that may pass.
@@ -232,6 +234,7 @@ impl WaitReason {
             Self::ServerError { .. } => "server_error",
             Self::AccountBlocked { .. } => "account_blocked",
             Self::Settling => "settling",
+            Self::NotInAdminRoom => "not_in_admin_room",
             Self::Scheduled => "scheduled",
             Self::Problem { .. } => "problem",
         }

@@ -290,6 +290,15 @@ pub fn too_old(age: &str) -> Text {
     ))
 }
 
+/// A command that was read in a room that the bot was not in any more.
+#[must_use]
+pub fn not_here() -> Text {
+    lines(
+        "I was not in this room any more when I got to this, and could not see who may command here, so \
+         I did nothing. Please send it again if you still want it.",
+    )
+}
+
 /// A command that was edited before it was read.
 #[must_use]
 pub fn edited() -> Text {

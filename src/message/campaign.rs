@@ -153,6 +153,7 @@ fn waits(reason: &WaitReason) -> String {
             format!("the server does not let my account do anything ({code}); next try in")
         }
         WaitReason::Settling => "the server may still be working; next look in".to_owned(),
+        WaitReason::NotInAdminRoom => "I was not in this room; next look in".to_owned(),
         WaitReason::Problem { problem } => format!("{problem} Next try in"),
     }
 }

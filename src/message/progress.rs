@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
+use super::answer::lines;
 use super::doc::{Doc, Span, own, room};
 use super::{moment, until};
 use crate::job::log::Hold;
 use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State, Step, WaitReason};
-use crate::model::Text;
+use crate::model::{Text, WorkId};
 
 /// What a step is doing, in words for people.
 #[must_use]
@@ -61,6 +62,18 @@ fn paused(job: &Job, state: &State, step: Step) -> String {
     }
 }
 
+/// An upgrade or campaign begins later than it was to, because the bot was not in the admin room.
+#[must_use]
+pub fn late(id: WorkId) -> Text {
+    let work = match id {
+        WorkId::Job(id) => format!("Upgrade #{id}"),
+        WorkId::Campaign(id) => format!("Campaign {id}"),
+    };
+    lines(&format!(
+        "{work} begins only now: I was not in this room before, and could not see who may command here."
+    ))
+}
+
 /// Where a job stands.
 #[must_use]
 pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
@@ -112,6 +125,10 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
                     WaitReason::Settling => format!(
                         "Waiting: {}. The server may still be working; I look again in {wait}.",
                         doing(step)
+                    ),
+                    WaitReason::NotInAdminRoom => format!(
+                        "Waiting: I was not in this room, and could not see who may command here. I \
+                         look again in {wait}."
                     ),
                     WaitReason::Scheduled => begins(job, state),
                     WaitReason::Problem { problem } => {

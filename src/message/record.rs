@@ -427,6 +427,7 @@ fn why(reason: &WaitReason) -> String {
             format!("the server does not let the account do anything ({code})")
         }
         WaitReason::Settling => "the server may still be working".to_owned(),
+        WaitReason::NotInAdminRoom => "the bot was not in the admin room".to_owned(),
         WaitReason::Scheduled => "it begins later".to_owned(),
         WaitReason::Problem { problem } => problem.clone(),
     }

@@ -81,6 +81,14 @@ pub enum Allowance {
     },
 }
 
+impl Allowance {
+    /// That of everybody in a room whose power levels cannot be read.
+    pub const UNKNOWN: Self = Self::Short {
+        needed: 100,
+        have: 0,
+    };
+}
+
 /// Whether a room has power levels at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {

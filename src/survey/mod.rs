@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::future::{join3, try_join, try_join_all, try_join4};
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, UserId};
-use serde_json::Value;
 
 pub use self::surroundings::{ServerTraits, Surroundings};
 use crate::config::Scope;
@@ -63,23 +62,31 @@ async fn follow(port: &dyn Homeserver, alias: &RoomAliasId) -> Result<Option<Own
     }
 }
 
-/// Power levels of a room, as they are now. Who created it, and so stands above all levels in newer
-/// versions, never changes and is known from sync; where sync has not told, the whole state is read,
-/// as the sender of an event is in no smaller answer.
+/// Power levels of a room, as they are now; `None` where the account is not in it. Who created it, and so
+/// stands above all levels in newer versions, never changes and is known from sync; where sync has not
+/// told, the whole state is read, as the sender of an event is in no smaller answer.
 ///
 /// # Errors
-/// When the room cannot be read.
-pub async fn power_in(port: &dyn Homeserver, room: &RoomId) -> Result<PowerLevels> {
-    let known = port.known_state(room).await?;
-    let Some(mut known) = known.filter(|known| known.event("m.room.create", "").is_some()) else {
-        return Ok(port.state(room).await?.power());
+/// When the homeserver does not answer.
+pub async fn power_in(port: &dyn Homeserver, room: &RoomId) -> Result<Option<PowerLevels>> {
+    let levels = match port.known_state(room).await? {
+        Some(known) if known.event("m.room.create", "").is_some() => {
+            port.state_event(room, POWER_LEVELS, "").await
+        }
+        _ => return Ok(joined_state(port, room).await?.map(|state| state.power())),
     };
-    let levels = target::slot(POWER_LEVELS, "");
-    match port.state_event(room, POWER_LEVELS, "").await? {
-        Some(content) => known.put(levels, port.account(), content),
-        None => drop(known.events.remove(&levels)),
+    // Only now: whoever was sent away meanwhile was shown the levels as they were then.
+    let Some(mut known) = port.known_state(room).await? else {
+        return Ok(None);
+    };
+    let slot = target::slot(POWER_LEVELS, "");
+    match levels {
+        Ok(Some(content)) => known.put(slot, port.account(), content),
+        Ok(None) => drop(known.events.remove(&slot)),
+        Err(HomeserverError::Refused { status: 403, .. }) => return Ok(None),
+        Err(error) => return Err(error),
     }
-    Ok(known.power())
+    Ok(Some(known.power()))
 }
 
 /// Whether somebody is in a room. Power levels go on naming those who left or were banned.
@@ -90,12 +97,22 @@ pub async fn is_in(port: &dyn Homeserver, room: &RoomId, user: &UserId) -> Resul
     let member = port
         .state_event(room, "m.room.member", user.as_str())
         .await?;
-    let member = member.unwrap_or_default();
-    Ok(match member.get("membership").and_then(Value::as_str) {
-        Some("join") => Presence::In,
-        Some("leave" | "ban") => Presence::Gone,
-        _ => Presence::NotYet,
-    })
+    Ok(Presence::of(member.as_ref()))
+}
+
+/// Whether the account itself is in a room. A server shows those who left the room as it was then, their
+/// own leaving included.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn is_here(port: &dyn Homeserver, room: &RoomId) -> Result<bool> {
+    match is_in(port, room, port.account()).await {
+        Ok(presence) => Ok(presence == Presence::In),
+        Err(HomeserverError::Refused {
+            status: 403 | 404, ..
+        }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether somebody is in a room.
@@ -107,6 +124,19 @@ pub enum Presence {
     Gone,
     /// They never were.
     NotYet,
+}
+
+impl Presence {
+    /// What the content of a membership says; there is none of who was never there.
+    #[must_use]
+    pub fn of(member: Option<&Content>) -> Self {
+        let membership = member.and_then(|member| member.get("membership")?.as_str());
+        match membership {
+            Some("join") => Self::In,
+            Some("leave" | "ban") => Self::Gone,
+            _ => Self::NotYet,
+        }
+    }
 }
 
 /// Whether a room is in a scope: named itself, or in one of its spaces, nested ones too. An address
@@ -137,8 +167,8 @@ pub async fn within(port: &dyn Homeserver, scope: &Scope, room: &RoomId) -> Resu
     Ok(Within::Outside)
 }
 
-/// Whether somebody could send the tombstone of a room themselves. A room that cannot be read
-/// gives nobody power.
+/// Whether somebody could send the tombstone of a room themselves; `None` where the account is not in
+/// the room, and so cannot tell.
 ///
 /// # Errors
 /// When the homeserver does not answer.
@@ -146,15 +176,9 @@ pub async fn target_power(
     port: &dyn Homeserver,
     room: &RoomId,
     user: &UserId,
-) -> Result<Allowance> {
-    match power_in(port, room).await {
-        Ok(power) => Ok(power.can_send_state(user, "m.room.tombstone")),
-        Err(HomeserverError::Refused { .. }) => Ok(Allowance::Short {
-            needed: 100,
-            have: 0,
-        }),
-        Err(error) => Err(error),
-    }
+) -> Result<Option<Allowance>> {
+    let power = power_in(port, room).await?;
+    Ok(power.map(|power| power.can_send_state(user, "m.room.tombstone")))
 }
 
 /// Reads a room and all that refers to it. `None`: the account is not in the room.
@@ -281,8 +305,12 @@ pub async fn successor(
     Ok(Ok(new))
 }
 
-/// The state of a room the account is in; `None` where it is not.
-async fn joined_state(port: &dyn Homeserver, room: &RoomId) -> Result<Option<RoomState>> {
+/// The state of a room the account is in, as it is now; `None` where it is not: a server shows those who
+/// left the state as it was then.
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn joined_state(port: &dyn Homeserver, room: &RoomId) -> Result<Option<RoomState>> {
     match port.state(room).await {
         Ok(state) => {
             let joined = state

@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use ruma::{OwnedRoomId, RoomId};
 use tracing::{error, info, warn};
 
-use super::Worker;
 use super::failure;
 use super::link::{self, LinkError};
+use super::{Worker, look_again};
 use crate::announce;
 use crate::campaign::log::{Action, Joining, WAIT_MAX};
 use crate::campaign::rooms::{self, LeftOut, Outside, Walk, Wanted, Why};
@@ -81,7 +81,7 @@ impl Worker {
             let result = match action {
                 Action::Find => self.find(&look).await,
                 Action::Show => self.show(&look, Occasion::Asked),
-                Action::Announce(next) => self.announce(&look, next),
+                Action::Announce(next) => self.announce(&look, next).await,
                 Action::Begin if self.is_missed(&look) => self.show(&look, Occasion::StartMissed),
                 Action::Begin => self.note(&look, vec![Entry::Begun], vec![]),
                 Action::AwaitConfirmation(at) if at <= look.now => {
@@ -394,7 +394,15 @@ impl Worker {
     }
 
     /// Tells the old rooms when it begins, and sleeps on (P3: at once, or not).
-    fn announce(&self, look: &Look, next: Timestamp) -> Result<(), StoreError> {
+    async fn announce(&self, look: &Look, next: Timestamp) -> Result<(), StoreError> {
+        let asleep = |until| Entry::Waiting {
+            until,
+            reason: WaitReason::Scheduled,
+            refused: Vec::new(),
+        };
+        if self.is_away_from(&look.campaign.request.admin_room).await {
+            return self.note(look, vec![asleep(next.min(look_again(look.now)))], vec![]);
+        }
         let messages = &self.means.setup.messages;
         let mut writes = Vec::new();
         for child in &look.children {
@@ -424,15 +432,10 @@ impl Worker {
             }
         }
         info!(campaign = %look.campaign.id, "members are told when it begins");
-        let asleep = Entry::Waiting {
-            until: next,
-            reason: WaitReason::Scheduled,
-            refused: Vec::new(),
-        };
-        self.note(look, vec![asleep], writes)
+        self.note(look, vec![asleep(next)], writes)
     }
 
-    /// Lets jobs begin, as confirmed with the campaign.
+    /// Lets jobs begin, as confirmed with the campaign. Each of them looks for itself who may.
     fn release(&self, look: &Look, jobs: &[JobId]) -> Result<(), StoreError> {
         let Some(by) = &look.state.confirmed_by else {
             return Ok(());

@@ -40,6 +40,17 @@ pub(super) fn away(error: &HomeserverError) -> WaitReason {
     }
 }
 
+/// First and longest pause until it is looked again whether the bot is in the admin room.
+const ABSENCE_FIRST: Duration = Duration::from_secs(10);
+pub(super) const ABSENCE_MAX: Duration = Duration::from_mins(10);
+
+/// How long to wait until it is looked again whether the bot is in the admin room, after so many waits.
+fn absence(waits: u32) -> Duration {
+    ABSENCE_FIRST
+        .saturating_mul(2_u32.saturating_pow(waits.min(16)))
+        .min(ABSENCE_MAX)
+}
+
 /// What a failing step means for the job. The failure is logged here and nowhere else.
 pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timestamp) -> StepEvent {
     let (tries_max, longest) = match state.phase {
@@ -94,6 +105,18 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             StepEvent::Waiting {
                 until: after(pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX)),
                 reason: WaitReason::Settling,
+                progress: None,
+                kept: Kept::default(),
+            }
+        }
+        StepError::NotInAdminRoom => {
+            warn!(
+                step = step.name(),
+                "not in the admin room, where I could see who may: this does not begin"
+            );
+            StepEvent::Waiting {
+                until: after(absence(state.waits)),
+                reason: WaitReason::NotInAdminRoom,
                 progress: None,
                 kept: Kept::default(),
             }

@@ -29,6 +29,7 @@ use crate::room::join_rules::{self, JOIN_RULES};
 use crate::room::moves::{Moves, Whereabouts};
 use crate::room::state::{Content, Membership};
 use crate::store::{Outgoing, Post, StoreError, Write};
+use crate::survey;
 use crate::survey::surroundings::{replacement, told};
 
 /// What is to be written.
@@ -165,6 +166,12 @@ impl One<'_> {
             Decision::Wait(until) => {
                 let pause = Pause::Planned;
                 FollowUpEvent::Waiting { until, pause }.into()
+            }
+            // Who is away from the admin room cannot be told to stop either.
+            Decision::End(_) | Decision::Ping
+                if !survey::is_here(&*self.means.port, &self.job.request.admin_room).await? =>
+            {
+                return Err(StepError::NotInAdminRoom);
             }
             Decision::End(why) => FollowUpEvent::Ending { at: now, why }.into(),
             Decision::Ping => {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
+use ruma::RoomId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,7 @@ use crate::metrics;
 use crate::model::{Confirmation, JobId, Text, WorkId};
 use crate::permissions::Office;
 use crate::store::{Outgoing, Post, Store, StoreError, Write};
-use crate::survey::{ServerTraits, Surroundings};
+use crate::survey::{self, ServerTraits, Surroundings};
 use crate::telemetry::chain;
 
 /// How long what was seen of a room may be used again, counted from the beginning of a wait.
@@ -313,7 +314,7 @@ impl Worker {
                 }
                 Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
                 Action::Wait(step, at) if at <= now || looks => match woken(&state, now) {
-                    Some((sleep, Wake::Tell { next })) => self.tell(&job, sleep, next),
+                    Some((sleep, Wake::Tell { next })) => self.tell(&job, sleep, next).await,
                     Some((_, Wake::Begin)) | None => self.step(&mut drive, &job, step).await,
                 },
                 Action::AwaitConfirmation(at) if at <= now => {
@@ -500,9 +501,32 @@ impl Worker {
         }
     }
 
+    /// Whether the bot is not in an admin room. Where the server does not say, what is only told goes on.
+    async fn is_away_from(&self, admin_room: &RoomId) -> bool {
+        let is_here = survey::is_here(&*self.means.port, admin_room).await;
+        let is_away = matches!(is_here, Ok(false));
+        if is_away {
+            warn!("not in the admin room: members are not told yet");
+        }
+        is_away
+    }
+
     /// Tells the old room when the upgrade begins, and has the job sleep on (P3: at once, or not).
-    fn tell(&self, job: &Job, sleep: Sleep<'_>, next: Timestamp) -> Result<(), StoreError> {
+    async fn tell(&self, job: &Job, sleep: Sleep<'_>, next: Timestamp) -> Result<(), StoreError> {
+        let is_away = self.is_away_from(&job.request.admin_room).await;
         let now = self.means.clock.now();
+        let asleep = |until| Entry::Step {
+            step: Step::Snapshot,
+            event: StepEvent::Waiting {
+                until,
+                reason: WaitReason::Scheduled,
+                progress: None,
+                kept: Kept::default(),
+            },
+        };
+        if is_away {
+            return self.record(job, vec![asleep(next.min(look_again(now)))], vec![]);
+        }
         let messages = &self.means.setup.messages;
         match announce::announcement(job, sleep, messages, next, now) {
             Ok((entry, write)) => {
@@ -512,14 +536,7 @@ impl Worker {
             Err(error) => {
                 // The configuration was checked: a bug, which must not keep the upgrade from its time.
                 error!(error = chain(&error), "cannot announce");
-                let event = StepEvent::Waiting {
-                    until: next,
-                    reason: WaitReason::Scheduled,
-                    progress: None,
-                    kept: Kept::default(),
-                };
-                let step = Step::Snapshot;
-                self.record(job, vec![Entry::Step { step, event }], vec![])
+                self.record(job, vec![asleep(next)], vec![])
             }
         }
     }
@@ -588,6 +605,14 @@ fn following(
         entries.extend([begun, done]);
     }
     (entries, None)
+}
+
+/// When it is looked again whether the bot is in the admin room, so that members can be told.
+fn look_again(now: Timestamp) -> Timestamp {
+    SignedDuration::try_from(failure::ABSENCE_MAX)
+        .ok()
+        .and_then(|pause| now.checked_add(pause).ok())
+        .unwrap_or(now)
 }
 
 fn started(step: Step) -> Entry {

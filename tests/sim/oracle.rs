@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use roomlift::job::{Action, Entry, Job, Output, Phase, State, Step, StepEvent};
+use roomlift::job::{Action, Entry, Job, Output, Phase, State, Step, StepEvent, WaitReason};
 use roomlift::store::{Filter, Store};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::Value;
@@ -225,6 +225,17 @@ impl Oracle {
                 format!("#{} at {begun}", job.id),
             );
         }
+        let sees = |room: &OwnedRoomId| {
+            let room = world.rooms.get(room);
+            room.is_some_and(|room| was_in(room, &place.bot, begun))
+        };
+        if !admin_rooms(world, place).iter().any(sees) {
+            self.note(
+                5,
+                "the bot was in no admin room",
+                format!("#{} at {begun}", job.id),
+            );
+        }
     }
 
     /// P11: a space lists the old room or the new one; other rooms let their members in.
@@ -407,6 +418,10 @@ impl Oracle {
         let at_rest = match state.phase {
             // Who paused it may be allowed to resume it no more: the status says what it waits for.
             Phase::Running if state.next_action() == Action::AwaitResume => true,
+            // Nobody in the admin room lets the bot in.
+            Phase::Running if matches!(state.waiting, Some((_, WaitReason::NotInAdminRoom))) => {
+                true
+            }
             Phase::Planning | Phase::Running | Phase::Unwinding => end == End::Busy,
             _ => true,
         };
@@ -774,6 +789,13 @@ fn may_command(world: &World, room: &RoomId, user: &UserId, at: Timestamp) -> bo
     let level = |event: &Event| {
         Levels::read(&event.content, Levels::of(room).creators).of_user(user) >= COMMAND_LEVEL
     };
+    old.into_iter().chain(recent).any(level) && was_in(room, user, at)
+}
+
+/// Whether somebody was in a room at a moment, or until shortly before.
+fn was_in(room: &Room, user: &UserId, at: Timestamp) -> bool {
+    let since = (at - AUTHORITY_MAX_AGE).as_millisecond();
+    let until = at.as_millisecond();
     let members = room.events.iter().filter(|event| {
         event.kind == "m.room.member"
             && event.state_key.as_deref() == Some(user.as_str())
@@ -782,7 +804,7 @@ fn may_command(world: &World, room: &RoomId, user: &UserId, at: Timestamp) -> bo
     let was = members.clone().take_while(|event| event.at < since).last();
     let now = members.filter(|event| event.at >= since);
     let joined = |event: &Event| event.text("membership") == Some("join");
-    old.into_iter().chain(recent).any(level) && was.into_iter().chain(now).any(joined)
+    was.into_iter().chain(now).any(joined)
 }
 
 /// Whether people gave somebody power in a room.

@@ -3,6 +3,7 @@
 //!
 //! A scene that fails today is marked `should_panic` with its case, and is an error once it passes.
 
+mod absent;
 mod authority;
 mod withdrawn;
 

@@ -223,6 +223,7 @@ fn limits(going: &[Child], now: Timestamp) -> Vec<String> {
             WaitReason::AccountBlocked { code } => {
                 format!("the server does not let my account do anything ({code})")
             }
+            WaitReason::NotInAdminRoom => "I was not in this room".to_owned(),
             WaitReason::Settling | WaitReason::Scheduled | WaitReason::Problem { .. } => continue,
         };
         match waits.iter_mut().find(|(known, ..)| *known == words) {

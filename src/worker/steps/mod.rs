@@ -102,6 +102,8 @@ pub(super) enum StepError {
     Unreachable(HomeserverError),
     /// The server may still be working on what it was asked.
     Settling,
+    /// The bot is not in the admin room: nothing begins.
+    NotInAdminRoom,
     /// It may work later.
     Retry {
         /// For people.

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::{join3, try_join, try_join_all, try_join3};
+use futures_util::future::{join3, try_join_all, try_join3};
 
 use super::{Done, Drive, StepError, plan, plan_of};
+use crate::announce;
 use crate::command::Need;
 use crate::config::{MissedStart, TargetPower};
 use crate::job::schedule::{Punctuality, punctuality};
@@ -13,6 +14,7 @@ use crate::job::{Job, Output, State};
 use crate::message::plan::Occasion;
 use crate::model::Method;
 use crate::permissions::{self, Decision, Facts};
+use crate::room::power::Allowance;
 use crate::store::Write;
 use crate::survey::{self, Presence};
 
@@ -56,9 +58,10 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         job: job.id,
         snapshot: Box::new(before),
     };
+    let late = announce::late_start(job);
     Ok(Done::Output {
         output: Output::Stored,
-        writes: vec![snapshot],
+        writes: [snapshot].into_iter().chain(late).collect(),
     })
 }
 
@@ -79,22 +82,23 @@ async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepEr
     };
     let users: BTreeSet<_> = state.confirmed_by.iter().chain([&request.sender]).collect();
     let people = try_join_all(users.into_iter().map(async |user| {
-        let target = async {
-            Ok(match office.rules.target_power {
-                TargetPower::Needed => {
-                    Some(survey::target_power(port, &request.old_room, user).await?)
-                }
-                TargetPower::NotNeeded => None,
-            })
+        let target = match office.rules.target_power {
+            TargetPower::Needed => {
+                let power = survey::target_power(port, &request.old_room, user).await?;
+                Some(power.unwrap_or(Allowance::UNKNOWN))
+            }
+            TargetPower::NotNeeded => None,
         };
-        let presence = survey::is_in(port, &request.admin_room, user);
-        let (presence, target) = try_join(presence, target).await?;
-        Ok((user, presence, target))
+        Ok((user, target))
     }));
-    let power = survey::power_in(port, &request.admin_room);
+    // All of it in one answer: who is there, and what they may.
+    let admin_room = survey::joined_state(port, &request.admin_room);
     let within = survey::within(port, &office.rules.scope, &request.old_room);
-    let (power, within, people) = try_join3(power, within, people).await?;
-    for (user, presence, target) in people {
+    let (admin_room, within, people) = try_join3(admin_room, within, people).await?;
+    let admin_room = admin_room.ok_or(StepError::NotInAdminRoom)?;
+    let power = admin_room.power();
+    for (user, target) in people {
+        let presence = Presence::of(admin_room.content("m.room.member", user.as_str()));
         // Who was sent away keeps the level, and may have lost the account. Where commands are taken in
         // another room by now, they may not have come yet.
         if presence == Presence::Gone {
