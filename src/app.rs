@@ -28,7 +28,7 @@ use crate::matrix::{
     self, Entered, ForUs, MatrixError, Port, Readiness, Receiver, Session, SyncSource,
 };
 use crate::message;
-use crate::model::Text;
+use crate::model::{Claim, Text};
 use crate::permissions::Office;
 use crate::store::{Store, StoreError};
 use crate::survey;
@@ -108,12 +108,12 @@ impl From<MatrixError> for AppError {
 /// # Errors
 /// When it cannot start, or when something breaks that it cannot wait out: its database, or its
 /// login.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
+pub async fn run(config: Config, claim: Claim, stop: CancellationToken) -> Result<(), AppError> {
     let Some(bot) = Bot::open(config, Telling::Health, &stop).await? else {
         info!("stopped");
         return Ok(());
     };
-    bot.loops().run(&stop).await?;
+    bot.loops(claim).run(&stop).await?;
     info!("stopped");
     Ok(())
 }
@@ -127,7 +127,7 @@ pub async fn doctor(config: Config, stop: CancellationToken) -> Result<Option<Te
     let Some(bot) = Bot::open(config, Telling::Nothing, &stop).await? else {
         return Ok(None);
     };
-    let loops = bot.loops();
+    let loops = bot.loops(Claim::IfFree);
     let Some(offices) = loops.enter(&stop).await? else {
         return Ok(None);
     };
@@ -203,8 +203,9 @@ impl Bot {
         }
     }
 
-    fn loops(&self) -> Loops {
+    fn loops(&self, claim: Claim) -> Loops {
         Loops {
+            claim,
             config: self.config.clone(),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
@@ -218,6 +219,8 @@ impl Bot {
 /// The four loops, and what they work with. Whatever is outside the process is behind a trait, so that
 /// tests can run the whole bot in a simulated world.
 pub struct Loops {
+    /// What to do where the account works with another database.
+    pub claim: Claim,
     /// The configuration.
     pub config: Config,
     /// The database.
@@ -239,8 +242,10 @@ impl Loops {
     /// As [`run`].
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), AppError> {
         // An admin room that moved is a start like any other, but for the login.
-        while self.run_once(stop).await? == Ended::Moved {
+        let mut claim = self.claim;
+        while self.run_once(claim, stop).await? == Ended::Moved {
             info!("an admin room moved; starting again with the new one");
+            claim = Claim::IfFree;
         }
         Ok(())
     }
@@ -305,7 +310,7 @@ impl Loops {
     }
 
     /// Enters the admin rooms and runs the loops until one ends.
-    async fn run_once(&self, stop: &CancellationToken) -> Result<Ended, AppError> {
+    async fn run_once(&self, claim: Claim, stop: &CancellationToken) -> Result<Ended, AppError> {
         let (config, store, clock) = (&self.config, &self.store, &self.clock);
         let Some(offices) = self.enter(stop).await? else {
             return Ok(Ended::Stopped);
@@ -324,6 +329,7 @@ impl Loops {
                 addressed: command::addressed,
                 reaction: handlers::is_answer,
             },
+            claim,
             ready,
         };
         let desk = Desk {

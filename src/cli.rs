@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError};
 use crate::health::{self, HealthError};
 use crate::init::{self, Given, InitError};
+use crate::model::Claim;
 use crate::store::{self, StoreError};
 use crate::telemetry::LogFormat;
 use crate::{app, telemetry};
@@ -31,6 +32,10 @@ enum Verb {
         /// The configuration.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
+        /// Works with this database from now on, where the account worked with another one. That one must not
+        /// run any more.
+        #[arg(long)]
+        take_over: bool,
     },
     /// Says how the bot is: server, limits, encryption, database, clock, power. Not while it runs.
     Doctor {
@@ -124,7 +129,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Verb::Run { config } => run(&config),
+        Verb::Run { config, take_over } => run(&config, take_over),
         Verb::Doctor { config } => doctor(&config),
         Verb::Check { config } => check(&config),
         Verb::Init { config, given } => init(&config, given),
@@ -161,7 +166,12 @@ fn check(path: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-fn run(path: &Path) -> Result<(), CliError> {
+fn run(path: &Path, take_over: bool) -> Result<(), CliError> {
+    let claim = if take_over {
+        Claim::TakeOver
+    } else {
+        Claim::IfFree
+    };
     let config = load(path)?;
     let format = config.log_format;
     telemetry::start(&config.log, format);
@@ -169,7 +179,7 @@ fn run(path: &Path) -> Result<(), CliError> {
         let stop = CancellationToken::new();
         let stopped = signals(stop.clone()).map_err(CliError::Signals)?;
         tokio::spawn(stopped);
-        Ok::<_, CliError>(Box::pin(app::run(config, stop)).await?)
+        Ok::<_, CliError>(Box::pin(app::run(config, claim, stop)).await?)
     });
     // Who collects JSON gets the reason as such, too.
     if let (Err(error), LogFormat::Json) = (&ended, format) {

@@ -51,6 +51,24 @@ impl fmt::Display for WorkId {
     }
 }
 
+/// Which database an account works with, as the account's own data says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseMark {
+    /// The id of the database.
+    pub database: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What a bot does whose account works with another database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It does not start.
+    IfFree,
+    /// It takes the account over.
+    TakeOver,
+}
+
 /// A room as somebody named it, with the servers that were given to reach it by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomRef {

@@ -48,7 +48,7 @@ use crate::command::{self, Command, Incoming, Need};
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, emoji};
-use crate::model::{CampaignId, Device, Text};
+use crate::model::{CampaignId, DatabaseMark, Device, Text};
 use crate::permissions::{self, Decision, Facts, Office, Within};
 use crate::room::moves::Moves;
 use crate::room::power::PowerLevels;
@@ -152,6 +152,12 @@ impl Desk {
         let mut attempts = 0_u32;
         loop {
             let woken = self.store.wakes.inbox.notified();
+            if let Some(by) = self.store.replaced() {
+                // The other bot answers from now on.
+                self.say_replaced(by)?;
+                stop.cancelled().await;
+                return Ok(Ended::Stopped);
+            }
             let pause = match self.store.next_received(lane)? {
                 None => POLL,
                 Some(received) => match self.handle_one(&received, attempts).await {
@@ -190,6 +196,22 @@ impl Desk {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Says in each admin room, once, that another database has taken over.
+    fn say_replaced(&self, by: &DatabaseMark) -> Result<(), StoreError> {
+        let posts = self.offices.iter().map(|office| {
+            Write::Enqueue(Outgoing {
+                key: format!("replaced:{}:{}", office.room_id, by.since),
+                room_id: office.room_id.clone(),
+                post: Post::Message {
+                    text: answer::replaced(by),
+                    reply_to: None,
+                },
+            })
+        });
+        self.store
+            .commit(self.clock.now(), &posts.collect::<Vec<_>>())
     }
 
     async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, HandleError> {

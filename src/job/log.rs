@@ -729,6 +729,16 @@ impl State {
         !self.outputs.contains_key(&Step::Switch) && self.called(Step::Switch) == Called::Never
     }
 
+    /// Whether it has passed the step that asks whether it may begin, and is not over.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        match self.phase {
+            Phase::Running => self.outputs.contains_key(&Step::Snapshot),
+            Phase::Unwinding => true,
+            _ => false,
+        }
+    }
+
     /// Whether there may be a room of this job that nothing leads to.
     fn may_have_made_a_room(&self) -> bool {
         self.outputs.contains_key(&Step::Create) || self.called(Step::Create) != Called::Never

@@ -5,6 +5,7 @@
 //! the SDK's event cache nor its send queue is used: inbox and outbox are ours, and survive a kill.
 
 mod beat;
+mod claim;
 mod encryption;
 mod event;
 mod file;
@@ -39,6 +40,7 @@ pub use source::{
 };
 
 use crate::homeserver::HomeserverError;
+use crate::model::DatabaseMark;
 use crate::store::StoreError;
 
 /// What another library saw.
@@ -184,6 +186,22 @@ pub enum MatrixError {
     SignedOut {
         /// The account.
         user: OwnedUserId,
+    },
+    /// Another database has the account.
+    #[error(
+        "{user} works with another database: with {}, since {}; this one is {own}. Two at once would make two \
+         new rooms for each upgrade. Use the data_dir of the other one; or stop the other one for good, and \
+         take over from it: roomlift run --take-over",
+        found.database,
+        found.since
+    )]
+    OtherDatabase {
+        /// The account.
+        user: OwnedUserId,
+        /// What the account's data say.
+        found: DatabaseMark,
+        /// The id of this database.
+        own: String,
     },
     /// The key for the account's secret storage opens nothing.
     #[error(

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::beat::{BREATH, Ended, Heard, REST, REST_AT_WORK};
+use super::claim::Claiming;
 use super::event::{ForUs, once_more, received, tombstone, withdrawal};
 use super::invitations::Invitations;
 use super::members;
@@ -30,7 +31,7 @@ use super::wire::count;
 use crate::clock::Clock;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::metrics;
-use crate::model::{RoomName, RoomRef};
+use crate::model::{Claim, RoomName, RoomRef};
 use crate::store::{Received, ReceivedKind, Store, Withdrawal};
 
 /// How long the homeserver may hold a sync that has nothing to tell.
@@ -163,6 +164,8 @@ pub struct Receiver {
     pub max_age: Duration,
     /// What may be meant for the bot.
     pub for_us: ForUs,
+    /// What to do where the account works with another database.
+    pub claim: Claim,
     /// Told when everything up to now was read.
     pub ready: watch::Sender<Readiness>,
 }
@@ -195,6 +198,7 @@ impl Receiver {
         let mut trouble = Trouble::new("sync");
         let mut poll = self.first_poll().await;
         let mut invitations = Invitations::default();
+        let mut claiming = Claiming::default();
         let mut encryption_tries = 0..ENCRYPTION_TRIES_MAX;
         // Of members, sync may have told before the process ended.
         self.store
@@ -208,6 +212,9 @@ impl Receiver {
             match answer {
                 Ok(answer) => {
                     trouble.over();
+                    claiming
+                        .look(&*self.source, &self.store, &*self.clock, self.claim)
+                        .await?;
                     self.set_up_encryption(&mut encryption_tries).await?;
                     self.take_invitations(&answer, &mut invitations).await?;
                     self.enter_again(&mut place.enter_at).await;

@@ -19,6 +19,7 @@ use super::MatrixError;
 use super::beat::Beat;
 use crate::homeserver::Result;
 use crate::model::Device;
+use crate::room::state::Content;
 
 /// One answer of sync.
 #[derive(Debug, Clone, Default)]
@@ -138,6 +139,12 @@ pub trait SyncSource: Send + Sync {
     /// room, as far as sync has told.
     async fn messages(&self, room: &RoomId, from: Option<&str>, limit: u32)
     -> Result<Option<Page>>;
+
+    /// An event of the account's own data, as sync last told.
+    async fn account_data(&self, kind: &str) -> Option<Content>;
+
+    /// Sets an event of the account's own data.
+    async fn set_account_data(&self, kind: &str, content: &Content) -> Result<()>;
 
     /// Tombstones of the rooms that the account is in, as sync last told.
     async fn tombstones(&self) -> Vec<(OwnedRoomId, Box<RawValue>)>;

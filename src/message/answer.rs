@@ -10,7 +10,7 @@ use crate::campaign::{self, Course};
 use crate::job::log::Hold;
 use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State};
-use crate::model::{CampaignId, JobId, RoomName, Text, WorkId};
+use crate::model::{CampaignId, DatabaseMark, JobId, RoomName, Text, WorkId};
 use crate::permissions::Denial;
 
 /// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
@@ -306,6 +306,18 @@ pub fn edited() -> Text {
         "You edited this before I got to it, so I did nothing. If you want it, please send the command \
          again as a new message.",
     )
+}
+
+/// Another database has taken over the account.
+#[must_use]
+pub fn replaced(by: &DatabaseMark) -> Text {
+    lines(&format!(
+        "Another Roomlift works with my account now: with the database {}, since {}. I finish what I have \
+         begun, begin nothing else, and take no more commands. Whoever runs me can stop me then. If it \
+         should be me instead: stop the other one, and start me with `roomlift run --take-over`.",
+        by.database,
+        moment::moment(by.since, "UTC")
+    ))
 }
 
 /// Something went wrong that the log explains.

@@ -21,7 +21,7 @@ pub use members::Unread;
 pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,7 +35,7 @@ use tokio::sync::Notify;
 use crate::campaign;
 use crate::checkup::DatabaseFacts;
 use crate::job::{Entry, IllegalEntry, Request};
-use crate::model::{CampaignId, JobId};
+use crate::model::{CampaignId, DatabaseMark, JobId};
 use crate::room::state::Snapshot;
 
 /// How long a statement waits for another process (a backup) to let go of the database.
@@ -274,6 +274,8 @@ pub trait CommitObserver: Send + Sync {
 pub struct Store {
     db: Mutex<Connection>,
     observer: Option<Arc<dyn CommitObserver>>,
+    /// Set once another database has taken over the account. A new start finds it by itself.
+    replaced: OnceLock<DatabaseMark>,
     /// Signals to the loops.
     pub wakes: Wakes,
 }
@@ -316,6 +318,7 @@ impl Store {
         Ok(Self {
             db: Mutex::new(db),
             observer: None,
+            replaced: OnceLock::new(),
             wakes: Wakes::default(),
         })
     }
@@ -379,6 +382,30 @@ impl Store {
         self.wakes.work.notify_one();
         self.wakes.outbox.notify_one();
         Ok(())
+    }
+
+    /// The id of the database: it tells databases apart that share an account.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn instance(&self) -> Result<String> {
+        self.read("read the id of the database", |db| {
+            Ok(db.query_row("SELECT id FROM instance", [], |row| row.get(0))?)
+        })
+    }
+
+    /// Notes that another database has taken over the account, and wakes the loops that have to know.
+    pub fn replace(&self, by: DatabaseMark) {
+        if self.replaced.set(by).is_ok() {
+            self.wakes.inbox.notify_waiters();
+            self.wakes.work.notify_one();
+        }
+    }
+
+    /// The database that has taken over the account: what is begun is finished, and nothing else begins.
+    #[must_use]
+    pub fn replaced(&self) -> Option<&DatabaseMark> {
+        self.replaced.get()
     }
 
     /// Whether jobs call for something now, or posts are to be sent. Edits are not counted: they wait.

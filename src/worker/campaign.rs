@@ -27,7 +27,7 @@ use crate::job::{
 };
 use crate::message::campaign::{Open, Planned, Rooms, plan};
 use crate::message::plan::Occasion;
-use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef};
+use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef, WorkId};
 use crate::permissions;
 use crate::room::state::RoomState;
 use crate::store::{StoreError, Write};
@@ -62,6 +62,9 @@ impl Worker {
     pub(super) async fn look(&self, id: CampaignId) -> Result<(), StoreError> {
         loop {
             let store = &self.means.store;
+            if self.is_held_back(WorkId::Campaign(id))? {
+                return Ok(());
+            }
             let woken = store.campaign_woken(id)?;
             let Some(campaign) = store.campaign(id)? else {
                 return Ok(());

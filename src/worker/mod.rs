@@ -166,6 +166,9 @@ impl Worker {
             let jobs = self.means.store.due_jobs(now)?.into_iter().chain(restless);
             let campaigns = self.means.store.due_campaigns(now)?.into_iter();
             for id in campaigns.map(WorkId::Campaign).chain(jobs.map(WorkId::Job)) {
+                if self.is_held_back(id)? {
+                    continue;
+                }
                 if !self
                     .busy
                     .lock()
@@ -273,6 +276,23 @@ impl Worker {
         self.means.store.commit(now, &[said])
     }
 
+    /// Whether something does not go on because another database has taken over the account: all but the
+    /// upgrades that have begun.
+    fn is_held_back(&self, id: WorkId) -> Result<bool, StoreError> {
+        let store = &self.means.store;
+        if store.replaced().is_none() {
+            return Ok(false);
+        }
+        let job = match id {
+            WorkId::Campaign(_) => None,
+            WorkId::Job(id) => store.job(id)?,
+        };
+        Ok(match job {
+            None => true,
+            Some(job) => !folded(&job)?.has_begun(),
+        })
+    }
+
     /// How long there is nothing to begin. What is due by now is at work, and wakes the worker when it
     /// rests.
     fn pause(&self, now: Timestamp) -> Result<Duration, StoreError> {
@@ -293,6 +313,9 @@ impl Worker {
                 return Ok(());
             };
             let state = folded(&job)?;
+            if self.means.store.replaced().is_some() && !state.has_begun() {
+                return Ok(());
+            }
             let now = self.means.clock.now();
             let turned_back = job.log.last().is_some_and(|(at, _)| *at > now);
             if turned_back {

@@ -18,6 +18,7 @@ use roomlift::clock::{Clock, SystemClock};
 use roomlift::config::{Account, Credentials, Secret};
 use roomlift::homeserver::gate::Gate;
 use roomlift::matrix::{self, ForUs, MatrixError, Port, Readiness, Receiver, Session};
+use roomlift::model::Claim;
 use roomlift::store::{Lane, Received, ReceivedKind, Store, Write};
 use roomlift_testbed::User;
 use ruma::OwnedRoomId;
@@ -87,6 +88,7 @@ async fn receive(session: &Session, store: &Arc<Store>, room: &str) -> Running {
             addressed: |_, _, _, _| None,
             reaction: |_| true,
         },
+        claim: Claim::TakeOver,
         ready,
     };
     let task = tokio::spawn(receiver.run(stop.clone()));

@@ -43,6 +43,7 @@ pub(crate) enum Endpoint {
     /// A sync with nothing to tell.
     Poll,
     Messages,
+    SetAccountData,
 }
 
 impl Endpoint {
@@ -64,6 +65,7 @@ impl Endpoint {
                 | Self::DeleteAlias
                 | Self::SetListing
                 | Self::Upgrade
+                | Self::SetAccountData
         )
     }
 

@@ -302,8 +302,11 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
             return wait.or_else(|| world.limits.peek(&per_room, now));
         }
         Endpoint::Send | Endpoint::Redact if is_repeated(world, by, request) => vec![],
-        // Synapse counts neither addresses nor listings.
-        Endpoint::CreateAlias | Endpoint::DeleteAlias | Endpoint::SetListing => vec![],
+        // Synapse counts neither addresses nor listings, nor what an account keeps for itself.
+        Endpoint::CreateAlias
+        | Endpoint::DeleteAlias
+        | Endpoint::SetListing
+        | Endpoint::SetAccountData => vec![],
         endpoint if endpoint.is_write() => vec![mine(Kind::Messages)],
         Endpoint::Sync | Endpoint::Poll => vec![],
         _ => vec![mine(Kind::Reads)],
@@ -798,6 +801,20 @@ impl SyncSource for SimPort {
             Ok(world.messages(&id, from.as_deref(), limit))
         });
         page.await.map(Some)
+    }
+
+    async fn account_data(&self, kind: &str) -> Option<Content> {
+        self.life.shared.device().account_data.get(kind).cloned()
+    }
+
+    async fn set_account_data(&self, kind: &str, content: &Content) -> Result<()> {
+        let (own, name, content) = (self.own(), kind.to_owned(), content.clone());
+        let request = Request::new(Endpoint::SetAccountData, "", kind);
+        self.carry_out(request, move |world| {
+            world.set_account_data(&own, &name, content);
+            Ok(())
+        })
+        .await
     }
 
     async fn tombstones(&self) -> Vec<(OwnedRoomId, Box<RawValue>)> {

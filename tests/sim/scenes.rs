@@ -5,6 +5,7 @@
 
 mod absent;
 mod authority;
+mod two_databases;
 mod withdrawn;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use roomlift::app::{self, AppError, Loops};
 use roomlift::config::Config;
 use roomlift::homeserver::gate::Gate;
+use roomlift::model::Claim;
 use roomlift::store::{Lane, Store};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde_json::json;
@@ -25,7 +26,7 @@ use crate::oracle::Oracle;
 use crate::place::{Place, Setup};
 use crate::port::SimPort;
 use crate::watch::Watching;
-use crate::world::{Event, World, content};
+use crate::world::{Device, Event, World, content};
 
 /// How long nothing may happen until it is quiet.
 const QUIET: Duration = Duration::from_secs(3);
@@ -49,6 +50,8 @@ pub(crate) struct Sim {
     end: Timestamp,
     /// How long the bot is away after a kill.
     pub(crate) away: Duration,
+    /// What the bot does where the account works with another database.
+    pub(crate) claim: Claim,
 }
 
 /// How a simulation ended.
@@ -102,6 +105,21 @@ impl Sim {
             dir: scratch(),
             end,
             away: AWAY,
+            claim: Claim::IfFree,
+        }
+    }
+
+    /// A second bot with the same account, in the same world, with a database and a device of its own. Only
+    /// one of the two can run at a time.
+    pub(crate) fn beside(&self) -> Self {
+        *self.shared.device() = Device::default();
+        Self {
+            shared: Arc::clone(&self.shared),
+            place: self.place.clone(),
+            oracle: Oracle::watch(&mut self.world(), &self.place),
+            config: self.config.clone(),
+            dir: scratch(),
+            ..*self
         }
     }
 
@@ -257,6 +275,7 @@ impl Sim {
         let port = Arc::new(SimPort::new(Arc::clone(&life), Arc::clone(&gate)));
         let clock: Arc<Shared> = Arc::clone(&self.shared);
         let loops = Loops {
+            claim: self.claim,
             config,
             store: Arc::clone(&store),
             clock: Arc::new(ClockOf(clock)),

@@ -265,6 +265,8 @@ pub(crate) struct World {
     pub(crate) aliases: BTreeMap<OwnedRoomAliasId, Address>,
     pub(crate) listed: BTreeSet<OwnedRoomId>,
     pub(crate) tags: Tags,
+    /// What accounts keep for themselves, by type, and where in the stream it was set.
+    account_data: BTreeMap<(OwnedUserId, String), (Content, u64)>,
     pub(crate) accounts: BTreeSet<OwnedUserId>,
     pub(crate) limits: Limits,
     /// What the server remembers of its own upgrades, and until when.
@@ -308,6 +310,7 @@ impl World {
             aliases: BTreeMap::new(),
             listed: BTreeSet::new(),
             tags: Tags::new(),
+            account_data: BTreeMap::new(),
             accounts: BTreeSet::new(),
             limits: Limits::none(),
             upgraded: BTreeMap::new(),
@@ -402,6 +405,14 @@ impl World {
             }
             _ => self.room_of(by, id).map(Cow::Borrowed),
         }
+    }
+
+    /// Sets what an account keeps for itself.
+    pub(crate) fn set_account_data(&mut self, by: &UserId, kind: &str, content: Content) {
+        self.stream += 1;
+        let slot = (by.to_owned(), kind.to_owned());
+        self.account_data.insert(slot, (content, self.stream));
+        self.changed.notify_waiters();
     }
 
     /// Counts a request against a limiter. How long to wait, where it is too many.

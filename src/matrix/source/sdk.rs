@@ -13,6 +13,7 @@ use matrix_sdk::room::{Messages, MessagesOptions};
 use matrix_sdk::store::StateStoreDataKey;
 use matrix_sdk::sync::{JoinedRoomUpdate, State, SyncResponse};
 use matrix_sdk::{Client, Room};
+use ruma::api::client::config::set_global_account_data;
 use ruma::api::client::filter::{Filter as EventFilter, FilterDefinition, RoomEventFilter};
 use ruma::api::client::sync::sync_events::v3::Filter;
 use ruma::events::StateEventType;
@@ -25,12 +26,13 @@ use super::{
     Gap, Invitation, Page, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent, Undecrypted,
 };
 use crate::clock::{Clock as _, SystemClock};
-use crate::homeserver::{Bucket, HomeserverError, Result};
+use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, Result};
 use crate::matrix::beat::Beat;
 use crate::matrix::session::Session;
-use crate::matrix::wire::{joined, sdk_failed};
+use crate::matrix::wire::{failed, joined, once, raw, sdk_failed};
 use crate::matrix::{MatrixError, encryption};
 use crate::model::Device;
+use crate::room::state::Content;
 
 /// Events per room in one sync answer; with more, the rest is read back.
 const TIMELINE_LIMIT: u32 = 50;
@@ -86,6 +88,24 @@ impl SyncSource for Session {
         }))
     }
 
+    async fn account_data(&self, kind: &str) -> Option<Content> {
+        account_data(self.client(), kind).await
+    }
+
+    async fn set_account_data(&self, kind: &str, content: &Content) -> Result<()> {
+        let request = set_global_account_data::v3::Request::new_raw(
+            self.user().to_owned(),
+            kind.into(),
+            raw(content),
+        );
+        let client = self.client();
+        let set = client.send(request);
+        let set = set.with_request_config(once(REQUEST_TIMEOUT)).await;
+        let what = format!("set {kind} of the account");
+        set.map(drop)
+            .map_err(|error| failed(what, Bucket::Everything, SystemClock.now(), error))
+    }
+
     async fn tombstones(&self) -> Vec<(OwnedRoomId, Box<RawValue>)> {
         tombstones(self.client()).await
     }
@@ -138,6 +158,17 @@ fn tombstones(client: &Client) -> BoxFuture<'_, Vec<(OwnedRoomId, Box<RawValue>)
             }
         }
         found
+    })
+}
+
+fn account_data<'a>(client: &'a Client, kind: &'a str) -> BoxFuture<'a, Option<Content>> {
+    Box::pin(async move {
+        let found = client.account().account_data_raw(kind.into()).await;
+        let found = found.inspect_err(|error| {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(kind, error, "cannot read the account's data");
+        });
+        found.ok()??.deserialize_as_unchecked().ok()
     })
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roomlift::homeserver::ToldRoom;
 use roomlift::matrix::{Gap, Invitation, Page, RoomUpdate, SyncAnswer, TimelineEvent};
 use roomlift::model;
-use roomlift::room::state::{RoomState, StateEvent};
+use roomlift::room::state::{Content, RoomState, StateEvent};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -37,6 +37,8 @@ pub(crate) struct Device {
     pub(crate) rooms: BTreeMap<OwnedRoomId, ToldRoom>,
     /// Tombstones among that.
     pub(crate) tombstones: BTreeMap<OwnedRoomId, Box<RawValue>>,
+    /// What the account keeps for itself.
+    pub(crate) account_data: BTreeMap<String, Content>,
     /// Open invitations.
     pub(crate) invited: BTreeMap<OwnedRoomId, OwnedUserId>,
 }
@@ -59,6 +61,10 @@ impl World {
         let Some(place) = device.place else {
             return true;
         };
+        let mut of_account = self.account_data.iter();
+        if of_account.any(|((of, _), (_, stream))| of == own && *stream > place) {
+            return true;
+        }
         self.rooms.values().any(|room| {
             let newest = room.events.last().map_or(0, |event| event.stream);
             newest > place
@@ -104,6 +110,11 @@ impl World {
                     answer.left.insert(room.id.clone());
                 }
                 _ => {}
+            }
+        }
+        for ((of, kind), (content, stream)) in &self.account_data {
+            if of == own && *stream > place {
+                device.account_data.insert(kind.clone(), content.clone());
             }
         }
         device.place = Some(self.stream());
