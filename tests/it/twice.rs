@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use roomlift_testbed::{
-    Community, Fault, Kind, Rule, Seen, Synapse, SynapseOptions, Wanted, eventually,
+    Bot, Community, Fault, Kind, Rule, Seen, Synapse, SynapseOptions, Wanted, eventually,
 };
 use serde_json::{Value, json};
 
-use crate::scene::{SPEECH, Scene, said};
+use crate::scene::{READY, SPEECH, START, Scene, said, start_bot, write_config};
 
 /// Bans of the room whose upgrade is interrupted: enough that the server is at it for seconds.
 const MANY_BANS: usize = 120;
@@ -239,4 +239,27 @@ async fn a_room_that_cannot_be_read_back_holds_up_no_other() {
     scene.say("!upgrade list").await;
     scene.hear("No upgrade").await;
     assert!(failing.count() > 0, "the other one failed");
+}
+
+/// Two bots with one account, each with a database of its own: the second one refuses to start; told to take
+/// over, it does, and the first one stands back.
+#[tokio::test]
+async fn a_second_database_with_the_same_account_does_not_start() {
+    let mut scene = Scene::new().await;
+    let elsewhere = tempfile::tempdir().expect("a folder for the second bot");
+    let config = std::fs::read_to_string(scene.dir.path().join("config.toml"));
+    write_config(elsewhere.path(), &config.expect("the configuration"));
+    let second = start_bot(elsewhere.path());
+    let status = second.wait_exit(START).await;
+    assert!(!status.success(), "{status}");
+    let log = second.log();
+    assert!(log.contains("roomlift run --take-over"), "{log}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_roomlift"));
+    let third = Bot::start(binary, ["run", "--take-over"], elsewhere.path());
+    third.until_logged(READY, START).await;
+    scene
+        .hear("Another Roomlift works with my account now")
+        .await;
+    scene.say("!upgrade list").await;
+    scene.hear("No upgrade was asked for").await;
 }

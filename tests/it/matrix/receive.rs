@@ -51,8 +51,8 @@ async fn nothing_is_lost_between_two_runs() {
     .await;
     let running = receive(&session, &store, &room).await;
     let asked = alice.send_text(&room, "!upgrade one").await;
-    alice.send_text(&room, "not for us").await;
-    alice.edit_text(&room, &asked, "!upgrade edited").await;
+    let chat = alice.send_text(&room, "not for us").await;
+    alice.edit_text(&room, &chat, "!upgrade edited").await;
     alice
         .send_event(
             &room,
@@ -79,17 +79,23 @@ async fn nothing_is_lost_between_two_runs() {
     running.end().await;
     drop(session);
 
-    // While nobody listens: more than one page, and a redacted one.
+    // While nobody listens: more than one page, one that is edited, and a redacted one.
     alice.send_text(&room, "!upgrade three").await;
     for n in 0..130 {
         alice.send_text(&room, &format!("noise {n}")).await;
     }
+    let edited = alice.send_text(&room, "!upgrade wrongly").await;
+    alice.edit_text(&room, &edited, "never mind").await;
     let taken_back = alice.send_text(&room, "!upgrade taken back").await;
     alice.redact(&room, &taken_back).await;
     alice.send_text(&room, "!upgrade four").await;
     let session = signed_in(&synapse.base_url(), &bot, &dir).await;
     let running = receive(&session, &store, &room).await;
-    assert_eq!(bodies(&drain(&store)), ["!upgrade three", "!upgrade four"]);
+    let edited = format!("{edited} was edited");
+    assert_eq!(
+        bodies(&drain(&store)),
+        ["!upgrade three", &edited, "!upgrade four"]
+    );
     running.end().await;
 
     // The SDK has taken the answer in, and we were killed before storing it.
