@@ -46,6 +46,9 @@ const HOLDS_UP_TRIES: u32 = 6;
 /// How often such a post is tried in all, once a minute: about a day.
 const TRIES_MAX: u32 = 1500;
 
+/// Tries of a post to a room that the bot is not in, before they become fewer: an hour's.
+const TRIES_OFTEN: u32 = 60;
+
 /// Wait while nothing can be sent.
 const RETRY_AWAY: Duration = Duration::from_secs(10);
 
@@ -477,11 +480,19 @@ impl Sender {
                     Sent::GivenUp
                 }
                 // Somebody may invite the bot again.
-                Ok(_) => {
+                Ok(_) if post.attempts < TRIES_MAX => {
                     if post.attempts == 0 {
                         tracing::warn!(%room, post = post.txn, "not in the room; kept until then");
                     }
-                    Sent::Away(after(now, RETRY_MAX))
+                    let pause = match post.attempts {
+                        ..TRIES_OFTEN => pause,
+                        _ => POST_WAIT_MAX,
+                    };
+                    Sent::Later(after(now, pause))
+                }
+                Ok(_) => {
+                    tracing::error!(%room, post = post.txn, "not in the room for days; given up");
+                    Sent::GivenUp
                 }
                 Err(_) => Sent::Away(after(now, RETRY_AWAY)),
             },

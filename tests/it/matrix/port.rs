@@ -581,12 +581,9 @@ async fn the_software_of_the_server_has_a_name() {
         let _fired = asked(Fault::error(status, "M_UNRECOGNIZED"));
         assert_eq!(port.server_software().await.unwrap(), None);
     }
+    // Nothing depends on it: a server that fails here is not known, and serves.
     let _fired = asked(Fault::error(502, "M_UNKNOWN"));
-    let error = port.server_software().await.unwrap_err();
-    assert!(
-        matches!(error, HomeserverError::Uncertain { .. }),
-        "{error}"
-    );
+    assert_eq!(port.server_software().await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,7 +68,10 @@ async fn the_outbox_becomes_true() {
     let synapse = Synapse::shared().await;
     let bot = synapse.register("bot").await;
     let room = bot.create_room(json!({ "preset": "public_chat" })).await;
-    let closed = synapse.register("alice").await.create_room(json!({})).await;
+    // Where the bot is, and may not speak.
+    let silent = json!({ "preset": "public_chat", "power_level_content_override": { "events_default": 50 } });
+    let closed = synapse.register("alice").await.create_room(silent).await;
+    bot.join(&closed).await;
     let proxy = Proxy::start(&synapse.base_url());
     let dir = tempfile::tempdir().unwrap();
     let session = signed_in(&proxy.base_url(), &bot, &dir).await;
