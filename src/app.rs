@@ -8,7 +8,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -342,6 +342,7 @@ impl Loops {
             version: config.upgrade.version.clone(),
             time_zone: config.schedule.time_zone.clone(),
             inviters: config.account.accept_invites_from.clone(),
+            asked: Mutex::default(),
         };
         let worker = self.worker(offices);
 

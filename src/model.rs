@@ -338,6 +338,8 @@ pub enum Bucket {
     /// Addresses and the directory. Apart from the rest: an address that is being moved must not wait
     /// for messages (P11).
     Addresses,
+    /// Whatever changes nothing. Apart from the rest, as most servers do not limit it.
+    Reads,
     /// Messages, state events, bans and the rest.
     Everything,
 }
@@ -349,6 +351,7 @@ impl fmt::Display for Bucket {
             Self::Joins => "joining rooms",
             Self::Invitations => "inviting people",
             Self::Addresses => "moving addresses",
+            Self::Reads => "reading",
             Self::Everything => "sending",
         })
     }

@@ -12,11 +12,13 @@ mod call;
 mod cancel;
 mod confirm;
 mod doctor;
+pub mod flood;
 mod help;
 mod invitation;
 mod list;
 mod pause;
 mod ping;
+mod queue;
 mod reaction;
 mod report;
 mod resume;
@@ -30,14 +32,15 @@ mod unreadable;
 mod upgrade;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ruma::{RoomId, RoomVersionId};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use self::call::Call;
+use self::flood::{Asked, Turn};
 pub use self::reaction::is_answer;
 use crate::announce;
 use crate::campaign::{self, Campaign, State as CampaignState};
@@ -51,7 +54,7 @@ use crate::message::{answer, emoji};
 use crate::model::{CampaignId, DatabaseMark, Device, Text};
 use crate::permissions::{self, Decision, Facts, Office, Within};
 use crate::room::moves::Moves;
-use crate::room::power::PowerLevels;
+use crate::room::power::{Power, PowerLevels};
 use crate::room::state::RoomState;
 use crate::store::{Lane, Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
 use crate::survey;
@@ -131,6 +134,8 @@ pub struct Desk {
     pub time_zone: Option<String>,
     /// Patterns of user ids whose invitations are accepted, beside those who may command.
     pub inviters: Vec<String>,
+    /// Commands of the last minute.
+    pub asked: Mutex<Asked>,
 }
 
 impl Desk {
@@ -145,56 +150,6 @@ impl Desk {
             biased;
             ended = Box::pin(self.work(Lane::Commands, &stop)) => ended,
             ended = Box::pin(self.work(Lane::Invitations, &stop)) => ended,
-        }
-    }
-
-    async fn work(&self, lane: Lane, stop: &CancellationToken) -> Result<Ended, StoreError> {
-        let mut attempts = 0_u32;
-        loop {
-            let woken = self.store.wakes.inbox.notified();
-            if let Some(by) = self.store.replaced() {
-                // The other bot answers from now on.
-                self.say_replaced(by)?;
-                stop.cancelled().await;
-                return Ok(Ended::Stopped);
-            }
-            let pause = match self.store.next_received(lane)? {
-                None => POLL,
-                Some(received) => match self.handle_one(&received, attempts).await {
-                    Ok(Next::Event) => {
-                        attempts = 0;
-                        continue;
-                    }
-                    Ok(Next::OtherRooms) => return Ok(Ended::Moved),
-                    Err(HandleError::Store(
-                        StoreError::Conflict(_)
-                        | StoreError::CampaignConflict(_)
-                        | StoreError::Withdrawn,
-                    )) => continue,
-                    Err(HandleError::Store(error)) => return Err(error),
-                    Err(HandleError::Homeserver(error)) => {
-                        attempts += 1;
-                        warn!(
-                            event_id = %received.event_id,
-                            attempts,
-                            error = &error as &dyn std::error::Error,
-                            "cannot handle an event yet"
-                        );
-                        match error {
-                            HomeserverError::RateLimited { retry_after, .. } => retry_after,
-                            _ => Duration::from_secs(1)
-                                .saturating_mul(2_u32.saturating_pow(attempts.min(8)))
-                                .min(BACKOFF_MAX),
-                        }
-                    }
-                },
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(Ended::Stopped),
-                () = woken, if attempts == 0 => {}
-                () = tokio::time::sleep(pause) => {}
-            }
         }
     }
 
@@ -380,15 +335,24 @@ impl Desk {
             let age = crate::message::duration(age.as_secs().unsigned_abs());
             return Ok(unread.refuse(answer::too_old(&age)));
         }
+        match self.turn(received, office).await? {
+            Turn::Taken => {}
+            Turn::Refused => return Ok(unread.refuse(answer::too_many(&received.sender))),
+            Turn::Ignored => return Ok(vec![]),
+        }
         if matches!(parsed, Ok(Command::Upgrade(_) | Command::Space(_))) {
             // At once: the reads below may take a while.
             self.store
                 .commit(self.clock.now(), &[unread.react(emoji::WORKING)])?;
         }
-        let Some(call) = self.call(received, office).await? else {
+        let need = parsed.as_ref().map_or(Need::Ask, Command::needs);
+        let call = match need {
+            Need::Ask => self.call_as_told(received, office).await?,
+            Need::Change => self.call(received, office).await?,
+        };
+        let Some(call) = call else {
             return Ok(unread.refuse_work(answer::not_here()));
         };
-        let need = parsed.as_ref().map_or(Need::Ask, Command::needs);
         let facts = Facts {
             power: call.power.power(call.sender()),
             within: Within::NoRoom,
@@ -423,6 +387,24 @@ impl Desk {
         }
     }
 
+    /// Whether somebody has sent too many commands lately.
+    async fn turn(&self, received: &Received, office: &Office) -> Result<Turn, HandleError> {
+        let told = self.port.known_state(&office.room_id).await?;
+        let power = told.map(|told| told.power().power(&received.sender));
+        let may_command = power >= Some(Power::Level(office.rules.command_level));
+        let most = if may_command {
+            flood::COMMANDING_MAX
+        } else {
+            flood::ASKING_MAX
+        };
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = asked.count(received, most, self.clock.now());
+        if turn == Turn::Refused {
+            info!(sender = %received.sender, "too many commands");
+        }
+        Ok(turn)
+    }
+
     /// `None`: the bot is not in the admin room any more, and cannot see who may what there.
     async fn call<'a>(
         &self,
@@ -434,6 +416,20 @@ impl Desk {
             received,
             office,
             power,
+        }))
+    }
+
+    /// The same by what sync has told, for who only asks: their answer needs no request (P14).
+    async fn call_as_told<'a>(
+        &self,
+        received: &'a Received,
+        office: &'a Office,
+    ) -> Result<Option<Call<'a>>, HandleError> {
+        let told = self.port.known_state(&office.room_id).await?;
+        Ok(told.map(|told| Call {
+            received,
+            office,
+            power: told.power(),
         }))
     }
 

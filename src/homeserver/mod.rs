@@ -2,10 +2,11 @@
 //!
 //! One trait, implemented by `matrix` for real servers. It is narrow on purpose: each method is
 //! one request, none retries by itself, so that whoever asks sees every refusal and every rate
-//! limit and can store the wait. Left out: sync and messages into admin rooms (inbox and outbox).
+//! limit and can store the wait; but for reading, which waits for short limits in its place (`reads`). Left out: sync and messages into admin rooms (inbox and outbox).
 
 pub mod admin;
 pub mod gate;
+pub mod reads;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -347,6 +347,15 @@ pub fn unreadable_line(id: WorkId) -> Vec<Span> {
     vec![Span::Bold(id), Span::Text(words.to_owned())]
 }
 
+/// Somebody sends more commands than are answered.
+#[must_use]
+pub fn too_many(sender: &UserId) -> Text {
+    lines(&format!(
+        "`{sender}`, these are too many commands. I do not answer more of yours for a minute; please send \
+         them again then."
+    ))
+}
+
 /// The bot is not in another admin room any more.
 #[must_use]
 pub fn admin_room_lost(room: &RoomId, bot: &UserId) -> Text {

@@ -216,22 +216,23 @@ impl Store {
         })
     }
 
-    /// The oldest event of a lane that was not handled yet.
+    /// Events of a lane that were not handled yet, oldest first; at most `limit`.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn next_received(&self, lane: Lane) -> Result<Option<Received>> {
+    pub fn received(&self, lane: Lane, limit: u32) -> Result<Vec<Received>> {
         self.read("read the inbox", |db| {
             let mut query = db.prepare_cached(
                 "SELECT event_id, room_id, sender, sent_at, kind FROM inbox
                  WHERE handled_at IS NULL
                  AND coalesce(json_extract(kind, '$.type') = 'invitation', false) = ?1
-                 ORDER BY seq",
+                 ORDER BY seq LIMIT ?2",
             )?;
-            let mut rows = query.query([lane == Lane::Invitations])?;
+            let mut rows = query.query(params![lane == Lane::Invitations, limit])?;
+            let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 match received(row) {
-                    Ok(received) => return Ok(Some(received)),
+                    Ok(received) => found.push(received),
                     Err(error) => {
                         tracing::error!(
                             error = chain(&error),
@@ -240,7 +241,7 @@ impl Store {
                     }
                 }
             }
-            Ok(None)
+            Ok(found)
         })
     }
 }

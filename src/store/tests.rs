@@ -30,14 +30,17 @@ fn an_event_that_is_delivered_again_is_handled_once() {
     let path = folder.path().join("db");
     let store = Store::open(&path).unwrap();
     store.receive(&[event(), event()], &[], &[]).unwrap();
-    assert_eq!(store.next_received(Lane::Commands).unwrap(), Some(event()));
+    assert_eq!(
+        store.received(Lane::Commands, 1).unwrap().pop(),
+        Some(event())
+    );
     store
         .commit(now(), &[Write::Handled(event().event_id)])
         .unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
     store.receive(&[event()], &[], &[]).unwrap();
-    assert_eq!(store.next_received(Lane::Commands).unwrap(), None);
+    assert_eq!(store.received(Lane::Commands, 1).unwrap().pop(), None);
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn what_was_withdrawn_before_it_was_handled_counts_no_more() {
         event: event().event_id,
     };
     let kind = || {
-        let next = store.next_received(Lane::Commands).unwrap();
+        let next = store.received(Lane::Commands, 1).unwrap().pop();
         next.map(|received| received.kind)
     };
     let counts = [Write::Counts(event().event_id)];
@@ -255,9 +258,12 @@ fn what_is_restored_is_the_copy_and_what_was_there_is_kept() {
 
     let kept = restore(&copy, &path).unwrap();
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.next_received(Lane::Commands).unwrap(), Some(event()));
+    assert_eq!(
+        store.received(Lane::Commands, 1).unwrap().pop(),
+        Some(event())
+    );
     let before = Store::open(&kept).unwrap();
-    assert_eq!(before.next_received(Lane::Commands).unwrap(), None);
+    assert_eq!(before.received(Lane::Commands, 1).unwrap().pop(), None);
 }
 
 #[test]
@@ -305,9 +311,9 @@ fn only_whole_databases_of_the_bot_are_copied_or_put_back() {
     assert!(
         Store::open(&path)
             .unwrap()
-            .next_received(Lane::Commands)
+            .received(Lane::Commands, 1)
             .unwrap()
-            .is_none()
+            .is_empty()
     );
 }
 

@@ -13,9 +13,10 @@ use roomlift::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use roomlift::clock::Clock as _;
 use roomlift::homeserver::admin::ServerAdmin;
 use roomlift::homeserver::gate::Gate;
+use roomlift::homeserver::reads::Reads;
 use roomlift::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
-    RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded,
+    RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
 use roomlift::matrix::{
     Beat, Invitation, MatrixError, Page, SyncAnswer, SyncSource, TimelineEvent,
@@ -46,6 +47,7 @@ const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct SimPort {
     life: Arc<Life>,
     gate: Arc<Gate>,
+    reads: Reads,
     beat: Beat,
 }
 
@@ -70,6 +72,7 @@ impl SimPort {
         Self {
             life,
             gate,
+            reads: Reads::default(),
             beat: Beat::default(),
         }
     }
@@ -106,6 +109,16 @@ impl SimPort {
             self.gate.close(*bucket, now, now + *retry_after);
         }
         answer
+    }
+
+    /// The same for what only reads.
+    async fn read<T: Send + 'static>(
+        &self,
+        request: Request,
+        work: impl FnOnce(&mut World) -> Answer<T> + Clone + Send + 'static,
+    ) -> Result<T> {
+        let once = || self.ask(request.clone(), work.clone());
+        self.reads.patiently(once).await
     }
 
     async fn carry_out<T: Send + 'static>(
@@ -268,7 +281,8 @@ fn bucket(endpoint: Endpoint) -> Bucket {
         Endpoint::Join => Bucket::Joins,
         Endpoint::Invite => Bucket::Invitations,
         Endpoint::CreateAlias | Endpoint::DeleteAlias | Endpoint::SetListing => Bucket::Addresses,
-        _ => Bucket::Everything,
+        endpoint if endpoint.is_write() => Bucket::Everything,
+        _ => Bucket::Reads,
     }
 }
 
@@ -385,7 +399,7 @@ impl Homeserver for SimPort {
 
     async fn room_versions(&self) -> Result<RoomVersions> {
         let request = Request::new(Endpoint::RoomVersions, "", "");
-        self.ask(request, |_| {
+        self.read(request, |_| {
             let versions = world::VERSIONS.iter();
             Ok(RoomVersions {
                 default: RoomVersionId::V12,
@@ -401,13 +415,14 @@ impl Homeserver for SimPort {
         let request = Request::new(Endpoint::Profile, "", user);
         let who = user.to_owned();
         let known = self
-            .ask(request, move |world| Ok(world.accounts.contains(&who)))
+            .read(request, move |world| Ok(world.accounts.contains(&who)))
             .await;
         match known {
             Ok(true) => Ok(Some(Existence::Known)),
             Ok(false) => Ok(Some(Existence::Unknown)),
             Err(HomeserverError::Refused { .. }) => Ok(None),
             Err(HomeserverError::Uncertain { .. }) if user.server_name() != self.server_name() => {
+                ensure_reachable(self).await?;
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -417,7 +432,8 @@ impl Homeserver for SimPort {
     async fn state(&self, room: &RoomId) -> Result<RoomState> {
         let (own, id) = (self.own(), room.to_owned());
         let request = Request::new(Endpoint::State, room, "");
-        self.ask(request, move |world| world.state(&own, &id)).await
+        self.read(request, move |world| world.state(&own, &id))
+            .await
     }
 
     async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
@@ -425,7 +441,7 @@ impl Homeserver for SimPort {
         let request = Request::new(Endpoint::StateEvent, room, format!("{kind} {key}"));
         let (kind, key) = (kind.to_owned(), key.to_owned());
         let answer = self
-            .ask(request, move |world| {
+            .read(request, move |world| {
                 world.state_event(&own, &id, &kind, &key)
             })
             .await;
@@ -435,7 +451,7 @@ impl Homeserver for SimPort {
     async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
         let (own, id) = (self.own(), room.to_owned());
         let request = Request::new(Endpoint::Members, room, "");
-        self.ask(request, move |world| members_of(world, &own, &id))
+        self.read(request, move |world| members_of(world, &own, &id))
             .await
     }
 
@@ -492,7 +508,7 @@ impl Homeserver for SimPort {
         let (own, id, event) = (self.own(), room.to_owned(), event.to_string());
         let request = Request::new(Endpoint::Event, room, &event);
         let answer = self
-            .ask(request, move |world| world.event(&own, &id, &event))
+            .read(request, move |world| world.event(&own, &id, &event))
             .await;
         match found(answer) {
             Ok(found) => Ok(found.map(|event| RoomEvent {
@@ -583,7 +599,7 @@ impl Homeserver for SimPort {
     async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
         let own = self.own();
         let request = Request::new(Endpoint::JoinedRooms, "", "");
-        self.ask(request, move |world| Ok(world.joined_rooms(&own)))
+        self.read(request, move |world| Ok(world.joined_rooms(&own)))
             .await
     }
 
@@ -597,7 +613,7 @@ impl Homeserver for SimPort {
     async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
         let id = room.to_owned();
         let request = Request::new(Endpoint::LocalAliases, room, "");
-        self.ask(request, move |world| Ok(world.local_aliases(&id)))
+        self.read(request, move |world| Ok(world.local_aliases(&id)))
             .await
     }
 
@@ -618,7 +634,7 @@ impl Homeserver for SimPort {
     async fn listing(&self, room: &RoomId) -> Result<Listing> {
         let id = room.to_owned();
         let request = Request::new(Endpoint::Listing, room, "");
-        self.ask(request, move |world| {
+        self.read(request, move |world| {
             world.room(&id)?;
             Ok(if world.listed.contains(&id) {
                 Listing::Public
@@ -651,7 +667,7 @@ impl Homeserver for SimPort {
     async fn server_software(&self) -> Result<Option<String>> {
         let request = Request::new(Endpoint::Software, "", "");
         let answer = self
-            .ask(request, |world| Ok(world.software.name().to_owned()))
+            .read(request, |world| Ok(world.software.name().to_owned()))
             .await;
         match answer {
             Ok(name) => Ok(Some(name)),
@@ -662,7 +678,7 @@ impl Homeserver for SimPort {
 
     async fn server_facts(&self) -> Result<ServerFacts> {
         let request = Request::new(Endpoint::Facts, "", "");
-        self.ask(request, |world| {
+        self.read(request, |world| {
             Ok(ServerFacts {
                 name: Some(world.software.name().to_owned()),
                 version: Some("1.0".to_owned()),

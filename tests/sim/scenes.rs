@@ -18,7 +18,7 @@ use crate::fault::{Endpoint, Fault, Request, Rule};
 use crate::oracle::{self, Expect};
 use crate::place::{Place, Setup};
 use crate::sim::{Sim, react, say};
-use crate::world::{ELSEWHERE, GONE, UpgradeStop, World};
+use crate::world::{ELSEWHERE, UpgradeStop, World};
 
 /// A request that sets one type of state.
 fn sets(kind: &'static str) -> impl Fn(&Request) -> bool + Send {
@@ -413,24 +413,6 @@ fn a_link_that_is_refused_leaves_the_old_one() {
 }
 
 // Known failures: what is right, and does not happen yet.
-
-#[test]
-#[should_panic(expected = "P14")]
-fn case_h6_help_is_answered_while_a_silent_server_is_asked() {
-    let mut sim = Sim::new();
-    sim.oracle.expect.prompt = true;
-    sim.say(&format!("!upgrade plan #far:{GONE} 12"));
-    sim.after(Duration::from_secs(3), |world, place| {
-        say(world, &place.reader, &place.admin_room, "!upgrade help");
-    });
-    sim.run();
-    let late = sim
-        .oracle
-        .broken()
-        .into_iter()
-        .find(|broken| broken.promise == 14 && broken.what.contains("help"));
-    assert!(late.is_none(), "P14: {late:?}");
-}
 
 /// The old room stops showing its main address as soon as that is moved, and the new one shows it only
 /// after the second was moved as well.

@@ -350,8 +350,8 @@ impl Sim {
             return true;
         }
         let look = || -> Result<bool, roomlift::store::StoreError> {
-            Ok(store.next_received(Lane::Commands)?.is_some()
-                || store.next_received(Lane::Invitations)?.is_some()
+            Ok(!store.received(Lane::Commands, 1)?.is_empty()
+                || !store.received(Lane::Invitations, 1)?.is_empty()
                 || store.next_post_due()?.is_some_and(|due| due <= now)
                 || !store.due_jobs(now)?.is_empty()
                 || !store.due_campaigns(now)?.is_empty())

@@ -44,6 +44,7 @@ use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
 use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::gate::Gate;
+use crate::homeserver::reads::Reads;
 use crate::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
@@ -64,6 +65,7 @@ pub struct Port {
     client: SharedClient,
     account: OwnedUserId,
     gate: Arc<Gate>,
+    reads: Arc<Reads>,
     clock: Arc<dyn Clock>,
     /// To wait for sync by.
     beat: Arc<Beat>,
@@ -94,6 +96,7 @@ impl Port {
             client,
             account: session.user().to_owned(),
             gate,
+            reads: Arc::default(),
             clock,
             beat: Arc::clone(session.beat()),
             room_power: None,
@@ -123,6 +126,16 @@ impl Port {
         let answer = answer.map_err(|error| self.noted(failed(what, bucket, now, error)));
         count(&counted, &answer);
         answer
+    }
+
+    /// The same for what only reads: it waits for short limits in its place.
+    async fn read<T, F>(&self, what: String, ask: impl Fn() -> F + Send + Sync) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = HttpResult<T>> + Send,
+    {
+        let once = || self.ask(Bucket::Reads, what.clone(), ask());
+        self.reads.patiently(once).await
     }
 
     /// Refuses where the bucket is closed.
@@ -214,9 +227,7 @@ impl Homeserver for Port {
     async fn room_versions(&self) -> Result<RoomVersions> {
         let request = get_capabilities::v3::Request::new();
         let what = "read the server's capabilities".to_owned();
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await?;
+        let answer = self.read(what, || request!(self, request.clone())).await?;
         let versions = answer.capabilities.room_versions;
         Ok(RoomVersions {
             available: versions
@@ -232,9 +243,7 @@ impl Homeserver for Port {
         let request = get_profile::v3::Request::new(user.to_owned());
         let request = Exact::new(request, &[user.as_str()]);
         let what = format!("read the profile of {user}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await;
+        let answer = self.read(what, || request!(self, request.clone())).await;
         match found(answer) {
             Ok(Some(_)) => Ok(Some(Existence::Known)),
             Ok(None) => Ok(Some(Existence::Unknown)),
@@ -252,9 +261,7 @@ impl Homeserver for Port {
     async fn state(&self, room: &RoomId) -> Result<RoomState> {
         let request = get_state_events::v3::Request::new(room.to_owned());
         let what = format!("read the state of {room}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await?;
+        let answer = self.read(what, || request!(self, request.clone())).await?;
         let events = answer
             .room_state
             .iter()
@@ -265,18 +272,14 @@ impl Homeserver for Port {
     async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
         let request = GetState::new(room, kind, key);
         let what = format!("read {kind} of {room}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await;
+        let answer = self.read(what, || request!(self, request.clone())).await;
         Ok(found(answer)?.map(|content| content.0))
     }
 
     async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
         let request = get_member_events::v3::Request::new(room.to_owned());
         let what = format!("read the members of {room}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await?;
+        let answer = self.read(what, || request!(self, request.clone())).await?;
         let events = answer.chunk.iter();
         let events = events.filter_map(|raw| serde_json::from_str(raw.json().get()).ok());
         Ok(events.filter_map(|event: Value| member(&event)).collect())
@@ -347,7 +350,7 @@ impl Homeserver for Port {
         let request = Exact::new(request, &[room.as_str(), event.as_str()]);
         let what = format!("read {event} of {room}");
         let answer = self
-            .ask(Bucket::Everything, what.clone(), request!(self, request))
+            .read(what.clone(), || request!(self, request.clone()))
             .await;
         let raw = match found(answer) {
             Ok(Some(answer)) => answer.event,
@@ -439,9 +442,7 @@ impl Homeserver for Port {
     async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
         let request = joined_rooms::v3::Request::new();
         let what = "list the joined rooms".to_owned();
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await?;
+        let answer = self.read(what, || request!(self, request.clone())).await?;
         Ok(answer.joined_rooms.into_iter().collect())
     }
 
@@ -449,9 +450,7 @@ impl Homeserver for Port {
         let request = get_alias::v3::Request::new(alias.to_owned());
         let request = Exact::new(request, &[alias.as_str()]);
         let what = format!("resolve {alias}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await;
+        let answer = self.ask(Bucket::Reads, what, request!(self, request)).await;
         Ok(found(answer)?.map(|room| Resolved {
             room_id: room.room_id,
             via: room.servers,
@@ -461,9 +460,7 @@ impl Homeserver for Port {
     async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
         let request = aliases::v3::Request::new(room.to_owned());
         let what = format!("list the aliases of {room}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await;
+        let answer = self.read(what, || request!(self, request.clone())).await;
         let aliases = found(answer)?
             .map(|answer| answer.aliases)
             .unwrap_or_default();
@@ -491,9 +488,7 @@ impl Homeserver for Port {
     async fn listing(&self, room: &RoomId) -> Result<Listing> {
         let request = get_room_visibility::v3::Request::new(room.to_owned());
         let what = format!("read whether the directory lists {room}");
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
-            .await?;
+        let answer = self.read(what, || request!(self, request.clone())).await?;
         Ok(match answer.visibility {
             Visibility::Public => Listing::Public,
             _ => Listing::Private,
@@ -521,7 +516,7 @@ impl Homeserver for Port {
         let request = PublicRooms::new(server, term, SEARCHED_MAX);
         let what = format!("search the directory of {server}");
         let answer = self
-            .ask(Bucket::Everything, what, request!(self, request))
+            .ask(Bucket::Reads, what, request!(self, request))
             .await?;
         let entries = answer.0.get("chunk").and_then(Value::as_array);
         let is_it =
@@ -535,9 +530,7 @@ impl Homeserver for Port {
 
     async fn server_software(&self) -> Result<Option<String>> {
         let what = "read the name of the server's software".to_owned();
-        let answer = self
-            .ask(Bucket::Everything, what, request!(self, ServerSoftware))
-            .await;
+        let answer = self.read(what, || request!(self, ServerSoftware)).await;
         match answer {
             Ok(answer) => {
                 let name = answer.0.get("server").and_then(|server| server.get("name"));
@@ -557,9 +550,7 @@ impl Homeserver for Port {
 
     async fn server_facts(&self) -> Result<ServerFacts> {
         let what = "read the name of the server's software".to_owned();
-        let software = self
-            .ask(Bucket::Everything, what, request!(self, ServerSoftware))
-            .await;
+        let software = self.read(what, || request!(self, ServerSoftware)).await;
         let software = match software {
             Ok(answer) => answer.0.get("server").cloned().unwrap_or_default(),
             Err(
@@ -576,9 +567,7 @@ impl Homeserver for Port {
             text.map(ToOwned::to_owned)
         };
         let what = "read the server's time".to_owned();
-        let dated = self
-            .ask(Bucket::Everything, what, request!(self, ServerTime))
-            .await?;
+        let dated = self.read(what, || request!(self, ServerTime)).await?;
         let now = dated.0.as_deref().map(jiff::fmt::rfc2822::parse);
         Ok(ServerFacts {
             name: text("name"),

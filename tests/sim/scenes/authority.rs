@@ -176,12 +176,14 @@ fn read_level_is_needed_to_ask() {
     sim.configure("read_level = 10\n");
     let space = sim.place.space.clone();
     sim.say(&format!("!upgrade space {space} 12 --yes"));
-    sim.after(Duration::from_mins(10), |world, place| {
-        for command in ASKING {
+    // Not more of them in a minute than are answered.
+    for (command, number) in ASKING.into_iter().zip(0..) {
+        let at = Duration::from_mins(10) + Duration::from_secs(number * 10);
+        sim.after(at, move |world, place| {
             let text = format!("!upgrade {command}");
             say(world, &place.reader, &place.admin_room, &text);
-        }
-    });
+        });
+    }
     sim.run();
     sim.assert_promises();
     assert_denied(
