@@ -35,7 +35,7 @@ mod verify;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ruma::{RoomId, RoomVersionId};
+use ruma::{EventId, RoomId, RoomVersionId};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
@@ -295,22 +295,7 @@ impl Desk {
             _ => {}
         }
         if let ReceivedKind::Reaction { to, key } = &received.kind {
-            // Most reactions are none of the bot's business: no request for those.
-            return match reaction::meaning(self, to, key)? {
-                Some(meaning) => {
-                    let Some(call) = self.call(received, office).await? else {
-                        return Ok(unread.refuse(answer::not_here()));
-                    };
-                    // Reactions are never encrypted: they prove no device.
-                    let by_device =
-                        permissions::decide_by_device(&office.rules, Need::Change, Device::Unknown);
-                    if let Decision::Deny(denial) = by_device {
-                        return Ok(call.refuse(answer::denied(denial)));
-                    }
-                    reaction::run(self, &call, meaning).await
-                }
-                None => Ok(vec![]),
-            };
+            return self.reaction(&unread, to, key).await;
         }
         let ReceivedKind::Message {
             body,
@@ -403,6 +388,28 @@ impl Desk {
             info!(sender = %received.sender, "too many commands");
         }
         Ok(turn)
+    }
+
+    async fn reaction(
+        &self,
+        unread: &Call<'_>,
+        to: &EventId,
+        key: &str,
+    ) -> Result<Vec<Write>, HandleError> {
+        // Most reactions are none of the bot's business: no request for those.
+        let Some(meaning) = reaction::meaning(self, to, key)? else {
+            return Ok(vec![]);
+        };
+        let Some(call) = self.call(unread.received, unread.office).await? else {
+            return Ok(unread.refuse(answer::not_here()));
+        };
+        // Reactions are never encrypted: they prove no device.
+        let by_device =
+            permissions::decide_by_device(&call.office.rules, Need::Change, Device::Unknown);
+        if let Decision::Deny(denial) = by_device {
+            return Ok(call.refuse(answer::denied(denial)));
+        }
+        reaction::run(self, &call, meaning).await
     }
 
     /// `None`: the bot is not in the admin room any more, and cannot see who may what there.

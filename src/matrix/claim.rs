@@ -43,9 +43,12 @@ fn read(content: Option<Content>) -> Option<DatabaseMark> {
 
 /// Whether the account is this database's, looked at after each sync.
 #[derive(Default)]
-pub(super) struct Claiming {
-    /// The mark that was there when the database claimed the account: sync tells it until it tells the own.
-    before: Option<Option<DatabaseMark>>,
+pub(super) enum Claiming {
+    /// Nothing was told yet.
+    #[default]
+    Open,
+    /// It is; `before` is the mark that was there then, which sync tells until it tells the own.
+    Done { before: Option<DatabaseMark> },
 }
 
 impl Claiming {
@@ -59,7 +62,7 @@ impl Claiming {
     ) -> Result<(), MatrixError> {
         let own = store.instance().map_err(MatrixError::Inbox)?;
         let found = read(source.account_data(MARK).await);
-        let Some(before) = &self.before else {
+        let Self::Done { before } = self else {
             match decide(found.as_ref(), &own, claim) {
                 Decision::Keep => {}
                 Decision::Refuse(found) => {
@@ -79,7 +82,7 @@ impl Claiming {
                     tracing::info!(database = own, "the account works with this database now");
                 }
             }
-            self.before = Some(found);
+            *self = Self::Done { before: found };
             return Ok(());
         };
         let Some(mark) = found.filter(|mark| mark.database != own) else {

@@ -67,6 +67,13 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             .and_then(|d| now.checked_add(d).ok())
             .unwrap_or(now)
     };
+    let waiting = |until: Timestamp, reason: WaitReason| StepEvent::Waiting {
+        until,
+        reason,
+        progress: None,
+        kept: Kept::default(),
+    };
+    let ended = |problem: String, again: Again| StepEvent::Failed { problem, again };
     match failed {
         StepError::RateLimited {
             bucket,
@@ -93,33 +100,21 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 error = chain(&error),
                 "nothing can be asked of the homeserver now"
             );
-            StepEvent::Waiting {
-                until: after(pause(state.waits, Duration::ZERO)),
-                reason: away(&error),
-                progress: None,
-                kept: Kept::default(),
-            }
+            waiting(after(pause(state.waits, Duration::ZERO)), away(&error))
         }
         StepError::Settling => {
             info!(step = step.name(), "waiting for the server to finish");
-            StepEvent::Waiting {
-                until: after(pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX)),
-                reason: WaitReason::Settling,
-                progress: None,
-                kept: Kept::default(),
-            }
+            waiting(
+                after(pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX)),
+                WaitReason::Settling,
+            )
         }
         StepError::NotInAdminRoom => {
             warn!(
                 step = step.name(),
                 "not in the admin room, where I could see who may: this does not begin"
             );
-            StepEvent::Waiting {
-                until: after(absence(state.waits)),
-                reason: WaitReason::NotInAdminRoom,
-                progress: None,
-                kept: Kept::default(),
-            }
+            waiting(after(absence(state.waits)), WaitReason::NotInAdminRoom)
         }
         StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
             warn!(
@@ -127,12 +122,10 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 error = source.as_ref().map(|e| chain(e)),
                 "{problem}"
             );
-            StepEvent::Waiting {
-                until: after(pause(state.attempts, Duration::from_secs(1))),
-                reason: WaitReason::Problem { problem },
-                progress: None,
-                kept: Kept::default(),
-            }
+            waiting(
+                after(pause(state.attempts, Duration::from_secs(1))),
+                WaitReason::Problem { problem },
+            )
         }
         StepError::Retry { problem, source } => {
             error!(
@@ -141,29 +134,17 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
                 error = source.as_ref().map(|e| chain(e)),
                 "given up: {problem}"
             );
-            StepEvent::Failed {
-                problem,
-                again: Again::MayHelp,
-            }
+            ended(problem, Again::MayHelp)
         }
         StepError::Fail { problem } => {
             error!(step = step.name(), "cannot go on: {problem}");
-            StepEvent::Failed {
-                problem,
-                again: Again::MayHelp,
-            }
+            ended(problem, Again::MayHelp)
         }
         StepError::Hopeless { problem } => {
             error!(step = step.name(), "cannot go on this way: {problem}");
-            StepEvent::Failed {
-                problem,
-                again: Again::Useless,
-            }
+            ended(problem, Again::Useless)
         }
         // Handled by the caller: the database itself is broken.
-        StepError::Store(error) => StepEvent::Failed {
-            problem: error.to_string(),
-            again: Again::MayHelp,
-        },
+        StepError::Store(error) => ended(error.to_string(), Again::MayHelp),
     }
 }
