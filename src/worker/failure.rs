@@ -112,7 +112,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         StepError::NotInAdminRoom => {
             warn!(
                 step = step.name(),
-                "not in the admin room, where I could see who may: this does not begin"
+                "not in the admin room, where I could see who may: waiting until I am"
             );
             waiting(after(absence(state.waits)), WaitReason::NotInAdminRoom)
         }

@@ -15,6 +15,7 @@ use crate::permissions;
 use crate::room::diff::diff;
 use crate::room::power::Power;
 use crate::room::state::Membership;
+use crate::survey;
 
 /// How long moderators may look before the room is taken back.
 const REVIEW_MAX: Duration = Duration::from_hours(7 * 24);
@@ -29,7 +30,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let plan = plan_of(state)?;
     let new_room = staged_room(state)?;
     let seen = close::read(drive, job, plan, &new_room, Stage::Staged).await?;
-    let admin_room = drive.port.state(&job.request.admin_room).await?;
+    let admin_room = survey::joined_state(&*drive.port, &job.request.admin_room).await?;
+    let admin_room = admin_room.ok_or(StepError::NotInAdminRoom)?;
     let needed = permissions::office(&drive.setup.offices, &job.request.admin_room)
         .map_or(i64::MAX, |office| office.rules.command_level);
     let power = admin_room.power();

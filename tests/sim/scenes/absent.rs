@@ -8,7 +8,7 @@ use roomlift::job::{Job, Phase, State};
 use serde_json::json;
 
 use super::sets;
-use crate::fault::Rule;
+use crate::fault::{Endpoint, Rule};
 use crate::oracle;
 use crate::place::{Place, Setup};
 use crate::sim::{Sim, say};
@@ -199,4 +199,28 @@ fn nobody_is_pinged_while_the_bot_is_away() {
     });
     sim.run();
     assert_eq!(pings(&sim.world(), &sim.place), 2);
+}
+
+/// Who is invited to look at the new room has the power in the admin room now.
+#[test]
+fn nobody_is_invited_to_a_review_while_the_bot_is_away() {
+    let mut sim = Sim::new();
+    let place = sim.place.clone();
+    sim.fault(Rule::before(
+        |request| request.endpoint == Endpoint::CreateRoom,
+        move |world| {
+            kick_bot(world, &place);
+            ban_deputy(world, &place);
+        },
+    ));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --review --yes");
+    sim.after(minutes(30), invite_bot);
+    sim.run();
+    sim.assert_said("look at the new room");
+    let world = sim.world();
+    let new = world.rooms.values();
+    let mut new = new.filter(|room| room.predecessor() == Some(sim.place.room.as_str()));
+    let new = new.next().unwrap();
+    assert_eq!(new.membership(&sim.place.moderator), "invite");
+    assert_eq!(new.membership(&sim.place.deputy), "leave", "P5");
 }
