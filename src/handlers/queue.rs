@@ -162,9 +162,9 @@ impl Desk {
                     queue.begun.remove(&event);
                     queue.later.remove(&event);
                     match handled {
-                        Ok(Next::Event) => {}
                         Ok(Next::OtherRooms) => return Ok(Ended::Moved),
-                        Err(HandleError::Store(
+                        Ok(Next::Event)
+                        | Err(HandleError::Store(
                             StoreError::Conflict(_)
                             | StoreError::CampaignConflict(_)
                             | StoreError::Withdrawn,

@@ -104,7 +104,7 @@ fn drain(store: &Store) -> Vec<Received> {
     let lanes = [Lane::Commands, Lane::Invitations];
     while let Some(next) = lanes
         .iter()
-        .find_map(|lane| store.next_received(*lane).unwrap())
+        .find_map(|lane| store.received(*lane, 1).unwrap().pop())
     {
         store
             .commit(SystemClock.now(), &[Write::Handled(next.event_id.clone())])

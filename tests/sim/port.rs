@@ -115,7 +115,7 @@ impl SimPort {
     async fn read<T: Send + 'static>(
         &self,
         request: Request,
-        work: impl FnOnce(&mut World) -> Answer<T> + Clone + Send + 'static,
+        work: impl FnOnce(&mut World) -> Answer<T> + Clone + Send + Sync + 'static,
     ) -> Result<T> {
         let once = || self.ask(request.clone(), work.clone());
         self.reads.patiently(once).await
