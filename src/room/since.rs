@@ -23,8 +23,13 @@ impl Snapshot {
             .event("m.room.tombstone", "")
             .filter(|_| now.tombstone().is_some())
             .map(|tombstone| tombstone.origin_server_ts);
-        let is_earlier =
-            |event: &StateEvent| closed.is_none_or(|closed| event.origin_server_ts <= closed);
+        // A server's own upgrade may raise the levels within the millisecond of its tombstone.
+        let is_earlier = |event: &StateEvent| {
+            closed.is_none_or(|closed| match event.kind.as_str() {
+                POWER_LEVELS => event.origin_server_ts < closed,
+                _ => event.origin_server_ts <= closed,
+            })
+        };
         let mut room = self.room.clone();
         for (slot, event) in &now.events {
             let known = room.events.get(slot);
@@ -125,7 +130,7 @@ mod tests {
             "",
             json!({ "topic": "moved" }),
         );
-        put(&mut now, 12, POWER_LEVELS, "", levels(0, 50, 70));
+        put(&mut now, 10, POWER_LEVELS, "", levels(0, 50, 70));
         put(
             &mut now,
             13,

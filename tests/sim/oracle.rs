@@ -868,6 +868,27 @@ fn lost(world: &World, place: &Place, job: &Job, new: &Room, watched: &Watched) 
             lost.push(format!("ban of {key}"));
         }
     }
+    // Whoever could speak in the old room, or invite to it, can do so in the new one.
+    let level = |room: &Room, key: &str| {
+        let levels = room.content("m.room.power_levels", "");
+        levels
+            .and_then(|levels| levels.get(key)?.as_i64())
+            .unwrap_or(0)
+    };
+    let by_bot = |room: &Room| {
+        let levels = room.event("m.room.power_levels", "");
+        levels.is_some_and(|levels| levels.sender == place.bot)
+    };
+    if let Some(before) = watched.before.get(&job.request.old_room)
+        && by_bot(new)
+        && new.successor().is_none()
+    {
+        for key in ["events_default", "invite"] {
+            if before.successor().is_none() && level(new, key) > level(before, key) {
+                lost.push(format!("level of {key}"));
+            }
+        }
+    }
     if job.request.old_room != place.room {
         return lost;
     }
