@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use ruma::{OwnedUserId, UserId};
 
 use super::Bucket;
 
@@ -26,6 +27,18 @@ pub enum Supply {
 #[derive(Debug, Default)]
 pub struct Gate {
     closed: Mutex<HashMap<Bucket, Closing>>,
+    invitees: Mutex<Invitees>,
+    /// One invitation is under way at a time: several at once would spend what a limit lets through for the
+    /// same person on refusals.
+    invitation: tokio::sync::Mutex<()>,
+}
+
+/// People who cannot be invited now.
+#[derive(Debug, Default)]
+struct Invitees {
+    closed: HashMap<OwnedUserId, Closing>,
+    /// Who was refused last, if nobody was invited since.
+    last: Option<OwnedUserId>,
 }
 
 /// That a bucket is closed.
@@ -75,6 +88,47 @@ impl Gate {
     }
 }
 
+/// Invitations. Servers limit them for each invitee, each room and each issuer, and do not say which it was.
+/// So a refusal closes the invitee first; when the next person is refused as well, it closes them all.
+/// Source: Synapse, `rc_invites`: `per_user` is the invitee.
+impl Gate {
+    /// Waits for the turn to invite, which lasts until what is returned is dropped.
+    pub async fn turn_to_invite(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.invitation.lock().await
+    }
+
+    /// Until when somebody cannot be invited; `None` if they can.
+    #[must_use]
+    pub fn not_invited_until(&self, user: &UserId, now: Timestamp) -> Option<Timestamp> {
+        let invitees = self.invitees.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = invitees.closed.get(user).filter(|known| known.holds(now));
+        let own = known.map(|known| known.until).filter(|until| *until > now);
+        own.max(self.closed_until(Bucket::Invitations, now))
+    }
+
+    /// Notes that an invitation was one too many.
+    pub fn close_invitee(&self, user: &UserId, now: Timestamp, until: Timestamp) {
+        let mut invitees = self.invitees.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_second = invitees.last.as_deref().is_some_and(|last| last != user);
+        invitees.last = Some(user.to_owned());
+        invitees
+            .closed
+            .retain(|_, known| known.holds(now) && known.until > now);
+        let closing = Closing { since: now, until };
+        invitees.closed.insert(user.to_owned(), closing);
+        drop(invitees);
+        if is_second {
+            self.close(Bucket::Invitations, now, until);
+        }
+    }
+
+    /// Notes that somebody was invited.
+    pub fn invited(&self) {
+        let mut invitees = self.invitees.lock().unwrap_or_else(PoisonError::into_inner);
+        invitees.last = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +156,26 @@ mod tests {
         assert_eq!(gate.supply(Bucket::Joins, at(60)), Supply::Ample);
         gate.close(Bucket::Joins, at(61), at(70));
         assert_eq!(gate.closed_until(Bucket::Joins, at(62)), Some(at(70)));
+    }
+
+    #[test]
+    fn one_persons_limit_closes_nobody_else() {
+        let gate = Gate::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let [ann, ben, cat] =
+            ["@ann:x", "@ben:x", "@cat:x"].map(|id| <&UserId>::try_from(id).unwrap());
+        gate.close_invitee(ann, at(0), at(300));
+        assert_eq!(gate.not_invited_until(ann, at(1)), Some(at(300)));
+        assert_eq!(gate.not_invited_until(ben, at(1)), None);
+        gate.invited();
+        gate.close_invitee(ben, at(2), at(60));
+        assert_eq!(gate.not_invited_until(cat, at(3)), None);
+        gate.close_invitee(cat, at(4), at(30));
+        assert_eq!(
+            gate.not_invited_until(<&UserId>::try_from("@dan:x").unwrap(), at(5)),
+            Some(at(30))
+        );
+        assert_eq!(gate.not_invited_until(ann, at(31)), Some(at(300)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::fault::Endpoint;
 use crate::life::Logged;
 use crate::limits::{Kind, Limits};
-use crate::place::Setup;
+use crate::place::{Entry, Setup};
 use crate::sim::{Sim, say};
 use crate::world::GONE;
 
@@ -122,5 +122,59 @@ fn a_space_of_seventy_rooms_is_upgraded_under_a_limit_on_reading() {
         sim.run();
         sim.assert_promises();
         sim.assert_said("Upgrade #1 is done");
+    }
+}
+
+/// One bot that is in all rooms can be invited only to so many in a while: the others are, meanwhile.
+#[test]
+fn a_limit_on_one_invitee_keeps_nobody_else_waiting() {
+    let mut sim = Sim::with(&Setup {
+        siblings: 6,
+        entry: Entry::Invite,
+        pins: 0,
+        ..Setup::default()
+    });
+    sim.world().limits = Limits::none().with(Kind::InvitesPerInvitee, 0.001, 2.0);
+    let mut own = Vec::new();
+    {
+        let mut world = sim.world();
+        let named = |room: &&crate::world::Room| {
+            let name = room
+                .content("m.room.name", "")
+                .and_then(|name| name.get("name"));
+            name.and_then(|name| name.as_str())
+                .is_some_and(|name| name.starts_with("Bed"))
+        };
+        let beds: Vec<_> = world
+            .rooms
+            .values()
+            .filter(named)
+            .map(|room| room.id.clone())
+            .collect();
+        for (number, bed) in beds.iter().enumerate() {
+            let user = world.register(&format!("own{number}"));
+            world.join(&user, bed).unwrap();
+            own.push(user);
+        }
+    }
+    let space = sim.place.space.clone();
+    sim.lasts(jiff::SignedDuration::from_hours(6));
+    sim.say(&format!(
+        "!upgrade space {space} 12 --method staged --invite all --join-rule keep --yes"
+    ));
+    sim.run();
+    sim.assert_promises();
+    let log = sim.shared.log();
+    let mut invitations = log
+        .iter()
+        .filter(|logged| logged.request.endpoint == Endpoint::Invite)
+        .peekable();
+    let first = invitations.peek().unwrap().at;
+    let soon: Vec<_> = invitations
+        .filter(|logged| logged.at < first + Duration::from_mins(2))
+        .map(|logged| logged.request.detail.clone())
+        .collect();
+    for user in own {
+        assert!(soon.contains(&user.to_string()), "{user} waits: {soon:?}");
     }
 }

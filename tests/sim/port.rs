@@ -545,10 +545,30 @@ impl Homeserver for SimPort {
         let (own, id, user) = (self.own(), room.to_owned(), user.to_owned());
         let request = Request::new(Endpoint::Invite, room, &user);
         let reason = reason.map(ToOwned::to_owned);
-        self.ask(request, move |world| {
-            world.invite(&own, &id, &user, reason.as_deref())
-        })
-        .await
+        let _turn = self.gate.turn_to_invite().await;
+        let now = self.life.shared.clock.now();
+        if let Some(until) = self.gate.not_invited_until(&user, now) {
+            return Err(HomeserverError::RateLimited {
+                request: request.to_string(),
+                bucket: Bucket::Invitations,
+                retry_after: until.duration_since(now).unsigned_abs(),
+            });
+        }
+        let _under_way = UnderWay::new(&self.life);
+        let invitee = user.clone();
+        let answer = self
+            .carry_out(request, move |world| {
+                world.invite(&own, &id, &user, reason.as_deref())
+            })
+            .await;
+        match &answer {
+            Err(HomeserverError::RateLimited { retry_after, .. }) => {
+                let now = self.life.shared.clock.now();
+                self.gate.close_invitee(&invitee, now, now + *retry_after);
+            }
+            _ => self.gate.invited(),
+        }
+        answer
     }
 
     async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {

@@ -387,9 +387,26 @@ impl Homeserver for Port {
         invitee.reason = reason.map(ToOwned::to_owned);
         let request = invite_user::v3::Request::new(room.to_owned(), invitee.into());
         let what = format!("invite {user} to {room}");
-        self.ask(Bucket::Invitations, what, request!(self, request))
-            .await
-            .map(drop)
+        let _turn = self.gate.turn_to_invite().await;
+        let now = self.clock.now();
+        if let Some(until) = self.gate.not_invited_until(user, now) {
+            return Err(HomeserverError::RateLimited {
+                request: what,
+                bucket: Bucket::Invitations,
+                retry_after: until.duration_since(now).unsigned_abs(),
+            });
+        }
+        let answer = request!(self, request).await;
+        let now = self.clock.now();
+        let answer = answer.map_err(|error| failed(what, Bucket::Invitations, now, error));
+        count("invite", &answer);
+        match &answer {
+            Err(HomeserverError::RateLimited { retry_after, .. }) => {
+                self.gate.close_invitee(user, now, after(now, *retry_after));
+            }
+            _ => self.gate.invited(),
+        }
+        answer.map(drop)
     }
 
     async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
 use super::{Done, Drive, RequestFailure, Seen, StepError, new_room, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
@@ -115,6 +116,7 @@ async fn make(
     let (mut made, mut refused) = (0, Vec::new());
     let mut away = BTreeSet::new();
     let mut to_try_again = None;
+    let (mut limited, mut wait) = (VecDeque::new(), None);
     while let Some(mut change) = to_make.pop_front() {
         if let Change::ShowAliases { side, content } = &mut change {
             let shown = match side {
@@ -167,7 +169,18 @@ async fn make(
                 made += 1;
             }
             Ok(Some(refusal)) => refused.push(refusal),
+            // Perhaps only this person is invited too often: the next is tried.
+            Err(HomeserverError::RateLimited { retry_after, .. })
+                if matches!(change, Change::Invite { .. }) =>
+            {
+                wait = Some(wait.map_or(retry_after, |wait: Duration| wait.min(retry_after)));
+                limited.push_back(change);
+                continue;
+            }
             Err(error) => {
+                if matches!(change, Change::MoveAlias { .. }) {
+                    show_moved(port, seen).await;
+                }
                 to_make.push_front(change);
                 return Err(error.into());
             }
@@ -179,12 +192,34 @@ async fn make(
             to_make.extend(changes.filter(shows));
         }
     }
+    if let Some(retry_after) = wait {
+        *to_make = limited;
+        return Err(StepError::RateLimited {
+            bucket: Bucket::Invitations,
+            retry_after,
+            progress: None,
+        });
+    }
     match to_try_again {
         None => Ok((made, refused)),
         Some(error) => Err(StepError::Retry {
             problem: "The server fails at one of the changes.".to_owned(),
             source: Some(error),
         }),
+    }
+}
+
+/// Has the new room show the addresses that lead there by now, before the others have to wait: some servers
+/// stop showing an address in the old room as soon as it is moved (P11). What fails here is tried again later.
+async fn show_moved(port: &dyn Homeserver, seen: &mut Seen) {
+    let shown = showable(&seen.target, &seen.now);
+    let kind = "m.room.canonical_alias";
+    if shown.is_empty() || seen.now.new.content(kind, "") == Some(&shown) {
+        return;
+    }
+    let new_room = seen.now.new.room_id.clone();
+    if port.put_state(&new_room, kind, "", &shown).await.is_ok() {
+        seen.now.new.put(slot(kind, ""), port.account(), shown);
     }
 }
 
