@@ -112,6 +112,20 @@ pub enum MatrixError {
         #[source]
         source: Source,
     },
+    /// The store of the SDK cannot be used now, and nothing says that it is damaged: the disk is full, or the
+    /// files may not be read or written.
+    #[error(
+        "cannot use the encryption store {}; free space on the disk, or correct the rights of its files, and \
+         start again; nothing is lost",
+        path.display()
+    )]
+    SdkStoreUnusable {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Source,
+    },
     /// The store of the SDK is damaged, or of another account or device.
     #[error(
         "cannot open the encryption store {}: it is damaged, or belongs to another account or \

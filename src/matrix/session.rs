@@ -27,6 +27,7 @@ use super::wire::{SharedClient, WhoAmI, failed, once};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Account, Credentials, Secret};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
+use crate::telemetry::chain;
 
 /// Folder of the SDK's store, in the data folder.
 const SDK_STORE: &str = "matrix";
@@ -191,9 +192,13 @@ async fn restore(
     saved: Saved,
     sdk_store: PathBuf,
 ) -> Result<Session, MatrixError> {
-    let unusable = |source: super::Source| MatrixError::SdkStore {
-        path: sdk_store.clone(),
-        source,
+    let unusable = |source: super::Source| {
+        let path = sdk_store.clone();
+        if is_damage(&chain(&*source)) {
+            MatrixError::SdkStore { path, source }
+        } else {
+            MatrixError::SdkStoreUnusable { path, source }
+        }
     };
     let client = client(account)
         .sqlite_store(&sdk_store, None)
@@ -230,6 +235,21 @@ async fn restore(
         recovery_key: account.recovery_key.clone(),
         beat: Arc::default(),
     })
+}
+
+/// Whether the failure of the SDK's store, in its own words, is certain to be damage, or the store of somebody
+/// else. The advice for that destroys keys, so that in doubt it is not given.
+/// Source: SQLite, `sqlite3_errstr` of `SQLITE_CORRUPT` and `SQLITE_NOTADB`; matrix-sdk-crypto,
+/// `CryptoStoreError::MismatchedAccount`.
+fn is_damage(words: &str) -> bool {
+    [
+        "malformed",
+        "not a database",
+        "account in the store doesn't match",
+        "decrypt",
+    ]
+    .iter()
+    .any(|sign| words.contains(sign))
 }
 
 /// A refusal, and what it means for the device.
@@ -526,4 +546,29 @@ fn write(file: &Path, saved: &Saved) -> Result<(), MatrixError> {
         path: file.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_damage;
+
+    #[test]
+    fn advice_that_destroys_keys_is_only_for_certain_damage() {
+        for (words, expected) in [
+            ("database disk image is malformed", true),
+            ("cannot open: file is not a database", true),
+            (
+                "the account in the store doesn't match the account in the constructor: expected",
+                true,
+            ),
+            ("database or disk is full", false),
+            ("disk I/O error", false),
+            ("unable to open database file", false),
+            ("attempt to write a readonly database", false),
+            ("database is locked", false),
+            ("No space left on device (os error 28)", false),
+        ] {
+            assert_eq!(is_damage(words), expected, "{words}");
+        }
+    }
 }

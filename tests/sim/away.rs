@@ -307,3 +307,22 @@ fn a_yes_to_a_question_whose_event_id_is_not_known_yet_counts() {
     sim.assert_promises();
     sim.assert_said("Upgrade #1 is done");
 }
+
+/// The session ends in the middle of a job: nothing is decided on its last answers.
+#[test]
+fn what_a_dead_session_refuses_is_asked_again() {
+    for begins in ["notice.", "pin."] {
+        let mut sim = Sim::new();
+        let posts = move |request: &Request| {
+            request.endpoint == Endpoint::Send && request.detail.contains(begins)
+        };
+        let dead = Fault::Refuse(401, "M_UNKNOWN_TOKEN");
+        let fired = sim.fault(Rule::when(posts, dead).times(2));
+        upgrade(&mut sim, "staged");
+        assert!(fired.count() > 0);
+        let world = sim.world();
+        let pinned = world.rooms[&sim.place.room].content("m.room.pinned_events", "");
+        let pinned = pinned.unwrap()["pinned"].as_array().unwrap().len();
+        assert_eq!(pinned, 2, "the notice is pinned beside what was");
+    }
+}
