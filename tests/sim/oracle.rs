@@ -820,6 +820,27 @@ fn raised_by_people(room: &Room, place: &Place, user: &str) -> bool {
     })
 }
 
+/// Levels of the new room that keep out whoever could speak in the old one, or invite to it.
+fn raised_levels(place: &Place, job: &Job, new: &Room, watched: &Watched) -> Vec<String> {
+    let level = |room: &Room, key: &str| {
+        let levels = room.content("m.room.power_levels", "");
+        let level = levels.and_then(|levels| levels.get(key)?.as_i64());
+        level.unwrap_or(0)
+    };
+    let levels = new.event("m.room.power_levels", "");
+    let by_bot = levels.is_some_and(|levels| levels.sender == place.bot);
+    let before = watched.before.get(&job.request.old_room);
+    let before = before.filter(|before| by_bot && before.successor().is_none());
+    let Some(before) = before.filter(|_| new.successor().is_none()) else {
+        return Vec::new();
+    };
+    ["events_default", "invite"]
+        .into_iter()
+        .filter(|key| level(new, key) > level(before, key))
+        .map(|key| format!("level of {key}"))
+        .collect()
+}
+
 /// What the new room does not have, of what the old one had and nobody but the bot touched since.
 fn lost(world: &World, place: &Place, job: &Job, new: &Room, watched: &Watched) -> Vec<String> {
     let mut lost = Vec::new();
@@ -868,27 +889,7 @@ fn lost(world: &World, place: &Place, job: &Job, new: &Room, watched: &Watched) 
             lost.push(format!("ban of {key}"));
         }
     }
-    // Whoever could speak in the old room, or invite to it, can do so in the new one.
-    let level = |room: &Room, key: &str| {
-        let levels = room.content("m.room.power_levels", "");
-        levels
-            .and_then(|levels| levels.get(key)?.as_i64())
-            .unwrap_or(0)
-    };
-    let by_bot = |room: &Room| {
-        let levels = room.event("m.room.power_levels", "");
-        levels.is_some_and(|levels| levels.sender == place.bot)
-    };
-    if let Some(before) = watched.before.get(&job.request.old_room)
-        && by_bot(new)
-        && new.successor().is_none()
-    {
-        for key in ["events_default", "invite"] {
-            if before.successor().is_none() && level(new, key) > level(before, key) {
-                lost.push(format!("level of {key}"));
-            }
-        }
-    }
+    lost.extend(raised_levels(place, job, new, watched));
     if job.request.old_room != place.room {
         return lost;
     }
