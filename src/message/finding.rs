@@ -108,6 +108,18 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             });
             spans
         }
+        Finding::SuccessorClosed { room, replacement } => {
+            let mut spans = own("The new room was upgraded itself, and nobody can talk there: ");
+            spans.push(Span::Code(room.to_string()));
+            if let Some(replacement) = replacement {
+                spans.push(text(". It leads to "));
+                spans.push(Span::Code(replacement.to_string()));
+            }
+            spans.push(text(". What that upgrade left out I can finish: "));
+            spans.push(Span::Code(format!("!upgrade adopt {room}")));
+            spans.push(text("."));
+            spans
+        }
         Finding::FollowsAdminRoom => own(
             "This is a room in which I take commands. I go with you: afterwards I listen in the \
              new room, and not here any more.",

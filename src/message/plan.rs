@@ -48,7 +48,7 @@ pub fn plan(
     let is_unfit = plan.findings.iter().any(|finding| {
         matches!(
             finding,
-            Finding::NotUpgraded | Finding::FalseSuccessor { .. }
+            Finding::NotUpgraded | Finding::FalseSuccessor { .. } | Finding::SuccessorClosed { .. }
         )
     });
     title.push(Span::Text(match &plan.from {

@@ -12,7 +12,7 @@ use super::finding::{Deed, Finding};
 use super::join_rules::JOIN_RULES;
 use super::power::{Allowance, Power};
 use super::state::{Membership, RoomState, Snapshot};
-use super::target::{Intent, Target, is_link, slot};
+use super::target::{Intent, Target, parents, slot};
 use super::versions::has_creators;
 use crate::model::Method;
 
@@ -198,10 +198,9 @@ pub fn nobody_enters(old: &Snapshot, intent: &Intent, target: &Target) -> Option
 /// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
 #[must_use]
 pub fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
-    old.room
-        .of_kind("m.space.parent")
-        .filter(|parent| is_link(&parent.content))
-        .filter_map(|parent| OwnedRoomId::try_from(parent.state_key.as_str()).ok())
+    parents(&old.room)
+        .into_iter()
+        .map(|space| old.replaced.get(&space).cloned().unwrap_or(space))
         .filter(|space| !old.joined_rooms.contains(space))
         .map(|space| Finding::UnseenSpace { space })
         .collect()

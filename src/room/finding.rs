@@ -118,6 +118,13 @@ pub enum Finding {
         /// What is wrong with it.
         why: FalseWhy,
     },
+    /// The tombstone leads to a room that is closed itself.
+    SuccessorClosed {
+        /// Which.
+        room: OwnedRoomId,
+        /// Where that one leads, if anywhere.
+        replacement: Option<OwnedRoomId>,
+    },
     /// A creator that was asked for does not exist.
     NoSuchUser {
         /// Who.
@@ -281,6 +288,7 @@ impl Finding {
             | Self::AdminRoomClosed
             | Self::NotUpgraded
             | Self::FalseSuccessor { .. }
+            | Self::SuccessorClosed { .. }
             | Self::NoSuchUser { .. } => Weight::Blocker,
             Self::NotCarried { .. }
             | Self::CannotEdit { .. }

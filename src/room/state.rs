@@ -404,7 +404,8 @@ pub struct Snapshot {
     /// Rooms the bot is in that name this one: spaces with it as a child, rooms that let its
     /// members in. Only the state that matters is in them: create, name, power, the reference.
     pub referrers: Vec<RoomState>,
-    /// Rooms named in the join rules that were upgraded before, and what replaced them.
+    /// Rooms named in the join rules, and spaces that the room says it is in, that were upgraded before,
+    /// and what replaced them in the end.
     #[serde(default)]
     pub replaced: BTreeMap<OwnedRoomId, OwnedRoomId>,
     /// Every room the account was in; a room created later is not among them.

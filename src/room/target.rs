@@ -15,10 +15,13 @@ use serde_json::{Value, json};
 use super::finding::Finding;
 use super::invitation::{self, Guest};
 use super::power::{self, PowerRule};
-use super::state::{Content, Listing, Slot, Snapshot, content};
+use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
 use super::transfer::{self, Fate};
 use super::{join_rules, versions};
 use crate::model::{InvitePolicy, JoinRulePolicy, Method, OldChildLink, Review};
+
+/// Type of the event by which a room says that it is in a space.
+const PARENT: &str = "m.space.parent";
 
 /// What was asked for, with everything that was left open filled in from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +127,13 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
         match transfer::fate(event, &intent.bot, &intent.version) {
             Fate::Carry(content) => {
                 policies += usize::from(transfer::is_policy(&event.kind));
-                new_state.insert(slot.clone(), content);
+                let slot = space_now(old, slot);
+                // What the room says of the newer space itself counts.
+                if slot == (event.kind.clone(), event.state_key.clone()) {
+                    new_state.insert(slot, content);
+                } else {
+                    new_state.entry(slot).or_insert(content);
+                }
             }
             Fate::LeaveBehind(Some(why)) => findings.push(Finding::NotCarried {
                 kind: slot.0.clone(),
@@ -207,6 +216,26 @@ fn addresses(
         .filter(|alias| alias.server_name() != server)
         .collect();
     (old.aliases.clone(), remote)
+}
+
+/// Where the new room says that it is in a space, which may have been replaced since the old one said so.
+fn space_now(old: &Snapshot, slot: &Slot) -> Slot {
+    let (kind, key) = slot;
+    let space = <&RoomId>::try_from(key.as_str()).ok();
+    let now = space.and_then(|space| old.replaced.get(space));
+    match now.filter(|_| kind == PARENT) {
+        Some(now) => (kind.clone(), now.to_string()),
+        None => slot.clone(),
+    }
+}
+
+/// Spaces that a room says it is in.
+#[must_use]
+pub fn parents(room: &RoomState) -> Vec<OwnedRoomId> {
+    room.of_kind(PARENT)
+        .filter(|parent| is_link(&parent.content))
+        .filter_map(|parent| parent.state_key.parse().ok())
+        .collect()
 }
 
 /// What other rooms should say: the new room where they named the old one.

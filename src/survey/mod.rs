@@ -204,7 +204,8 @@ pub async fn snapshot(
         event.content = levels;
     }
     let mut replaced = BTreeMap::new();
-    for named in join_rules::rooms(&state) {
+    let parents = target::parents(&state);
+    for named in join_rules::rooms(&state).into_iter().chain(parents) {
         if let Some(replacement) = around.replacement(&named) {
             replaced.insert(named, replacement);
         }
@@ -303,6 +304,25 @@ pub async fn successor(
         return Ok(Err(wrong(Some(id), FalseWhy::NotPredecessor)));
     }
     Ok(Ok(new))
+}
+
+/// The same for an upgrade that is to be finished: what leads to the old room is not moved to one that is
+/// closed as well (P11).
+///
+/// # Errors
+/// When the homeserver does not answer.
+pub async fn open_successor(
+    port: &dyn Homeserver,
+    old: &RoomState,
+) -> Result<std::result::Result<RoomState, Finding>> {
+    let found = successor(port, old).await?;
+    Ok(found.and_then(|new| match new.tombstone() {
+        None => Ok(new),
+        Some(tombstone) => Err(Finding::SuccessorClosed {
+            room: new.room_id,
+            replacement: tombstone.replacement,
+        }),
+    }))
 }
 
 /// The state of a room the account is in, as it is now; `None` where it is not: a server shows those who

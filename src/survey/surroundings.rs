@@ -4,7 +4,7 @@
 //! The rooms are as sync told them, which costs no request; a plan for five hundred rooms asks the
 //! rest once. Left out: the rooms themselves, whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join;
@@ -82,10 +82,27 @@ impl Surroundings {
     }
 }
 
-/// The room that replaces another: the one its tombstone names. `None` also where the bot is in that
-/// one and it names another predecessor.
+/// The room that people are in after another was replaced, perhaps more than once: the end of the chain of
+/// tombstones, as far as the bot can see. `None` where there is none that people could be in: the rooms lead
+/// round in a circle, or the last one is closed as well.
 #[must_use]
 pub fn replacement(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> Option<OwnedRoomId> {
+    let mut seen = BTreeSet::from([room.to_owned()]);
+    let mut last = next(rooms, room)?;
+    while let Some(next) = next(rooms, &last) {
+        if !seen.insert(last) {
+            return None;
+        }
+        last = next;
+    }
+    let is_closed = rooms.get(&last).and_then(RoomState::tombstone).is_some();
+    (!is_closed).then_some(last)
+}
+
+/// The room that a tombstone names. `None` also where the bot is in that one and it names another
+/// predecessor.
+#[must_use]
+pub fn next(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> Option<OwnedRoomId> {
     let replacement = rooms.get(room)?.tombstone()?.replacement?;
     match rooms.get(&replacement) {
         Some(new) if new.create().predecessor.as_deref() != Some(room) => None,
@@ -111,4 +128,54 @@ pub fn names(room: &RoomState, other: &RoomId) -> bool {
         .into_iter()
         .any(|kind| room.content(kind, other.as_str()).is_some_and(is_link))
         || join_rules::rooms(room).iter().any(|named| named == other)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::room::state::tests::room;
+
+    #[test]
+    fn a_chain_of_tombstones_is_followed_to_its_end() {
+        let closed = |id: &str, before: &str, to: &str| {
+            let create = json!({"predecessor": {"room_id": before}});
+            let mut events = vec![("m.room.create", "", "@a:x", create)];
+            if !to.is_empty() {
+                let to = json!({"body": "moved", "replacement_room": to});
+                events.push(("m.room.tombstone", "", "@a:x", to));
+            }
+            let state = room(id, &events);
+            (state.room_id.clone(), state)
+        };
+        let rooms = BTreeMap::from([
+            closed("!a:x", "!none:x", "!b:x"),
+            closed("!b:x", "!a:x", "!c:x"),
+            closed("!c:x", "!b:x", ""),
+            // The bot is not in the last one.
+            closed("!far:x", "!none:x", "!unseen:x"),
+            closed("!round:x", "!about:x", "!about:x"),
+            closed("!about:x", "!round:x", "!round:x"),
+            closed("!into:x", "!none:x", "!shut:x"),
+            closed("!shut:x", "!into:x", "nowhere"),
+            closed("!false:x", "!none:x", "!c:x"),
+            closed("!itself:x", "!itself:x", "!itself:x"),
+        ]);
+        for (from, to) in [
+            ("!a:x", Some("!c:x")),
+            ("!b:x", Some("!c:x")),
+            ("!c:x", None),
+            ("!far:x", Some("!unseen:x")),
+            ("!round:x", None),
+            ("!into:x", None),
+            ("!shut:x", None),
+            ("!false:x", None),
+            ("!itself:x", None),
+            ("!unknown:x", None),
+        ] {
+            let found = replacement(&rooms, from.try_into().unwrap());
+            assert_eq!(found.as_deref().map(RoomId::as_str), to, "{from}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ use crate::room::moves::{Moves, Whereabouts};
 use crate::room::state::{Content, Membership};
 use crate::store::{Outgoing, Post, StoreError, Write};
 use crate::survey;
-use crate::survey::surroundings::{replacement, told};
+use crate::survey::surroundings::{next, told};
 
 /// What is to be written.
 #[derive(Default)]
@@ -176,8 +176,7 @@ impl One<'_> {
             Decision::End(why) => FollowUpEvent::Ending { at: now, why }.into(),
             Decision::Ping => {
                 let rooms = told(&*self.means.port).await?;
-                let replaced = replacement(&rooms, self.new_room);
-                if replaced.is_some() {
+                if next(&rooms, self.new_room).is_some() {
                     let why = EndReason::Replaced;
                     return Ok(FollowUpEvent::Ending { at: now, why }.into());
                 }

@@ -5,6 +5,7 @@
 
 mod answers;
 mod away;
+mod carried;
 mod clock;
 mod conformance;
 mod fault;

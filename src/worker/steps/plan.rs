@@ -26,7 +26,7 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
     let before = survey::snapshot(&*drive.port, &job.request.old_room, &around).await?;
     let adopts = job.request.options.method == Some(MethodChoice::Adopt);
     let successor = match &before {
-        Some(before) if adopts => Some(survey::successor(&*drive.port, &before.room).await?),
+        Some(before) if adopts => Some(survey::open_successor(&*drive.port, &before.room).await?),
         _ => None,
     };
     let read = match (&before, &successor) {

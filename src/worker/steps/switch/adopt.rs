@@ -8,7 +8,7 @@ use crate::survey;
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, _state: &State) -> Result<Done, StepError> {
     let before = drive.snapshot(job)?;
-    match survey::successor(&*drive.port, &before.room).await? {
+    match survey::open_successor(&*drive.port, &before.room).await? {
         Ok(new) => Ok(Output::Switched {
             new_room: new.room_id,
         }

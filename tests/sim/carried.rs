@@ -1,0 +1,112 @@
+//! Scenes about what comes along to the new room, and what is said of the rest.
+
+use roomlift::room::state::Content;
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::{Value, json};
+
+use crate::place::{Entry, Place, Setup};
+use crate::sim::Sim;
+use crate::world::{Room, SERVER, World, content};
+
+const JOIN_RULES: &str = "m.room.join_rules";
+const PARENT: &str = "m.space.parent";
+
+fn successor<'a>(world: &'a World, place: &Place) -> &'a Room {
+    let new = world.rooms[&place.room].successor().unwrap();
+    &world.rooms[<&RoomId>::try_from(new).unwrap()]
+}
+
+/// The moderator sets the state of a room.
+fn set(world: &mut World, place: &Place, room: &RoomId, slot: (&str, &str), value: Value) {
+    world
+        .put_state(&place.moderator, room, slot.0, slot.1, &content(value))
+        .unwrap();
+}
+
+/// The moderator makes a room, and the bot is in it.
+fn make(world: &mut World, place: &Place, body: Value) -> OwnedRoomId {
+    let room = world.create_room(&place.moderator, &content(body)).unwrap();
+    world.join(&place.bot, &room).unwrap();
+    room
+}
+
+/// The moderator upgrades a room by the server's own command, and the bot goes along.
+fn replace(world: &mut World, place: &Place, room: &RoomId) -> OwnedRoomId {
+    let new = world
+        .upgrade(&place.moderator, room, "11", &[].into())
+        .unwrap();
+    world.join(&place.bot, &new).unwrap();
+    new
+}
+
+fn upgrade(sim: &mut Sim, method: &str) {
+    sim.say(&format!(
+        "!upgrade #garden:sim.test 12 --method {method} --yes"
+    ));
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+}
+
+fn content_of(sim: &Sim, slot: (&str, &str)) -> Option<Content> {
+    let world = sim.world();
+    successor(&world, &sim.place)
+        .content(slot.0, slot.1)
+        .cloned()
+}
+
+/// A room that lets in the members of another, or says that it is in a space, which were upgraded twice since.
+#[test]
+fn references_to_rooms_that_were_upgraded_twice_lead_to_the_last() {
+    for method in ["staged", "server"] {
+        let mut sim = Sim::with(&Setup {
+            entry: Entry::Restricted,
+            ..Setup::default()
+        });
+        let place = sim.place.clone();
+        let mut world = sim.world();
+        let public = json!({ "preset": "public_chat", "room_version": "10" });
+        let gate = make(&mut world, &place, public);
+        let allow = json!([{ "type": "m.room_membership", "room_id": gate }]);
+        let rules = json!({ "join_rule": "restricted", "allow": allow });
+        set(&mut world, &place, &place.room, (JOIN_RULES, ""), rules);
+        let second = replace(&mut world, &place, &gate);
+        let gate = replace(&mut world, &place, &second);
+        let space = replace(&mut world, &place, &place.space);
+        let space = replace(&mut world, &place, &space);
+        drop(world);
+        upgrade(&mut sim, method);
+        let rules = content_of(&sim, (JOIN_RULES, "")).unwrap();
+        let allowed: Vec<_> = rules["allow"].as_array().unwrap().iter().collect();
+        let allowed: Vec<_> = allowed.iter().map(|entry| &entry["room_id"]).collect();
+        assert_eq!(allowed, [&json!(gate), &json!(place.room)], "{method}");
+        let parent = content_of(&sim, (PARENT, space.as_str()));
+        let expected = content(json!({ "via": [SERVER], "canonical": true }));
+        assert_eq!(parent, Some(expected), "{method}");
+        assert_eq!(content_of(&sim, (PARENT, place.space.as_str())), None);
+    }
+}
+
+/// What leads to a room that is closed itself is not moved there.
+#[test]
+fn an_upgrade_to_a_room_that_was_upgraded_itself_is_not_finished() {
+    let mut sim = Sim::new();
+    let place = sim.place.clone();
+    let mut world = sim.world();
+    let second = replace(&mut world, &place, &place.room);
+    let third = replace(&mut world, &place, &second);
+    for alias in [&place.alias, &place.second_alias] {
+        world.delete_alias(&place.moderator, alias).unwrap();
+        world
+            .create_alias(&place.moderator, alias, &place.room)
+            .unwrap();
+    }
+    drop(world);
+    sim.say(&format!("!upgrade adopt {} --yes", place.room));
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("was upgraded itself");
+    sim.assert_said(third.as_str());
+    assert_eq!(sim.world().aliases[&place.alias].room, place.room);
+}
