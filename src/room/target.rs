@@ -143,6 +143,11 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
             Fate::OwnRule | Fate::LeaveBehind(None) => {}
         }
     }
+    for space in public_spaces(old, new_room) {
+        let named = json!({"via": [intent.server()]});
+        let parent = slot(PARENT, space.as_str());
+        new_state.entry(parent).or_insert_with(|| content(named));
+    }
     if policies > 0 {
         findings.push(Finding::PolicyRules { count: policies });
     }
@@ -227,6 +232,29 @@ fn space_now(old: &Snapshot, slot: &Slot) -> Slot {
         Some(now) => (kind.clone(), now.to_string()),
         None => slot.clone(),
     }
+}
+
+/// Spaces that list the old room, and that everybody can see: the new room may say that it is in them. Which
+/// of them is the main one, only people say.
+/// Source: Matrix specification, "`m.space.parent` relationships": the space has to list the room as well.
+fn public_spaces<'a>(
+    old: &'a Snapshot,
+    new_room: &RoomId,
+) -> impl Iterator<Item = &'a OwnedRoomId> {
+    let lists = |space: &RoomState| {
+        let link = space.content("m.space.child", old.room.room_id.as_str());
+        link.is_some_and(is_link)
+    };
+    let is_public = |space: &RoomState| {
+        let rules = space.content(join_rules::JOIN_RULES, "");
+        rules.and_then(|rules| rules.get("join_rule")?.as_str()) == Some("public")
+    };
+    let spaces = old.referrers.iter().filter(move |space| {
+        space.room_id != *new_room && space.is_space() && space.tombstone().is_none()
+    });
+    spaces
+        .filter(move |space| lists(space) && is_public(space))
+        .map(|space| &space.room_id)
 }
 
 /// Spaces that a room says it is in.

@@ -110,3 +110,30 @@ fn an_upgrade_to_a_room_that_was_upgraded_itself_is_not_finished() {
     sim.assert_said(third.as_str());
     assert_eq!(sim.world().aliases[&place.alias].room, place.room);
 }
+
+/// The old room does not say that it is in its space.
+fn without_parent(sim: &Sim) {
+    let place = &sim.place;
+    let slot = (PARENT, place.space.as_str());
+    set(&mut sim.world(), place, &place.room, slot, json!({}));
+}
+
+/// The new room says that it is in a space that everybody can see, and not in any other.
+#[test]
+fn the_new_room_names_the_public_space_that_lists_it() {
+    for (method, rule, expected) in [
+        ("staged", "public", Some(json!({ "via": [SERVER] }))),
+        ("server", "public", Some(json!({ "via": [SERVER] }))),
+        ("staged", "invite", None),
+    ] {
+        let mut sim = Sim::new();
+        without_parent(&sim);
+        let place = sim.place.clone();
+        let rules = json!({ "join_rule": rule });
+        let slot = (JOIN_RULES, "");
+        set(&mut sim.world(), &place, &place.space, slot, rules);
+        upgrade(&mut sim, method);
+        let parent = content_of(&sim, (PARENT, place.space.as_str()));
+        assert_eq!(parent.map(Value::from), expected, "{method} {rule}");
+    }
+}

@@ -868,7 +868,7 @@ fn lost(world: &World, place: &Place, job: &Job, new: &Room, watched: &Watched) 
             && parents
                 .iter()
                 .any(|space| new.content(&event.kind, space.as_str()).is_some());
-        if is_parent {
+        if is_parent || event.content.is_empty() {
             continue;
         }
         let ours = new.content(&event.kind, key);
