@@ -295,6 +295,23 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "{} an invitation to the new room, as it is not open to members of the old one.",
             count(*people, "person needs", "people need")
         ))],
+        Finding::KnocksWait { users } => {
+            let mut spans = vec![text(format!(
+                "{} asked to be let in and {} for an answer: ",
+                count(users.len(), "person", "people"),
+                if users.len() == 1 { "waits" } else { "wait" },
+            ))];
+            spans.extend(joined(
+                users.iter().take(PLACES_SHOWN_MAX).map(|user| person(user)),
+            ));
+            if users.len() > PLACES_SHOWN_MAX {
+                spans.push(text(", ..."));
+            }
+            spans.push(text(
+                ". I leave that to you: answer before, or invite them to the new room afterwards.",
+            ));
+            spans
+        }
         Finding::CreateKeysStay { keys } => own(
             "What this room was created with does not come along, as the server leaves it out; with \
              `--method staged`, it does: ",

@@ -177,6 +177,13 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
                 Role::Creator | Role::Member => ".",
             }),
         ],
+        Change::Knock { user } => vec![
+            text("Asked to be let into the old room, and has no answer: "),
+            person(user),
+            text(". To let them into the new one, somebody in there types "),
+            Span::Code(format!("/invite {user}")),
+            text("; otherwise, say no in the old one."),
+        ],
         Change::Tombstone { now, by } => {
             let mut spans = vec![text("The old room does not lead to the new one any more.")];
             if let Some(by) = by {

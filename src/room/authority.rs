@@ -28,7 +28,9 @@ pub fn obstacle(
         Change::RemoteAlias { .. } | Change::RemoteListing { .. } => {
             return Some(Obstacle::OtherServer);
         }
-        Change::Arrival { .. } | Change::Tombstone { .. } => return Some(Obstacle::TheirMove),
+        Change::Arrival { .. } | Change::Knock { .. } | Change::Tombstone { .. } => {
+            return Some(Obstacle::TheirMove);
+        }
         Change::MoveAlias {
             now: Some(room), ..
         } if *room != now.old.room_id => {

@@ -14,7 +14,7 @@ use super::finding::Holder;
 use super::invitation::{Guest, Role};
 use super::join_rules::{self, JOIN_RULES};
 use super::power::POWER_LEVELS;
-use super::state::{Content, Listing, RoomState, Slot};
+use super::state::{Content, Listing, Membership, RoomState, Slot};
 use super::target::{Target, is_link, slot, via_of};
 
 /// Both rooms and their surroundings as they are at one moment.
@@ -113,6 +113,11 @@ pub enum Change {
         user: OwnedUserId,
         /// As what.
         role: Role,
+    },
+    /// Somebody asked to be let into the old room, and waits. Only moderators decide about that.
+    Knock {
+        /// Who.
+        user: OwnedUserId,
     },
     /// Somebody changed where the old room leads after it led to the new one. Only people can decide which
     /// of them is right.
@@ -222,7 +227,7 @@ impl Change {
             Self::OtherState { slot, .. } if slot.0 == JOIN_RULES => Part::Access,
             Self::OtherState { .. } => Part::Spaces,
             Self::Lock { .. } | Self::Tombstone { .. } => Part::Lock,
-            Self::Invite { .. } | Self::Arrival { .. } => Part::Invite,
+            Self::Invite { .. } | Self::Arrival { .. } | Self::Knock { .. } => Part::Invite,
         }
     }
 
@@ -234,6 +239,7 @@ impl Change {
             Self::RemoteAlias { .. }
             | Self::RemoteListing { .. }
             | Self::Arrival { .. }
+            | Self::Knock { .. }
             | Self::Tombstone { .. } => 0,
             _ => 1,
         }
@@ -246,6 +252,7 @@ impl Change {
             Self::RemoteAlias { .. }
             | Self::RemoteListing { .. }
             | Self::Arrival { .. }
+            | Self::Knock { .. }
             | Self::Tombstone { .. } => true,
             // Somebody led the address elsewhere on purpose.
             Self::MoveAlias { now, .. } => now.as_ref().is_some_and(|room| room != old_room),
@@ -289,6 +296,7 @@ impl Change {
         match (self, other) {
             (Self::NewState { slot: a, .. }, Self::NewState { slot: b, .. }) => a == b,
             (Self::Ban { user: a, .. }, Self::Ban { user: b, .. }) => a == b,
+            (Self::Knock { user: a }, Self::Knock { user: b }) => a == b,
             (
                 Self::Invite { user: a, .. } | Self::Arrival { user: a, .. },
                 Self::Invite { user: b, .. } | Self::Arrival { user: b, .. },
@@ -335,6 +343,7 @@ impl Observed {
             Change::RemoteAlias { .. }
             | Change::RemoteListing { .. }
             | Change::Arrival { .. }
+            | Change::Knock { .. }
             | Change::Tombstone { .. } => {}
             Change::Invite { user, .. } => {
                 let mut invite = Content::new();
@@ -535,6 +544,7 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         changes.push(Change::Lock { content });
     }
     changes.extend(target.guests.iter().filter_map(|guest| missing(guest, now)));
+    changes.extend(waiting(target, now));
     changes
 }
 
@@ -572,6 +582,24 @@ fn missing(guest: &Guest, now: &Observed) -> Option<Change> {
         Some("invite") if role != Role::Member => Some(Change::Arrival { user, role }),
         Some(_) => None,
     }
+}
+
+/// Those who knocked on the old room and have no answer in either room. They are no members of the old one,
+/// so nobody tells them where it leads; a room that anybody can join asks no moderator.
+fn waiting(target: &Target, now: &Observed) -> Vec<Change> {
+    let rules = target.new_state.get(&slot(JOIN_RULES, ""));
+    if rules.and_then(|rules| rules.get("join_rule")?.as_str()) == Some("public") {
+        return Vec::new();
+    }
+    let is_known = |user: &OwnedUserId| {
+        let is_guest = target.guests.iter().any(|guest| guest.user == *user);
+        is_guest || now.new.event("m.room.member", user.as_str()).is_some()
+    };
+    let knocking = now.old.members(Membership::Knock);
+    knocking
+        .filter(|user| !is_known(user))
+        .map(|user| Change::Knock { user })
+        .collect()
 }
 
 /// Whether what is there serves as what is wanted. A link serves with other servers in its `via`

@@ -171,6 +171,11 @@ pub enum Finding {
         /// How many are joined or invited, the bot among them.
         count: usize,
     },
+    /// People asked to be let into the old room, and have no answer.
+    KnocksWait {
+        /// Who.
+        users: Vec<OwnedUserId>,
+    },
     /// Keys of the create event that the server's own upgrade forgets; making the room by hand keeps
     /// them.
     CreateKeysStay {
@@ -262,6 +267,7 @@ impl Finding {
         !matches!(
             self,
             Self::InvitationsNeeded { .. }
+                | Self::KnocksWait { .. }
                 | Self::SettingsStay { .. }
                 | Self::Invites { .. }
                 | Self::MethodChosen { .. }
@@ -295,6 +301,7 @@ impl Finding {
             | Self::RemoteAlias { .. }
             | Self::UnseenSpace { .. }
             | Self::InvitationsNeeded { .. }
+            | Self::KnocksWait { .. }
             | Self::CreateKeysStay { .. }
             | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,

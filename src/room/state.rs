@@ -143,6 +143,8 @@ pub enum Membership {
     Join,
     /// Was invited and has not answered.
     Invite,
+    /// Asked to be let in, and has no answer.
+    Knock,
     /// Must not enter.
     Ban,
 }
@@ -152,6 +154,7 @@ impl Membership {
         match self {
             Self::Join => "join",
             Self::Invite => "invite",
+            Self::Knock => "knock",
             Self::Ban => "ban",
         }
     }

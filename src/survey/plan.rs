@@ -390,6 +390,16 @@ fn room_findings(
             .count();
         findings.push(Finding::SpaceChildren { count });
     }
+    let waiting: Vec<_> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Knock { user } => Some(user.clone()),
+            _ => None,
+        })
+        .collect();
+    if !waiting.is_empty() {
+        findings.push(Finding::KnocksWait { users: waiting });
+    }
     let guests = |role| {
         changes
             .iter()

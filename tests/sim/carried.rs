@@ -137,3 +137,43 @@ fn the_new_room_names_the_public_space_that_lists_it() {
         assert_eq!(parent.map(Value::from), expected, "{method} {rule}");
     }
 }
+
+/// Who waits for an answer to their knock is no member, and hears of nothing.
+#[test]
+fn who_knocks_on_the_old_room_is_named_until_somebody_answers() {
+    let mut sim = Sim::with(&Setup {
+        entry: Entry::Knock,
+        ..Setup::default()
+    });
+    let place = sim.place.clone();
+    let (waits, comes) = {
+        let mut world = sim.world();
+        let (waits, comes) = (world.register("wanda"), world.register("carl"));
+        for user in [&waits, &comes] {
+            world.knock(user, &place.room).unwrap();
+        }
+        (waits, comes)
+    };
+    sim.say("!upgrade #garden:sim.test 12 --method staged");
+    sim.confirms();
+    sim.oracle.expect.all_done = true;
+    let answered = comes.clone();
+    sim.when_said("is done", move |world, place, _| {
+        let new = successor(world, place).id.clone();
+        world
+            .invite(&place.moderator, &new, &answered, None)
+            .or_else(|_| world.invite(&place.bot, &new, &answered, None))
+            .unwrap();
+    });
+    sim.say_after(std::time::Duration::from_mins(5), "!upgrade verify 1");
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("2 people asked to be let in");
+    let said = sim.said(&place.admin_room);
+    let report = said.iter().find(|text| text.contains("Upgrade #1 is done"));
+    let report = report.unwrap();
+    assert!(report.contains(&format!("/invite {waits}")), "{report}");
+    assert!(!report.contains(comes.as_str()), "{report}");
+    let world = sim.world();
+    assert_eq!(successor(&world, &place).membership(&waits), "leave");
+}

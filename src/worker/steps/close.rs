@@ -481,6 +481,7 @@ async fn apply(
         Change::RemoteAlias { .. }
         | Change::RemoteListing { .. }
         | Change::Arrival { .. }
+        | Change::Knock { .. }
         | Change::Tombstone { .. } => {}
         Change::Invite { user, .. } => port.invite(new_room, user, Some(reason_to_come)).await?,
         Change::ShowAliases { side, content } => {
