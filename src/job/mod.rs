@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{CampaignId, Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions};
 use crate::room::diff::{Change, Obstacle};
+use crate::room::finding::Unreadable;
 
 /// What was asked for, and where. Stored with the job, never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -291,6 +292,9 @@ pub enum Output {
         count: usize,
         /// How many could not be read any more.
         lost: usize,
+        /// Why none was posted, where nobody could read them in the new room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unreadable: Option<Unreadable>,
     },
     /// The message in the old room.
     Noticed {

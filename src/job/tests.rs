@@ -65,7 +65,11 @@ fn success(state: &State, now: Step) -> Entry {
             new_room: "!new:x".try_into().unwrap(),
         },
         Step::Review => Output::Reviewed { until: at(2000) },
-        Step::Pins => Output::Pinned { count: 1, lost: 0 },
+        Step::Pins => Output::Pinned {
+            count: 1,
+            lost: 0,
+            unreadable: None,
+        },
         Step::Switch => Output::Switched {
             new_room: "!new:x".try_into().unwrap(),
         },

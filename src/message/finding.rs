@@ -5,7 +5,7 @@ use ruma::UserId;
 use super::count;
 use super::doc::{Span, own, person, shortened};
 use crate::model::Method;
-use crate::room::finding::{Deed, FalseWhy, Finding, Holder, LeftBehind};
+use crate::room::finding::{Deed, FalseWhy, Finding, Holder, LeftBehind, Unreadable};
 use crate::room::method::Reason;
 use crate::room::power::Power;
 
@@ -295,6 +295,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "{} an invitation to the new room, as it is not open to members of the old one.",
             count(*people, "person needs", "people need")
         ))],
+        Finding::PinsStay { why } => own(&format!(
+            "Pinned messages do not come along: {}. Post and pin them again once people are in the new room.",
+            unreadable(*why)
+        )),
         Finding::KnocksWait { users } => {
             let mut spans = vec![text(format!(
                 "{} asked to be let in and {} for an answer: ",
@@ -379,6 +383,16 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "This is a space; its list of {} comes along.",
             count(*rooms, "room", "rooms")
         ))],
+    }
+}
+
+/// Why copies of pinned messages would be of no use.
+pub(super) fn unreadable(why: Unreadable) -> &'static str {
+    match why {
+        Unreadable::History => "in this room, people cannot read what was posted before they came",
+        Unreadable::Encrypted => {
+            "the room is encrypted, and people have no keys for what was posted before they came"
+        }
     }
 }
 

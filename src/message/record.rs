@@ -393,6 +393,7 @@ fn done(output: &Output) -> String {
         Output::Pinned {
             count: posted,
             lost,
+            ..
         } => format!(
             "done: {} posted again, {lost} lost",
             count(*posted, "pinned message", "pinned messages")

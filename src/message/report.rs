@@ -3,7 +3,7 @@
 use ruma::{OwnedServerName, RoomId};
 
 use super::doc::{Doc, Span, own, room};
-use super::{count, todo};
+use super::{count, finding, todo};
 use crate::job::log::Again;
 use crate::job::{Job, Output, Phase, State, Step, Todo};
 use crate::model::{JobId, Method, Text, WorkId};
@@ -186,6 +186,7 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
     if let Some(Output::Pinned {
         count: posted,
         lost,
+        unreadable,
     }) = state.outputs.get(&Step::Pins)
     {
         if *posted > 0 {
@@ -194,7 +195,13 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
                 count(*posted, "pinned message", "pinned messages")
             ));
         }
-        if *lost > 0 {
+        if let Some(why) = unreadable {
+            doc = doc.say(&format!(
+                "I did not post {} of the old room again: {}. Post and pin them again once people are here.",
+                count(*lost, "pinned message", "pinned messages"),
+                finding::unreadable(*why)
+            ));
+        } else if *lost > 0 {
             doc = doc.say(&format!(
                 "{} of the old room could not be posted again; what they say is still to be found there.",
                 count(*lost, "pinned message", "pinned messages")

@@ -176,6 +176,11 @@ pub enum Finding {
         /// Who.
         users: Vec<OwnedUserId>,
     },
+    /// The pinned messages of the old room are not posted again in the new one.
+    PinsStay {
+        /// Why.
+        why: Unreadable,
+    },
     /// Keys of the create event that the server's own upgrade forgets; making the room by hand keeps
     /// them.
     CreateKeysStay {
@@ -302,6 +307,7 @@ impl Finding {
             | Self::UnseenSpace { .. }
             | Self::InvitationsNeeded { .. }
             | Self::KnocksWait { .. }
+            | Self::PinsStay { .. }
             | Self::CreateKeysStay { .. }
             | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,
@@ -353,6 +359,16 @@ pub enum Deed {
         /// Its type.
         kind: String,
     },
+}
+
+/// Why who joins a room cannot read what was posted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreadable {
+    /// The room shows its history only to who was there, or invited.
+    History,
+    /// It is encrypted, and they get no keys.
+    Encrypted,
 }
 
 /// Why a tombstone is not followed.

@@ -9,7 +9,8 @@
 use ruma::{RoomVersionId, UserId};
 use serde_json::Value;
 
-use super::finding::LeftBehind;
+use super::creation::is_encrypted;
+use super::finding::{LeftBehind, Unreadable};
 use super::power::LEVEL_MAX;
 use super::state::{Content, RoomState, StateEvent};
 use super::versions::{Feature, properties};
@@ -101,6 +102,22 @@ pub fn guest_access(old: &RoomState) -> Content {
         content.insert("guest_access".to_owned(), "forbidden".into());
     }
     content
+}
+
+/// Why nobody who joins the new room could read copies of pinned messages, which are posted before them; `None`
+/// where everybody can.
+/// Source: Matrix specification, "Room history visibility"; keys are sent to who is there then (Megolm).
+#[must_use]
+pub fn unreadable_pins(old: &RoomState) -> Option<Unreadable> {
+    let visibility = old.content("m.room.history_visibility", "");
+    let visibility = visibility.and_then(|content| content.get("history_visibility")?.as_str());
+    if is_encrypted(old) {
+        Some(Unreadable::Encrypted)
+    } else if matches!(visibility, Some("invited" | "joined")) {
+        Some(Unreadable::History)
+    } else {
+        None
+    }
 }
 
 /// Whether a type is one of a policy list's rules.

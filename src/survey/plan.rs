@@ -25,7 +25,7 @@ use crate::room::method::{self, Reason};
 use crate::room::power::is_level;
 use crate::room::state::{Membership, RoomState, Snapshot};
 use crate::room::target::{self, Intent, Target, room_to_be};
-use crate::room::{authority, creation, predict, versions};
+use crate::room::{authority, creation, predict, transfer, versions};
 
 /// Requests of an upgrade beside the changes: switch, reading both rooms twice, notice and pin.
 const BASE_REQUESTS: usize = 14;
@@ -390,6 +390,12 @@ fn room_findings(
             .count();
         findings.push(Finding::SpaceChildren { count });
     }
+    if !before.room.pins().is_empty() {
+        let why = [&now.new, &before.room]
+            .into_iter()
+            .find_map(transfer::unreadable_pins);
+        findings.extend(why.map(|why| Finding::PinsStay { why }));
+    }
     let waiting: Vec<_> = changes
         .iter()
         .filter_map(|change| match change {
@@ -455,7 +461,10 @@ fn counted(before: &Snapshot, target: &Target) -> Counts {
         bans: target.bans.len(),
         state: target.new_state.len(),
         aliases: before.aliases.len(),
-        pins: room.pins().len(),
+        pins: match transfer::unreadable_pins(room) {
+            None => room.pins().len(),
+            Some(_) => 0,
+        },
         spaces: target
             .others
             .values()

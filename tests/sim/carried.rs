@@ -177,3 +177,34 @@ fn who_knocks_on_the_old_room_is_named_until_somebody_answers() {
     let world = sim.world();
     assert_eq!(successor(&world, &place).membership(&waits), "leave");
 }
+
+/// Nobody who joins later could read copies of pinned messages.
+#[test]
+fn pins_that_nobody_could_read_are_not_copied_and_named() {
+    for (slot, value, said) in [
+        (
+            "m.room.history_visibility",
+            json!({ "history_visibility": "joined" }),
+            "cannot read what was posted before they came",
+        ),
+        (
+            "m.room.history_visibility",
+            json!({ "history_visibility": "invited" }),
+            "cannot read what was posted before they came",
+        ),
+        (
+            "m.room.encryption",
+            json!({ "algorithm": "m.megolm.v1.aes-sha2" }),
+            "have no keys for what was posted before they came",
+        ),
+    ] {
+        let mut sim = Sim::new();
+        let place = sim.place.clone();
+        set(&mut sim.world(), &place, &place.room, (slot, ""), value);
+        upgrade(&mut sim, "staged");
+        assert_eq!(content_of(&sim, ("m.room.pinned_events", "")), None);
+        let texts = sim.said(&place.admin_room);
+        let named = texts.iter().filter(|text| text.contains(said));
+        assert_eq!(named.count(), 2, "{slot}: {texts:#?}");
+    }
+}

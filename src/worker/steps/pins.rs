@@ -13,7 +13,8 @@ use super::{Done, Drive, RequestFailure, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, State};
 use crate::message::pin::{Original, copy};
-use crate::room::state::content;
+use crate::room::state::{Snapshot, content};
+use crate::room::transfer::unreadable_pins;
 
 /// Pinned messages that are posted again; clients show a few, and each takes two requests.
 const PINS_MAX: usize = 50;
@@ -23,27 +24,37 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 
 const PINNED_EVENTS: &str = "m.room.pinned_events";
 
-/// What the step leaves where nothing was pinned.
+/// What the step leaves where there is nothing to post.
 pub(super) fn idle(drive: &Drive) -> Option<Output> {
     let (_, before) = drive.just_read()?;
-    before
-        .room
-        .pins()
-        .is_empty()
-        .then_some(Output::Pinned { count: 0, lost: 0 })
+    without_copies(drive, before)
+}
+
+/// What the step leaves where nothing was pinned, or nobody could read the copies.
+fn without_copies(drive: &Drive, before: &Snapshot) -> Option<Output> {
+    let lost = before.room.pins().len();
+    // A room that somebody else made may be another.
+    let new = drive.seen.as_ref().map(|seen| &seen.now.new);
+    let rooms = new.into_iter().chain([&before.room]);
+    let unreadable = rooms.filter(|_| lost > 0).find_map(unreadable_pins);
+    (lost == 0 || unreadable.is_some()).then_some(Output::Pinned {
+        count: 0,
+        lost,
+        unreadable,
+    })
 }
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
     let before = drive.snapshot(job)?;
-    let pins = before.room.pins();
-    if pins.is_empty() {
-        return Ok(Output::Pinned { count: 0, lost: 0 }.into());
+    if let Some(output) = without_copies(drive, &before) {
+        return Ok(output.into());
     }
+    let pins = before.room.pins();
     let new = new_room(state)?;
     let old = &before.room.room_id;
     let via = before.room.via(plan_of(state)?.intent.bot.server_name());
     let port = Arc::clone(&drive.port);
-    // Who can read the copies, if the room is encrypted, is known from sync.
+    // Whether the new room is encrypted, though the old one is not, is known from sync.
     port.until_told(&[&new], SYNC_PATIENCE).await;
     let mut copies: Vec<Value> = Vec::new();
     for pin in pins.iter().take(PINS_MAX) {
@@ -92,6 +103,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
                     return Ok(Output::Pinned {
                         count: 0,
                         lost: pins.len(),
+                        unreadable: None,
                     }
                     .into());
                 }
@@ -102,6 +114,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     Ok(Output::Pinned {
         count,
         lost: pins.len() - count,
+        unreadable: None,
     }
     .into())
 }
