@@ -36,6 +36,10 @@ pub enum Identity {
 pub enum Backup {
     /// They are not.
     Off,
+    /// They are not, though a recovery key is configured: the server has no backup (any more).
+    Gone,
+    /// Somebody else's client keeps them there, and the recovery key that is configured does not open that.
+    Shut,
     /// They are.
     On,
 }
@@ -159,7 +163,7 @@ impl Checkup {
                 if encryption.identity != Identity::Signed {
                     found.push(Complaint::NotVerified);
                 }
-                if encryption.backup == Backup::Off {
+                if encryption.backup != Backup::On {
                     found.push(Complaint::NoBackup);
                 }
             }

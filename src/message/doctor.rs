@@ -93,10 +93,23 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
                  its recovery key as `account.recovery_key_file`."
             }
         }),
-        Complaint::NoBackup => own(
-            "The keys of encrypted messages are not backed up: without my data folder they are \
-             lost. Set `account.recovery_key_file`.",
-        ),
+        Complaint::NoBackup => own(match found.encryption.map(|facts| facts.backup) {
+            Some(Backup::Gone) => {
+                "The server has no backup of the keys of encrypted messages (any more): without my data \
+                 folder they are lost. `account.recovery_key_file` is set, and stays. Sign in to my \
+                 account with another client, set up key backup there again with the same recovery key \
+                 (in Element: Settings, Encryption), and start me anew."
+            }
+            Some(Backup::Shut) => {
+                "The key in `account.recovery_key_file` does not open the backup of the keys of encrypted \
+                 messages on the server, which another client has made: without my data folder my keys \
+                 are lost. Put the recovery key of that client into the file, and start me anew."
+            }
+            _ => {
+                "The keys of encrypted messages are not backed up: without my data folder they are \
+                 lost. Set `account.recovery_key_file`."
+            }
+        }),
         Complaint::EncryptionUnknown => {
             own("I could not find out how my encryption stands. The log says why.")
         }
@@ -149,7 +162,7 @@ fn facts(found: &Checkup) -> Vec<String> {
         };
         let backup = match encryption.backup {
             Backup::On => "keys backed up",
-            Backup::Off => "keys not backed up",
+            Backup::Off | Backup::Gone | Backup::Shut => "keys not backed up",
         };
         facts.push(format!("Encryption: {device}, {backup}"));
     }
@@ -269,10 +282,9 @@ mod tests {
     use super::*;
     use crate::checkup::{DatabaseFacts, EncryptionFacts, RoomFacts, ServerFacts, WeakRoom};
 
-    #[test]
-    fn what_is_wrong_comes_first() {
+    fn checkup() -> Checkup {
         let at = Timestamp::from_second(1000).unwrap();
-        let found = Checkup {
+        Checkup {
             account: "@bot:b".parse().unwrap(),
             server: ServerFacts {
                 name: Some("Synapse".to_owned()),
@@ -300,8 +312,12 @@ mod tests {
                 without_commander: vec![],
             },
             at,
-        };
-        insta::assert_snapshot!(report(&found).plain, @r#"
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_comes_first() {
+        insta::assert_snapshot!(report(&checkup()).plain, @r#"
         To be mended, the worst first
         - My clock is 2m ahead of the server's. Set both by a time server: otherwise commands look too old or are waited for too long.
         - My device is not verified, so some clients send me no keys, and I cannot read what they write in encrypted rooms. Put the account's recovery key into a file and name it as `account.recovery_key_file`.
@@ -316,5 +332,32 @@ mod tests {
         - Clock: 2m apart from the server's
         - Power: enough in 1 of 2 rooms that can be upgraded from here
         "#);
+    }
+
+    #[test]
+    fn a_backup_that_was_deleted_is_not_a_key_that_is_missing() {
+        for (backup, part) in [
+            (Backup::Off, Some("Set `account.recovery_key_file`")),
+            (Backup::Gone, Some("set up key backup there again")),
+            (Backup::Shut, Some("does not open the backup")),
+            (Backup::On, None),
+        ] {
+            let mut found = checkup();
+            found.encryption = Some(EncryptionFacts {
+                identity: Identity::Signed,
+                backup,
+            });
+            let said = report(&found).plain;
+            let parts = [
+                "Set `account.recovery_key_file`",
+                "set up key backup there again",
+                "does not open the backup",
+            ];
+            let told: Vec<_> = parts
+                .into_iter()
+                .filter(|part| said.contains(part))
+                .collect();
+            assert_eq!(told, part.into_iter().collect::<Vec<_>>(), "{said}");
+        }
     }
 }

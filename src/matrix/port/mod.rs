@@ -71,6 +71,8 @@ pub struct Port {
     beat: Arc<Beat>,
     /// There if the account is a server admin's.
     room_power: Option<RoomPower>,
+    /// Whether a recovery key is configured, which opens the account's secrets.
+    has_recovery_key: bool,
 }
 
 /// Starts one request; nothing leaves before it is awaited.
@@ -100,6 +102,7 @@ impl Port {
             clock,
             beat: Arc::clone(session.beat()),
             room_power: None,
+            has_recovery_key: session.recovery_key().is_some(),
         }
     }
 
@@ -200,20 +203,28 @@ fn ask_encryption<'a>(client: &'a Client, room: &'a RoomId) -> BoxFuture<'a, ()>
 fn encryption_facts<'a>(
     client: &'a Client,
     account: &'a UserId,
+    has_recovery_key: bool,
 ) -> BoxFuture<'a, matrix_sdk::Result<EncryptionFacts>> {
     Box::pin(async move {
         let encryption = client.encryption();
         let identity = encryption.request_user_identity(account).await?;
         let device = encryption.get_own_device().await?;
         let is_signed = device.is_some_and(|device| device.is_cross_signed_by_owner());
-        let is_kept = encryption.backups().are_enabled().await;
+        // The device goes on believing in a backup that was deleted until it next sends keys there.
+        let is_there = encryption.backups().fetch_exists_on_server().await?;
+        let is_kept = is_there && encryption.backups().are_enabled().await;
         Ok(EncryptionFacts {
             identity: match identity {
                 None => Identity::Missing,
                 Some(_) if is_signed => Identity::Signed,
                 Some(_) => Identity::Unsigned,
             },
-            backup: if is_kept { Backup::On } else { Backup::Off },
+            backup: match (is_kept, has_recovery_key) {
+                (true, _) => Backup::On,
+                (false, false) => Backup::Off,
+                (false, true) if is_there => Backup::Shut,
+                (false, true) => Backup::Gone,
+            },
         })
     })
 }
@@ -594,7 +605,7 @@ impl Homeserver for Port {
     }
 
     async fn encryption(&self) -> Result<EncryptionFacts> {
-        let facts = encryption_facts(&self.client, &self.account).await;
+        let facts = encryption_facts(&self.client, &self.account, self.has_recovery_key).await;
         facts.map_err(|error| {
             let what = "read the account's keys".to_owned();
             let now = self.clock.now();
