@@ -379,6 +379,29 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "{} along. Communities that subscribe to this list must subscribe to the new room.",
             count(*rules, "ban-list rule comes", "ban-list rules come")
         ))],
+        Finding::BridgeAccounts {
+            count: accounts,
+            bots,
+        } => {
+            let mut spans = own(&format!(
+                "{} of a bridge (`@_...`) in this room; I neither invite nor count them, as their bridge \
+                 brings them itself.",
+                count(*accounts, "account", "accounts")
+            ));
+            if bots.is_empty() {
+                spans.push(text(
+                    " I cannot tell which account is the bridge's bot: whoever runs it has to tell it \
+                     about the new room.",
+                ));
+            } else {
+                spans.push(text(" Its bot: "));
+                spans.extend(joined(
+                    bots.iter().take(PLACES_SHOWN_MAX).map(|bot| person(bot)),
+                ));
+                spans.push(text("."));
+            }
+            spans
+        }
         Finding::SpaceChildren { count: rooms } => vec![text(format!(
             "This is a space; its list of {} comes along.",
             count(*rooms, "room", "rooms")

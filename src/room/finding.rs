@@ -258,6 +258,13 @@ pub enum Finding {
         /// How many.
         count: usize,
     },
+    /// Accounts of bridges that stand for people elsewhere: they are neither counted nor invited.
+    BridgeAccounts {
+        /// How many.
+        count: usize,
+        /// The bots of the bridges, which bring them.
+        bots: Vec<OwnedUserId>,
+    },
     /// The room is a space; its rooms come along.
     SpaceChildren {
         /// How many.
@@ -273,6 +280,7 @@ impl Finding {
             self,
             Self::InvitationsNeeded { .. }
                 | Self::KnocksWait { .. }
+                | Self::BridgeAccounts { .. }
                 | Self::SettingsStay { .. }
                 | Self::Invites { .. }
                 | Self::MethodChosen { .. }
@@ -322,6 +330,7 @@ impl Finding {
             | Self::TombstoneLevel { .. }
             | Self::MembersFollow { .. }
             | Self::PolicyRules { .. }
+            | Self::BridgeAccounts { .. }
             | Self::SpaceChildren { .. } => Weight::Note,
         }
     }

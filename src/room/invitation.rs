@@ -1,17 +1,20 @@
 //! Who is to be invited to the new room, and in which order. Pure.
 //!
 //! Bots come first: they check who invites them, and need to be there before the members. Who can
-//! enter by themselves is not bothered. Left out: who of them is there already (`diff`).
+//! enter by themselves is not bothered, nor are accounts that a bridge makes: it brings them itself. Left out: who of them is there already (`diff`).
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use super::join_rules::lets_in;
+use super::power::Power;
 use super::state::{Content, Membership, RoomState};
 use super::target::Intent;
+use super::transfer::BRIDGE_RECORDS;
 use crate::model::InvitePolicy;
 
 /// Somebody who should be invited.
@@ -42,9 +45,12 @@ pub fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
     if intent.invite == InvitePolicy::None {
         return Vec::new();
     }
+    let bridges = bridges(old, &intent.bots);
     let needs_invitation = intent.invite == InvitePolicy::All || !lets_in(rules, &old.room_id);
     let patterns: Vec<_> = intent.bots.iter().map(|bot| WildMatch::new(bot)).collect();
-    let is_bot = |user: &UserId| patterns.iter().any(|bot| bot.matches(user.as_str()));
+    let is_bot = |user: &UserId| {
+        bridges.bots.contains(user) || patterns.iter().any(|bot| bot.matches(user.as_str()))
+    };
     let power = old.power();
     let creators = intent.creators.iter().map(|user| Guest {
         user: user.clone(),
@@ -58,7 +64,9 @@ pub fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
     // An invitation to a room that is left behind is worth nothing any more, and does not open the
     // new one: only members of the old room are let in.
     let invited = old.members(Membership::Invite);
-    let members = joined.into_iter().chain(invited).map(|user| Guest {
+    let members = joined.into_iter().chain(invited);
+    let members = members.filter(|user| !bridges.ghosts.contains(user));
+    let members = members.map(|user| Guest {
         role: if is_bot(&user) {
             Role::Bot
         } else {
@@ -77,9 +85,58 @@ pub fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
     guests
 }
 
+/// Accounts of bridges in a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bridges {
+    /// Those by which bridges do their work: they bring the others.
+    pub bots: BTreeSet<OwnedUserId>,
+    /// Those that stand for people elsewhere. An invitation says nothing to them, and nobody reads it.
+    pub ghosts: BTreeSet<OwnedUserId>,
+}
+
+/// Accounts of bridges that are in a room or invited to it: the bots that records of bridges name, and the
+/// ghosts, as far as configured `patterns` of bots match them. Whoever has power, or a name that ends in
+/// `bot`, is no ghost.
+/// Sources: MSC2346, `bridgebot`; Matrix specification, application services: their namespaces should begin
+/// with an underscore after the sigil.
+#[must_use]
+pub fn bridges(room: &RoomState, patterns: &[String]) -> Bridges {
+    let records = BRIDGE_RECORDS.iter().flat_map(|kind| room.of_kind(kind));
+    let named: BTreeSet<OwnedUserId> = records
+        .filter_map(|record| record.content.get("bridgebot")?.as_str()?.parse().ok())
+        .collect();
+    let patterns: Vec<_> = patterns.iter().map(|bot| WildMatch::new(bot)).collect();
+    let power = room.power();
+    let anybody = Power::Level(power.users_default);
+    let is_ghost = |user: &OwnedUserId| {
+        let name = user.localpart();
+        name.starts_with('_')
+            && !name.to_ascii_lowercase().ends_with("bot")
+            && !named.contains(user)
+            && power.power(user) <= anybody
+            && patterns.iter().any(|bot| bot.matches(user.as_str()))
+    };
+    let joined = room.members(Membership::Join);
+    let there: BTreeSet<_> = joined.chain(room.members(Membership::Invite)).collect();
+    let ghosts: BTreeSet<_> = there
+        .iter()
+        .filter(|user| is_ghost(user))
+        .cloned()
+        .collect();
+    let is_of_bridge = |user: &&OwnedUserId| {
+        let matches = || patterns.iter().any(|bot| bot.matches(user.as_str()));
+        named.contains(*user)
+            || (user.localpart().starts_with('_') && !ghosts.contains(*user) && matches())
+    };
+    Bridges {
+        bots: there.iter().filter(is_of_bridge).cloned().collect(),
+        ghosts,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::state::content;
     use super::super::state::tests::room;
@@ -131,5 +188,47 @@ mod tests {
             let users: Vec<_> = guests.iter().map(|guest| guest.user.as_str()).collect();
             assert_eq!(users, expected, "{policy:?} {rules}");
         }
+    }
+
+    #[test]
+    fn accounts_of_bridges_are_told_from_bots_and_people() {
+        let join = || json!({"membership": "join"});
+        let record = |bot: Value| json!({"bridgebot": bot});
+        let levels = json!({"users": {"@_xmpp_gate:x": 50}, "users_default": 10});
+        let members = [
+            "@_irc_nick:x",
+            "@_irc_Bot:x",
+            "@_xmpp_gate:x",
+            "@_slack_main:x",
+            "@irc:x",
+            "@jo_:x",
+            "@draupnir:x",
+        ];
+        let mut events = vec![
+            ("m.room.power_levels", "", "@a:x", levels),
+            ("m.bridge", "slack", "@a:x", record(json!("@_slack_main:x"))),
+            (
+                "uk.half-shot.bridge",
+                "irc",
+                "@a:x",
+                record(json!("@irc:x")),
+            ),
+            ("m.bridge", "odd", "@a:x", record(json!(7))),
+            ("m.bridge", "gone", "@a:x", record(json!("@gone:x"))),
+        ];
+        events.extend(members.map(|user| ("m.room.member", user, user, join())));
+        let old = room("!old:x", &events);
+        let patterns = ["@draupnir:*".to_owned(), "@_*:*".to_owned()];
+        let found = bridges(&old, &patterns);
+        let names = |users: &BTreeSet<OwnedUserId>| -> Vec<String> {
+            users.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(&found.ghosts), ["@_irc_nick:x"]);
+        assert_eq!(
+            names(&found.bots),
+            ["@_irc_Bot:x", "@_slack_main:x", "@_xmpp_gate:x", "@irc:x"]
+        );
+        // Without a pattern for them, they may be people.
+        assert_eq!(names(&bridges(&old, &patterns[..1]).ghosts), [""; 0]);
     }
 }

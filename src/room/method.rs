@@ -6,6 +6,7 @@
 use ruma::UserId;
 use serde::{Deserialize, Serialize};
 
+use super::invitation::bridges;
 use super::power::{OddityKind, Power, Presence};
 use super::state::{Membership, RoomState};
 use super::target::Intent;
@@ -76,7 +77,7 @@ pub fn choose(
     if of_server(old) == ServerUpgrade::Fails || !unbannable(old, intent).is_empty() {
         return (Method::Staged, Reason::ServerWouldFail);
     }
-    match locals(old, &intent.bot) {
+    match locals(old, intent) {
         0 => (Method::Staged, Reason::NobodyLocal),
         people => (Method::Server, Reason::KeepsSettings { people }),
     }
@@ -85,14 +86,10 @@ pub fn choose(
 /// People on the bot's server whose tags and notification settings for the room do not come along;
 /// `None` where they do, or nobody is concerned. Other servers move them after any tombstone.
 #[must_use]
-pub fn leaves_settings(
-    method: Method,
-    old: &RoomState,
-    bot: &UserId,
-    software: Option<&str>,
-) -> Option<usize> {
-    let stay = method == Method::Staged && software == Some(SYNAPSE);
-    stay.then(|| locals(old, bot)).filter(|people| *people > 0)
+pub fn leaves_settings(old: &RoomState, intent: &Intent, software: Option<&str>) -> Option<usize> {
+    let stay = intent.method == Method::Staged && software == Some(SYNAPSE);
+    stay.then(|| locals(old, intent))
+        .filter(|people| *people > 0)
 }
 
 /// Whether creators of the old room are none in a version without them.
@@ -133,9 +130,12 @@ fn of_server(old: &RoomState) -> ServerUpgrade {
 }
 
 /// People on the bot's server who are in the room, without the bot.
-fn locals(old: &RoomState, bot: &UserId) -> usize {
+fn locals(old: &RoomState, intent: &Intent) -> usize {
+    let bot = &intent.bot;
+    let ghosts = bridges(old, &intent.bots).ghosts;
     old.members(Membership::Join)
-        .filter(|user| user.server_name() == bot.server_name() && user != bot)
+        .filter(|user| user.server_name() == bot.server_name())
+        .filter(|user| user != bot && !ghosts.contains(user))
         .count()
 }
 

@@ -166,7 +166,20 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
 
     let (rules, found) =
         join_rules::carried(room, &intent.version, intent.join_rule, &old.replaced);
-    findings.extend(found);
+    let bridges = invitation::bridges(room, &intent.bots);
+    findings.extend(found.into_iter().filter_map(|finding| match finding {
+        Finding::InvitationsNeeded { count } => {
+            let count = count.saturating_sub(bridges.ghosts.len());
+            (count > 0).then_some(Finding::InvitationsNeeded { count })
+        }
+        finding => Some(finding),
+    }));
+    if !bridges.ghosts.is_empty() {
+        findings.push(Finding::BridgeAccounts {
+            count: bridges.ghosts.len(),
+            bots: bridges.bots.into_iter().collect(),
+        });
+    }
     let guests = invitation::guests(room, intent, &rules);
     new_state.insert(slot("m.room.join_rules", ""), rules);
     // A server's preset may open the room to guests where the old one was closed to them.

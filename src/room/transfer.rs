@@ -36,7 +36,7 @@ const OWN_RULE: [&str; 5] = [
 const OF_OLD_ROOM: [&str; 3] = ["m.room.create", "m.room.tombstone", "m.room.aliases"];
 
 /// Records that bridges keep about themselves (MSC2346).
-const BRIDGE_RECORDS: [&str; 2] = ["m.bridge", "uk.half-shot.bridge"];
+pub const BRIDGE_RECORDS: [&str; 2] = ["m.bridge", "uk.half-shot.bridge"];
 
 /// Live locations (MSC3672).
 const LOCATIONS: [&str; 2] = ["m.beacon_info", "org.matrix.msc3672.beacon_info"];

@@ -20,7 +20,7 @@ use crate::job::{self, Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
 use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{Finding, Weight};
-use crate::room::invitation::Role;
+use crate::room::invitation::{self, Role};
 use crate::room::method::{self, Reason};
 use crate::room::power::is_level;
 use crate::room::state::{Membership, RoomState, Snapshot};
@@ -153,7 +153,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
             let now = observe(port, before, old, target, &new.room_id).await?;
             changes = diff(target, &now);
             findings.extend(room_findings(before, &intent, target, &changes, &now));
-            counts = counted(before, target);
+            counts = counted(before, &intent, target);
         }
         (Read::Old(before), Some(target)) => {
             let now = predict::after_switch(before, &intent, target, &new_room);
@@ -161,11 +161,10 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
             let known = at.around.server.software.as_deref();
             findings.extend(method_findings(before, &intent, reason, known));
             let room = &before.room;
-            let people =
-                method::leaves_settings(intent.method, room, &intent.bot, software.as_deref());
+            let people = method::leaves_settings(room, &intent, software.as_deref());
             findings.extend(people.map(|people| Finding::SettingsStay { people }));
             findings.extend(room_findings(before, &intent, target, &changes, &now));
-            counts = counted(before, target);
+            counts = counted(before, &intent, target);
         }
         _ => findings.push(Finding::NotJoined),
     }
@@ -446,8 +445,9 @@ fn told(finding: &Finding, intent: &Intent) -> Option<Finding> {
     }
 }
 
-fn counted(before: &Snapshot, target: &Target) -> Counts {
+fn counted(before: &Snapshot, intent: &Intent, target: &Target) -> Counts {
     let room = &before.room;
+    let ghosts = invitation::bridges(room, &intent.bots).ghosts;
     let servers: BTreeSet<_> = room
         .members(Membership::Join)
         .map(|user| user.server_name().to_owned())
@@ -455,7 +455,7 @@ fn counted(before: &Snapshot, target: &Target) -> Counts {
     Counts {
         members: room
             .members(Membership::Join)
-            .filter(|user| *user != target.bot)
+            .filter(|user| *user != target.bot && !ghosts.contains(user))
             .count(),
         servers: servers.len(),
         bans: target.bans.len(),

@@ -170,8 +170,8 @@ fn who_knocks_on_the_old_room_is_named_until_somebody_answers() {
     sim.assert_promises();
     sim.assert_said("2 people asked to be let in");
     let said = sim.said(&place.admin_room);
-    let report = said.iter().find(|text| text.contains("Upgrade #1 is done"));
-    let report = report.unwrap();
+    let mut reports = said.iter().filter(|text| text.contains("Left for you"));
+    let report = reports.next_back().unwrap();
     assert!(report.contains(&format!("/invite {waits}")), "{report}");
     assert!(!report.contains(comes.as_str()), "{report}");
     let world = sim.world();
@@ -206,5 +206,44 @@ fn pins_that_nobody_could_read_are_not_copied_and_named() {
         let texts = sim.said(&place.admin_room);
         let named = texts.iter().filter(|text| text.contains(said));
         assert_eq!(named.count(), 2, "{slot}: {texts:#?}");
+    }
+}
+
+/// A bridge makes its accounts follow by itself.
+#[test]
+fn the_bot_of_a_bridge_is_invited_and_none_of_its_accounts() {
+    let mut sim = Sim::with(&Setup {
+        entry: Entry::Invite,
+        ..Setup::default()
+    });
+    let place = sim.place.clone();
+    let (bridge, ghosts) = {
+        let mut world = sim.world();
+        let bridge = world.register("appservice-irc");
+        let ghosts: Vec<_> = (0..24)
+            .map(|number| world.register(&format!("_irc_nick{number}")))
+            .collect();
+        for user in ghosts.iter().chain([&bridge]) {
+            world
+                .invite(&place.moderator, &place.room, user, None)
+                .unwrap();
+            world.join(user, &place.room).unwrap();
+        }
+        (bridge, ghosts)
+    };
+    let record = json!({ "bridgebot": bridge, "protocol": { "id": "irc" } });
+    let slot = ("uk.half-shot.bridge", "irc://libera/#garden");
+    set(&mut sim.world(), &place, &place.room, slot, record);
+    upgrade(&mut sim, "staged");
+    let texts = sim.said(&place.admin_room);
+    // The moderator, the deputy, three members, and the bridge's bot.
+    sim.assert_said("6 members on 2 servers");
+    sim.assert_said("24 accounts of a bridge");
+    let world = sim.world();
+    let new = successor(&world, &place);
+    assert_eq!(new.membership(&bridge), "invite");
+    for ghost in &ghosts {
+        assert_eq!(new.membership(ghost), "leave");
+        assert!(texts.iter().all(|text| !text.contains(ghost.as_str())));
     }
 }
