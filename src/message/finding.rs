@@ -295,6 +295,11 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "{} an invitation to the new room, as it is not open to members of the old one.",
             count(*people, "person needs", "people need")
         ))],
+        Finding::PolicyServer { server } => vec![text(format!(
+            "The new room names the policy server {}, as the old one does. It checks only rooms that it is \
+             in: whoever runs it has to bring it into the new one.",
+            shortened(server)
+        ))],
         Finding::PinsStay { why } => own(&format!(
             "Pinned messages do not come along: {}. Post and pin them again once people are in the new room.",
             unreadable(*why)

@@ -176,6 +176,11 @@ pub enum Finding {
         /// Who.
         users: Vec<OwnedUserId>,
     },
+    /// The room names a policy server, which has to be told of the new room (MSC4284).
+    PolicyServer {
+        /// Its name, as the room gives it.
+        server: String,
+    },
     /// The pinned messages of the old room are not posted again in the new one.
     PinsStay {
         /// Why.
@@ -316,6 +321,7 @@ impl Finding {
             | Self::InvitationsNeeded { .. }
             | Self::KnocksWait { .. }
             | Self::PinsStay { .. }
+            | Self::PolicyServer { .. }
             | Self::CreateKeysStay { .. }
             | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,

@@ -143,6 +143,9 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
             Fate::OwnRule | Fate::LeaveBehind(None) => {}
         }
     }
+    if let Some(server) = transfer::policy_server(room) {
+        findings.push(Finding::PolicyServer { server });
+    }
     for space in public_spaces(old, new_room) {
         let named = json!({"via": [intent.server()]});
         let parent = slot(PARENT, space.as_str());

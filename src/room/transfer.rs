@@ -44,6 +44,9 @@ const LOCATIONS: [&str; 2] = ["m.beacon_info", "org.matrix.msc3672.beacon_info"]
 /// Where policy rules begin: as specified, before that, and Mjolnir's own.
 const POLICY_RULES: [&str; 3] = ["m.policy.rule.", "m.room.rule.", "org.matrix.mjolnir.rule."];
 
+/// Types of the event that names a policy server: as specified, and before that.
+const POLICY_SERVERS: [&str; 2] = ["m.room.policy", "org.matrix.msc4284.policy"];
+
 /// Who made a policy rule first (MSC4321).
 const ORIGINAL_SENDER: &str = "org.matrix.msc4321.original_sender";
 /// When (MSC4321).
@@ -118,6 +121,16 @@ pub fn unreadable_pins(old: &RoomState) -> Option<Unreadable> {
     } else {
         None
     }
+}
+
+/// The policy server that a room names, which checks what is sent there (MSC4284). It only does so in rooms
+/// that it is in.
+#[must_use]
+pub fn policy_server(room: &RoomState) -> Option<String> {
+    let mut named = POLICY_SERVERS
+        .iter()
+        .filter_map(|kind| room.content(kind, "")?.get("via")?.as_str());
+    named.next().map(ToOwned::to_owned)
 }
 
 /// Whether a type is one of a policy list's rules.

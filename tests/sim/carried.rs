@@ -247,3 +247,23 @@ fn the_bot_of_a_bridge_is_invited_and_none_of_its_accounts() {
         assert!(texts.iter().all(|text| !text.contains(ghost.as_str())));
     }
 }
+
+/// A policy server checks only what is sent in rooms that it is in.
+#[test]
+fn a_policy_server_comes_along_and_is_to_be_told() {
+    for kind in ["m.room.policy", "org.matrix.msc4284.policy"] {
+        let mut sim = Sim::new();
+        let place = sim.place.clone();
+        let policy = json!({ "via": "policy.test", "public_keys": { "ed25519": "abc" } });
+        set(
+            &mut sim.world(),
+            &place,
+            &place.room,
+            (kind, ""),
+            policy.clone(),
+        );
+        upgrade(&mut sim, "server");
+        assert_eq!(content_of(&sim, (kind, "")), Some(content(policy)));
+        sim.assert_said("the policy server policy.test");
+    }
+}
