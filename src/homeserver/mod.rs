@@ -22,6 +22,7 @@ use self::admin::ServerAdmin;
 use crate::checkup::{EncryptionFacts, ServerFacts};
 pub use crate::model::Bucket;
 use crate::model::RoomRef;
+use crate::room::creation::Preset;
 use crate::room::moves::MemberEvent;
 use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 
@@ -230,6 +231,10 @@ pub trait Homeserver: Send + Sync {
 
     /// Which room versions the server offers.
     async fn room_versions(&self) -> Result<RoomVersions>;
+
+    /// With which presets made rooms are encrypted by the server unasked, as far as it says.
+    /// Source: `GET /versions`, Synapse's `io.element.e2ee_forced.*`.
+    async fn encrypted_presets(&self) -> Result<BTreeSet<Preset>>;
 
     /// Whether a user exists, as far as their server says. `None`: their server did not answer.
     async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>>;

@@ -168,6 +168,8 @@ pub enum Again {
     MayHelp,
     /// Something else has to be asked for.
     Useless,
+    /// Somebody else upgraded the room meanwhile.
+    Overtaken,
 }
 
 /// Whether somebody holds a job.

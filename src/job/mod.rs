@@ -309,7 +309,21 @@ pub enum Output {
         todos: Vec<Todo>,
         /// When to look again whether people have done it.
         recheck_at: Option<Timestamp>,
+        /// Whether the upgrade encrypted the room.
+        #[serde(default)]
+        encryption: Encryption,
     },
+}
+
+/// Whether an upgrade encrypted a room, which nobody can undo.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encryption {
+    /// It did not.
+    #[default]
+    AsBefore,
+    /// The new room was made encrypted, and the old one is not.
+    New,
 }
 
 impl Output {

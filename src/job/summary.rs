@@ -9,9 +9,9 @@ use ruma::{OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
 use super::follow_up::{End, FollowUp, Stage};
-use super::log::{Hold, IllegalEntry, Progress};
+use super::log::{Again, Hold, IllegalEntry, Progress};
 use super::plan::Asks;
-use super::{Entry, Output, State, Step, WaitReason};
+use super::{Encryption, Entry, Output, State, Step, WaitReason};
 use crate::room::finding::{Finding, Weight};
 
 /// A job in short.
@@ -40,6 +40,12 @@ pub struct Summary {
     pub blocker: Option<Finding>,
     /// What is left to do for people.
     pub todos: usize,
+    /// Whether it encrypted the room.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// Whether it helps to try it again.
+    #[serde(default)]
+    pub again: Again,
     /// Requests it takes.
     pub requests: usize,
     /// How long that takes, in seconds.
@@ -125,6 +131,11 @@ impl Summary {
                 Some(Output::Verified { todos, .. }) => todos.len(),
                 _ => 0,
             },
+            encryption: match state.outputs.get(&Step::Verify) {
+                Some(Output::Verified { encryption, .. }) => *encryption,
+                _ => Encryption::AsBefore,
+            },
+            again: state.again,
             requests: plan.map_or(0, |plan| plan.requests),
             seconds: plan.map_or(0, |plan| plan.seconds),
             hash: plan.map(|plan| plan.hash.clone()),

@@ -80,6 +80,7 @@ fn success(state: &State, now: Step) -> Entry {
         Step::Verify => Output::Verified {
             todos: vec![],
             recheck_at: None,
+            encryption: Encryption::AsBefore,
         },
         _ => Output::Closed {
             made: 1,

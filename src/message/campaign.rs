@@ -17,7 +17,7 @@ use super::doc::{Span, own, room};
 use super::{count, finding, until};
 use crate::campaign::rooms::{LeftOut, Why};
 use crate::campaign::{Campaign, Child, Course, Found, Phase, State};
-use crate::job::log::Hold;
+use crate::job::log::{Again, Hold};
 use crate::job::{Phase as JobPhase, WaitReason};
 use crate::model::CampaignId;
 use jiff::Timestamp;
@@ -130,11 +130,16 @@ fn how(child: &Child, bot: &UserId, now: Timestamp) -> Vec<Span> {
         JobPhase::Expired => {
             text("not done: nobody said yes in time, or another upgrade took its place")
         }
-        JobPhase::Failed => [
-            problem(),
-            own(&format!(" To try again: `!upgrade retry {id}`.")),
-        ]
-        .concat(),
+        JobPhase::Failed => match child.summary.again {
+            Again::MayHelp => [
+                problem(),
+                own(&format!(" To try again: `!upgrade retry {id}`.")),
+            ]
+            .concat(),
+            Again::Useless | Again::Overtaken => {
+                own(child.summary.problem.as_deref().unwrap_or_default())
+            }
+        },
     }
 }
 

@@ -5,7 +5,9 @@ use ruma::UserId;
 use super::count;
 use super::doc::{Span, own, person, shortened};
 use crate::model::Method;
-use crate::room::finding::{Deed, FalseWhy, Finding, Holder, LeftBehind, Unreadable};
+use crate::room::finding::{
+    Deed, FalseWhy, Finding, Holder, LeftBehind, ShutOut, Unreadable,
+};
 use crate::room::method::Reason;
 use crate::room::power::Power;
 
@@ -231,6 +233,28 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             person(user),
             text(" does not exist, and so cannot become a creator."),
         ],
+        Finding::ServerEncryptsAll => own(
+            "This server encrypts every new room of this kind, which cannot be undone, and this room is not \
+             encrypted. Its admin can change that (`encryption_enabled_by_default_for_room_type` on Synapse). \
+             If the new room may be encrypted: `--method server`.",
+        ),
+        Finding::ShutOutCreator { user, why } => {
+            let mut spans = shut_out(user, *why);
+            spans.extend(own(
+                ", and a creator cannot be taken back. Change that, or leave them out: `--creator` in the \
+                 command, `additional_creators` in my configuration.",
+            ));
+            spans
+        }
+        Finding::WillBeEncrypted => own(
+            "The new room will be encrypted, and this one is not: the server's own upgrade does that here, \
+             and nobody can undo it.",
+        ),
+        Finding::AbsentCreator { user, why } => {
+            let mut spans = shut_out(user, *why);
+            spans.push(text(", and stays a creator, as in the old room."));
+            spans
+        }
         Finding::NotCarried {
             kind,
             state_key,
@@ -424,6 +448,22 @@ pub(super) fn unreadable(why: Unreadable) -> &'static str {
     }
 }
 
+/// Why somebody cannot be in the room; the sentence goes on.
+fn shut_out(user: &UserId, why: ShutOut) -> Vec<Span> {
+    let why = match why {
+        ShutOut::Banned => " is banned in this room",
+        ShutOut::ServerDenied => {
+            " cannot be in this room, which shuts out their server (`m.room.server_acl`)"
+        }
+        ShutOut::NotFederated => {
+            " cannot be in this room, which is closed to other servers (`m.federate`)"
+        }
+    };
+    let mut spans = vec![person(user)];
+    spans.extend(own(why));
+    spans
+}
+
 /// How the new room comes to be, and why so, in one sentence.
 fn chosen(method: Method, reason: Reason) -> String {
     let why = match reason {
@@ -434,6 +474,9 @@ fn chosen(method: Method, reason: Reason) -> String {
         }
         Reason::ServerWouldFail => {
             "as the server's own upgrade fails at the permissions or bans of this room".to_owned()
+        }
+        Reason::ServerEncrypts => {
+            "as the server's own upgrade would encrypt the new room".to_owned()
         }
         Reason::KeepsSettings { people } => format!(
             "as this keeps favourites and notification settings of {} on this server",

@@ -144,14 +144,14 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
                  `!upgrade cancel {id}` to take it back."
             )
         }
-        (Phase::Unwinding, _) => "Taking the new room back; the old one is as it was.".to_owned(),
+        (Phase::Unwinding, _) => "Taking the new room back.".to_owned(),
         (Phase::Planned, _) => format!("The plan waits for a yes: `!upgrade confirm {id}`."),
         (Phase::Stuck, _) => "Stuck. My report says what is wrong.".to_owned(),
         (Phase::Done, _) => "Done.".to_owned(),
         (Phase::Cancelled, _) => "Cancelled. Nothing was changed.".to_owned(),
         (Phase::Expired, _) => "The plan expired. Nothing was changed.".to_owned(),
         (Phase::Closed, _) => "The plan was shown; nothing was changed.".to_owned(),
-        (Phase::Failed, _) => "Ended. The old room is as it was.".to_owned(),
+        (Phase::Failed, _) => "Ended. My report says why.".to_owned(),
         (Phase::Running | Phase::Planning, None) => String::new(),
     };
     let spans = match &state.waiting {

@@ -5,7 +5,7 @@ use ruma::{OwnedServerName, RoomId};
 use super::doc::{Doc, Span, own, room};
 use super::{count, finding, todo};
 use crate::job::log::Again;
-use crate::job::{Job, Output, Phase, State, Step, Todo};
+use crate::job::{Encryption, Job, Output, Phase, State, Step, Todo};
 use crate::model::{JobId, Method, Text, WorkId};
 use crate::room::diff::Change;
 
@@ -44,16 +44,19 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
                  cause is solved, type `!upgrade retry {id}`."
             ))
             .finish(),
-        Phase::Failed if state.again == Again::Useless => titled("Not done, upgrade")
-            .line(&own(&problem))
-            .say("The old room is as it was.")
-            .finish(),
-        Phase::Failed => titled("Not done, upgrade")
-            .line(&[Span::Text(problem)])
-            .say(&format!(
-                "The old room is as it was. To try again, type `!upgrade retry {id}`."
-            ))
-            .finish(),
+        Phase::Failed => {
+            let not_done = titled("Not done, upgrade");
+            match state.again {
+                Again::MayHelp => not_done.line(&[Span::Text(problem)]).say(&format!(
+                    "The old room is as it was. To try again, type `!upgrade retry {id}`."
+                )),
+                Again::Useless => not_done
+                    .line(&own(&problem))
+                    .say("The old room is as it was."),
+                Again::Overtaken => not_done.line(&own(&problem)),
+            }
+            .finish()
+        }
         Phase::Cancelled => titled("Cancelled, upgrade")
             .line(&[Span::Text(problem)])
             .say("Nothing was changed.")
@@ -207,6 +210,16 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
                 count(*lost, "pinned message", "pinned messages")
             ));
         }
+    }
+    if let Some(Output::Verified {
+        encryption: Encryption::New,
+        ..
+    }) = state.outputs.get(&Step::Verify)
+    {
+        doc = doc.say(
+            "The new room is encrypted, and the old one is not: whoever made the new one did that, and nobody \
+             can undo it.",
+        );
     }
     let todos = todos(state);
     if todos.is_empty() {

@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 
 use ruma::{OwnedRoomId, OwnedUserId, ServerName, UserId};
+use serde_json::{Value, json};
+use wildmatch::WildMatch;
 
 use super::diff::{Change, Observed, Obstacle, Side};
-use super::finding::{Deed, Finding};
+use super::finding::{Deed, Finding, ShutOut};
 use super::join_rules::JOIN_RULES;
 use super::power::{Allowance, Power};
 use super::state::{Membership, RoomState, Snapshot};
@@ -197,6 +199,49 @@ pub fn nobody_enters(old: &Snapshot, intent: &Intent, target: &Target) -> Option
     })
 }
 
+/// Creators for ever who cannot be in the room: whoever is `asked` for can be left out, those of the old room
+/// stay creators.
+#[must_use]
+pub fn shut_out_creators(
+    old: &RoomState,
+    creators: &BTreeSet<OwnedUserId>,
+    asked: &BTreeSet<&OwnedUserId>,
+) -> Vec<Finding> {
+    let shut_out = creators
+        .iter()
+        .filter_map(|user| Some((user.clone(), shut_out(old, user)?)));
+    shut_out
+        .map(|(user, why)| match asked.contains(&user) {
+            true => Finding::ShutOutCreator { user, why },
+            false => Finding::AbsentCreator { user, why },
+        })
+        .collect()
+}
+
+/// What keeps somebody out of a room, whoever would let them in.
+/// Source: Matrix specification, authorization rules; "Server Access Control Lists".
+fn shut_out(room: &RoomState, user: &UserId) -> Option<ShutOut> {
+    let server = user.server_name();
+    if room.bans().contains_key(user.as_str()) {
+        return Some(ShutOut::Banned);
+    }
+    let create = room.event("m.room.create", "")?;
+    let federates = create.content.get("m.federate") != Some(&json!(false));
+    if !federates && create.sender.server_name() != server {
+        return Some(ShutOut::NotFederated);
+    }
+    let rules = room.content("m.room.server_acl", "")?;
+    let host = server.host();
+    let is_named = |key: &str| {
+        let patterns = rules.get(key).and_then(Value::as_array);
+        let mut patterns = patterns.into_iter().flatten().filter_map(Value::as_str);
+        patterns.any(|pattern| WildMatch::new_case_insensitive(pattern).matches(host))
+    };
+    let literals = rules.get("allow_ip_literals") != Some(&json!(false));
+    let is_denied = is_named("deny") || !is_named("allow") || (server.is_ip_literal() && !literals);
+    is_denied.then_some(ShutOut::ServerDenied)
+}
+
 /// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
 #[must_use]
 pub fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
@@ -210,8 +255,6 @@ pub fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::super::state::Listing;
     use super::super::state::tests::room;
     use super::super::target::tests::intent;
@@ -263,6 +306,73 @@ mod tests {
             let target = target(&old, &intent, &room_to_be());
             let found = nobody_enters(&old, &intent, &target);
             assert_eq!(found.is_some(), is_shut, "{version} {rule} {invite}");
+        }
+    }
+
+    #[test]
+    fn creators_who_cannot_be_in_the_room_are_found() {
+        let acl = |allow: &[&str], deny: &[&str]| json!({"allow": allow, "deny": deny, "allow_ip_literals": false});
+        let everybody = acl(&["*"], &[]);
+        for (user, federate, rules, why) in [
+            ("@spam:x", true, everybody.clone(), Some(ShutOut::Banned)),
+            ("@a:y", true, everybody.clone(), None),
+            (
+                "@a:y",
+                false,
+                everybody.clone(),
+                Some(ShutOut::NotFederated),
+            ),
+            ("@a:x", false, everybody.clone(), None),
+            (
+                "@a:evil.Y",
+                true,
+                acl(&["*"], &["*.y"]),
+                Some(ShutOut::ServerDenied),
+            ),
+            (
+                "@a:y:8448",
+                true,
+                acl(&["*"], &["y"]),
+                Some(ShutOut::ServerDenied),
+            ),
+            ("@a:y", true, acl(&["x"], &[]), Some(ShutOut::ServerDenied)),
+            ("@a:1.2.3.4", true, everybody, Some(ShutOut::ServerDenied)),
+        ] {
+            let old = room(
+                "!old:x",
+                &[
+                    (
+                        "m.room.create",
+                        "",
+                        "@admin:x",
+                        json!({"room_version": "12", "m.federate": federate}),
+                    ),
+                    (
+                        "m.room.member",
+                        "@spam:x",
+                        "@admin:x",
+                        json!({"membership": "ban"}),
+                    ),
+                    ("m.room.server_acl", "", "@admin:x", rules),
+                ],
+            );
+            let user: OwnedUserId = user.try_into().unwrap();
+            let creators = BTreeSet::from([user.clone()]);
+            let asked = shut_out_creators(&old, &creators, &[&user].into());
+            let kept = shut_out_creators(&old, &creators, &BTreeSet::new());
+            let expected = |found: fn(OwnedUserId, ShutOut) -> Finding| {
+                why.map(|why| found(user.clone(), why))
+                    .into_iter()
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                asked,
+                expected(|user, why| Finding::ShutOutCreator { user, why })
+            );
+            assert_eq!(
+                kept,
+                expected(|user, why| Finding::AbsentCreator { user, why })
+            );
         }
     }
 

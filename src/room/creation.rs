@@ -132,7 +132,7 @@ pub fn request(before: &Snapshot, staged: &Target, intent: &Intent, mark: &str) 
     let levels = staged.new_state.get(&slot(POWER_LEVELS, ""));
     content(json!({
         "room_version": intent.version,
-        "preset": preset(old),
+        "preset": preset(old).name(),
         "visibility": "private",
         "creation_content": create,
         "power_level_content_override": levels,
@@ -140,17 +140,36 @@ pub fn request(before: &Snapshot, staged: &Target, intent: &Intent, mark: &str) 
     }))
 }
 
+/// What a room is made with. A server may encrypt those of one kind unasked.
+/// Source: Synapse, `encryption_enabled_by_default_for_room_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preset {
+    /// `public_chat`.
+    Public,
+    /// `private_chat`; the server's own upgrade makes every room with it.
+    Private,
+}
+
+impl Preset {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public_chat",
+            Self::Private => "private_chat",
+        }
+    }
+}
+
 /// Everything that a preset sets is sent along in other words, but that a server may encrypt new rooms that
 /// are not public, which cannot be undone.
-/// Source: Synapse, `encryption_enabled_by_default_for_room_type`.
-fn preset(old: &RoomState) -> &'static str {
+#[must_use]
+pub fn preset(old: &RoomState) -> Preset {
     let is_public = old
         .content(JOIN_RULES, "")
         .is_some_and(|rules| rules.get("join_rule").and_then(Value::as_str) == Some("public"));
     if is_public && !is_encrypted(old) {
-        "public_chat"
+        Preset::Public
     } else {
-        "private_chat"
+        Preset::Private
     }
 }
 
@@ -159,6 +178,16 @@ fn preset(old: &RoomState) -> &'static str {
 pub fn is_encrypted(room: &RoomState) -> bool {
     room.content("m.room.encryption", "")
         .is_some_and(|content| !content.is_empty())
+}
+
+/// Whether the new room was encrypted by whoever made it, though the old one is not: people who look at it may
+/// do so on purpose.
+#[must_use]
+pub fn came_encrypted(old: &RoomState, new: &RoomState) -> bool {
+    let sender = |kind: &str| new.event(kind, "").map(|event| &event.sender);
+    is_encrypted(new)
+        && !is_encrypted(old)
+        && sender("m.room.encryption") == sender("m.room.create")
 }
 
 /// The room a create event stands for, if it carries this mark and was made by the bot.

@@ -125,13 +125,32 @@ pub enum Finding {
         /// Where that one leads, if anywhere.
         replacement: Option<OwnedRoomId>,
     },
+    /// The server encrypts every room that the bot could make for this one, which is not encrypted.
+    ServerEncryptsAll,
     /// A creator that was asked for does not exist.
     NoSuchUser {
         /// Who.
         user: OwnedUserId,
     },
 
+    /// Somebody who is to be a creator for ever cannot be in the room.
+    ShutOutCreator {
+        /// Who.
+        user: OwnedUserId,
+        /// Why.
+        why: ShutOut,
+    },
+
     // Losses.
+    /// The server's own upgrade encrypts the new room, which nobody can undo.
+    WillBeEncrypted,
+    /// A creator of the old room, who stays one, and cannot be in the new one.
+    AbsentCreator {
+        /// Who.
+        user: OwnedUserId,
+        /// Why.
+        why: ShutOut,
+    },
     /// A state event does not come along.
     NotCarried {
         /// Its type.
@@ -313,8 +332,12 @@ impl Finding {
             | Self::NotUpgraded
             | Self::FalseSuccessor { .. }
             | Self::SuccessorClosed { .. }
+            | Self::ServerEncryptsAll
+            | Self::ShutOutCreator { .. }
             | Self::NoSuchUser { .. } => Weight::Blocker,
             Self::NotCarried { .. }
+            | Self::WillBeEncrypted
+            | Self::AbsentCreator { .. }
             | Self::CannotEdit { .. }
             | Self::RemoteAlias { .. }
             | Self::UnseenSpace { .. }
@@ -384,6 +407,18 @@ pub enum Unreadable {
     History,
     /// It is encrypted, and they get no keys.
     Encrypted,
+}
+
+/// Why somebody cannot be in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShutOut {
+    /// They are banned.
+    Banned,
+    /// The room's server access list denies their server.
+    ServerDenied,
+    /// The room is closed to servers other than its first creator's.
+    NotFederated,
 }
 
 /// Why a tombstone is not followed.

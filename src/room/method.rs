@@ -3,9 +3,12 @@
 //! Facts behind the rules were measured on Synapse 1.163.2, or read in the code of other servers.
 //! Left out: what a method does (`worker`).
 
+use std::collections::BTreeSet;
+
 use ruma::UserId;
 use serde::{Deserialize, Serialize};
 
+use super::creation::{Preset, is_encrypted};
 use super::invitation::bridges;
 use super::power::{OddityKind, Power, Presence};
 use super::state::{Membership, RoomState};
@@ -28,6 +31,8 @@ pub enum Reason {
     CreatorsTakeBack,
     /// The server's own upgrade fails at the power levels or bans of this room.
     ServerWouldFail,
+    /// The server's own upgrade would encrypt a room that is not, which cannot be undone.
+    ServerEncrypts,
     /// Only the server's own upgrade moves tags and notification settings of its users.
     KeepsSettings {
         /// How many people on this server are in the room, without the bot.
@@ -37,6 +42,15 @@ pub enum Reason {
     NobodyLocal,
     /// Not every other server's own upgrade can be relied on.
     OtherServer,
+}
+
+/// What is known of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Server<'a> {
+    /// Its software.
+    pub software: Option<&'a str>,
+    /// The presets whose rooms it encrypts unasked.
+    pub encrypts: &'a BTreeSet<Preset>,
 }
 
 /// What is known about the server's own upgrade of a room.
@@ -55,7 +69,7 @@ pub fn choose(
     review: Review,
     old: Option<&RoomState>,
     intent: &Intent,
-    software: Option<&str>,
+    server: Server<'_>,
 ) -> (Method, Reason) {
     match (choice, review) {
         (MethodChoice::Adopt, _) => return (Method::Adopt, Reason::Asked),
@@ -71,11 +85,14 @@ pub fn choose(
     if takes_creators_back(old, intent) {
         return (Method::Staged, Reason::CreatorsTakeBack);
     }
-    if software != Some(SYNAPSE) {
+    if server.software != Some(SYNAPSE) {
         return (Method::Staged, Reason::OtherServer);
     }
     if of_server(old) == ServerUpgrade::Fails || !unbannable(old, intent).is_empty() {
         return (Method::Staged, Reason::ServerWouldFail);
+    }
+    if server_encrypts(old, server.encrypts) {
+        return (Method::Staged, Reason::ServerEncrypts);
     }
     match locals(old, intent) {
         0 => (Method::Staged, Reason::NobodyLocal),
@@ -90,6 +107,14 @@ pub fn leaves_settings(old: &RoomState, intent: &Intent, software: Option<&str>)
     let stay = intent.method == Method::Staged && software == Some(SYNAPSE);
     stay.then(|| locals(old, intent))
         .filter(|people| *people > 0)
+}
+
+/// Whether the server's own upgrade encrypts a room that is not.
+/// Source: Synapse 1.163.2, `clone_existing_room`, measured: by what it does with private rooms, whichever
+/// the old one was.
+#[must_use]
+pub fn server_encrypts(old: &RoomState, encrypts: &BTreeSet<Preset>) -> bool {
+    encrypts.contains(&Preset::Private) && !is_encrypted(old)
 }
 
 /// Whether creators of the old room are none in a version without them.
@@ -318,11 +343,39 @@ mod tests {
             ),
         ] {
             let old = old(from, levels, members);
-            let chosen = choose(choice, review, Some(&old), &intent(to), software);
+            let encrypts = BTreeSet::new();
+            let server = Server {
+                software,
+                encrypts: &encrypts,
+            };
+            let chosen = choose(choice, review, Some(&old), &intent(to), server);
             assert_eq!(
                 chosen, expected,
                 "{choice:?} {review:?} {from} to {to} {members:?} {software:?}"
             );
+        }
+    }
+
+    /// Nobody can undo it. A room that is encrypted stays so anyway.
+    #[test]
+    fn auto_lets_no_server_encrypt_a_room() {
+        let open = old("10", Some(json!({"users": {"@bot:x": 100}})), &["@maria:x"]);
+        let mut sealed = open.clone();
+        let algorithm = super::super::state::content(json!({"algorithm": "m.megolm.v1.aes-sha2"}));
+        let encryption = super::super::target::slot("m.room.encryption", "");
+        sealed.put(encryption, &intent("12").bot, algorithm);
+        for (old, encrypts, expected) in [
+            (&open, [Preset::Private].into(), Method::Staged),
+            (&open, [Preset::Public].into(), Method::Server),
+            (&sealed, [Preset::Private].into(), Method::Server),
+        ] {
+            let server = Server {
+                software: Some(SYNAPSE),
+                encrypts: &encrypts,
+            };
+            let (choice, review) = (MethodChoice::Auto, Review::Skip);
+            let (chosen, _) = choose(choice, review, Some(old), &intent("12"), server);
+            assert_eq!(chosen, expected, "{encrypts:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Surroundings, observe, old_room};
+use super::{ServerTraits, Surroundings, observe, old_room};
 use crate::config::UpgradeSettings;
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
@@ -136,6 +136,10 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         let asked = at.request.options.creators.iter();
         let asked = asked.chain(&at.settings.additional_creators).collect();
         findings.extend(creator_findings(port, &intent.creators, &asked).await?);
+        let room = before.map(|before| &before.room);
+        findings.extend(room.map_or_else(Vec::new, |room| {
+            authority::shut_out_creators(room, &intent.creators, &asked)
+        }));
     }
     let successor = match read {
         Read::Succeeded(_, new) => Some(new.room_id.clone()),
@@ -158,8 +162,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         (Read::Old(before), Some(target)) => {
             let now = predict::after_switch(before, &intent, target, &new_room);
             changes = diff(target, &now);
-            let known = at.around.server.software.as_deref();
-            findings.extend(method_findings(before, &intent, reason, known));
+            findings.extend(method_findings(before, &intent, reason, &at.around.server));
             let room = &before.room;
             let people = method::leaves_settings(room, &intent, software.as_deref());
             findings.extend(people.map(|people| Finding::SettingsStay { people }));
@@ -262,8 +265,11 @@ fn intent(
         (MethodChoice::Adopt, _) | (MethodChoice::Server, Review::Skip) => None,
         _ => at.around.server.software.clone(),
     };
-    let (method, reason) =
-        method::choose(choice, options.review, old, &intent, software.as_deref());
+    let server = method::Server {
+        software: software.as_deref(),
+        encrypts: &at.around.server.encrypts,
+    };
+    let (method, reason) = method::choose(choice, options.review, old, &intent, server);
     intent.method = method;
     (intent, reason, software)
 }
@@ -273,7 +279,7 @@ fn method_findings(
     before: &Snapshot,
     intent: &Intent,
     reason: Reason,
-    software: Option<&str>,
+    server: &ServerTraits,
 ) -> Vec<Finding> {
     let room = &before.room;
     let create = room.create();
@@ -288,7 +294,14 @@ fn method_findings(
         });
     }
     if intent.method != Method::Server {
+        let is_sealed = server.encrypts.contains(&creation::preset(room));
+        if is_sealed && !creation::is_encrypted(room) {
+            findings.push(Finding::ServerEncryptsAll);
+        }
         return findings;
+    }
+    if method::server_encrypts(room, &server.encrypts) {
+        findings.push(Finding::WillBeEncrypted);
     }
     if method::takes_creators_back(room, intent) {
         findings.push(Finding::CreatorsTakeBack {
@@ -296,7 +309,7 @@ fn method_findings(
             to: intent.version.clone(),
         });
     }
-    let keys = creation::forgotten_by_server(room, software);
+    let keys = creation::forgotten_by_server(room, server.software.as_deref());
     if !keys.is_empty() {
         findings.push(Finding::CreateKeysStay { keys });
     }

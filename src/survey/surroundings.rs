@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use ruma::{OwnedRoomId, RoomId};
 
 use crate::homeserver::{Homeserver, Result, RoomVersions};
+use crate::room::creation::Preset;
 use crate::room::join_rules;
 use crate::room::state::RoomState;
 use crate::room::target::is_link;
@@ -32,6 +33,8 @@ pub struct ServerTraits {
     pub versions: RoomVersions,
     /// What it calls its software.
     pub software: Option<String>,
+    /// The presets whose rooms it encrypts unasked.
+    pub encrypts: BTreeSet<Preset>,
 }
 
 impl ServerTraits {
@@ -40,8 +43,17 @@ impl ServerTraits {
     /// # Errors
     /// When it does not answer.
     pub async fn read(port: &dyn Homeserver) -> Result<Self> {
-        let (versions, software) = try_join(port.room_versions(), port.server_software()).await?;
-        Ok(Self { versions, software })
+        let (versions, software, encrypts) = try_join3(
+            port.room_versions(),
+            port.server_software(),
+            port.encrypted_presets(),
+        )
+        .await?;
+        Ok(Self {
+            versions,
+            software,
+            encrypts,
+        })
     }
 }
 

@@ -144,6 +144,13 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             error!(step = step.name(), "cannot go on this way: {problem}");
             ended(problem, Again::Useless)
         }
+        StepError::Overtaken { problem } => {
+            warn!(step = step.name(), "overtaken: {problem}");
+            StepEvent::Failed {
+                problem,
+                again: Again::Overtaken,
+            }
+        }
         // Handled by the caller: the database itself is broken.
         StepError::Store(error) => ended(error.to_string(), Again::MayHelp),
     }

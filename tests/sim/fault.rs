@@ -36,6 +36,7 @@ pub(crate) enum Endpoint {
     ListedElsewhere,
     Software,
     Facts,
+    Features,
     Encryption,
     Upgrade,
     /// A sync with something to tell.

@@ -18,6 +18,7 @@ mod odd;
 mod oracle;
 mod place;
 mod port;
+mod said;
 mod scenes;
 mod seeds;
 mod sim;

@@ -22,6 +22,7 @@ use roomlift::matrix::{
     Beat, Invitation, MatrixError, Page, SyncAnswer, SyncSource, TimelineEvent,
 };
 use roomlift::model::{RoomName, RoomRef};
+use roomlift::room::creation::Preset;
 use roomlift::room::moves::MemberEvent;
 use roomlift::room::state::{Content, Listing, RoomEvent, RoomState};
 use ruma::{
@@ -407,6 +408,15 @@ impl Homeserver for SimPort {
                     .filter_map(|version| RoomVersionId::try_from(*version).ok())
                     .collect(),
             })
+        })
+        .await
+    }
+
+    async fn encrypted_presets(&self) -> Result<BTreeSet<Preset>> {
+        let request = Request::new(Endpoint::Features, "", "");
+        self.ask(request, |world| {
+            let encrypts = world.software == world::Software::Synapse && world.encrypts_new_rooms;
+            Ok(encrypts.then_some(Preset::Private).into_iter().collect())
         })
         .await
     }

@@ -37,8 +37,9 @@ use super::beat::Beat;
 use super::members::member;
 use super::session::Session;
 use super::wire::{
-    Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware, ServerTime,
-    SharedClient, after, count, failed, found, joined, once, sdk_failed, send_event, upload,
+    Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerFeatures, ServerSoftware,
+    ServerTime, SharedClient, after, count, failed, found, joined, once, sdk_failed, send_event,
+    upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -50,6 +51,7 @@ use crate::homeserver::{
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
 use crate::model::{RoomName, RoomRef};
+use crate::room::creation::Preset;
 use crate::room::moves::MemberEvent;
 use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 
@@ -248,6 +250,28 @@ impl Homeserver for Port {
                 .collect(),
             default: versions.default,
         })
+    }
+
+    async fn encrypted_presets(&self) -> Result<BTreeSet<Preset>> {
+        let what = "read the server's features".to_owned();
+        let answer = self
+            .ask(Bucket::Everything, what, request!(self, ServerFeatures))
+            .await;
+        let features = match answer {
+            Ok(answer) => answer.0.get("unstable_features").cloned(),
+            Err(HomeserverError::Refused { .. } | HomeserverError::Unusable { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let is_forced = |name: &str| {
+            let forced = features.as_ref().and_then(|features| features.get(name));
+            forced.and_then(Value::as_bool) == Some(true)
+        };
+        let presets = [
+            (Preset::Public, "io.element.e2ee_forced.public"),
+            (Preset::Private, "io.element.e2ee_forced.private"),
+        ];
+        let forced = presets.into_iter().filter(|(_, name)| is_forced(name));
+        Ok(forced.map(|(preset, _)| preset).collect())
     }
 
     async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>> {

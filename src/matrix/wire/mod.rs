@@ -26,8 +26,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub(super) use requests::{
-    AdminRequest, Answer, Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerSoftware,
-    ServerTime, WhoAmI,
+    AdminRequest, Answer, Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerFeatures,
+    ServerSoftware, ServerTime, WhoAmI,
 };
 
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, Upload, Uploaded};

@@ -325,6 +325,32 @@ impl OutgoingRequest for ServerSoftware {
     }
 }
 
+/// `GET /_matrix/client/versions`, for what the server says of itself beside versions.
+#[derive(Debug, Clone)]
+pub(in crate::matrix) struct ServerFeatures;
+
+metadata! {
+    @for ServerFeatures,
+    method: GET,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/_matrix/client/versions",
+}
+
+impl OutgoingRequest for ServerFeatures {
+    type EndpointError = Error;
+    type IncomingResponse = Answer;
+
+    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
+        self,
+        base_url: &str,
+        (): (),
+        (): (),
+    ) -> Result<http::Request<T>, IntoHttpError> {
+        bare::<Self, T>(Self::make_endpoint_url((), base_url, &[], "")?)
+    }
+}
+
 /// `GET /_matrix/client/versions`, for the time that the server puts on its answer.
 #[derive(Debug, Clone)]
 pub(in crate::matrix) struct ServerTime;

@@ -5,7 +5,7 @@ use ruma::{OwnedRoomId, UserId};
 
 use super::{Span, count, how, label, listed, of_child, of_left_out, own, room, server, space_now};
 use crate::campaign::{Campaign, Child, Course, Phase, State};
-use crate::job::{Phase as JobPhase, Todo};
+use crate::job::{Encryption, Phase as JobPhase, Todo};
 use crate::message::doc::{Doc, shortened};
 use crate::message::todo;
 use crate::model::Text;
@@ -111,6 +111,22 @@ pub fn report(
         doc = doc.say(&format!(
             "To try all of them again, type `!upgrade retry {id}`."
         ));
+    }
+    let encrypted: Vec<_> = children
+        .iter()
+        .filter(|child| child.summary.encryption == Encryption::New)
+        .collect();
+    if !encrypted.is_empty() {
+        doc = listed(
+            doc,
+            &format!(
+                "Encrypted now, which nobody can undo, and not before: {}",
+                count(encrypted.len(), "room", "rooms")
+            ),
+            &encrypted,
+            NOT_DONE_SHOWN_MAX,
+            |child| of_child(child, &server(bot)),
+        );
     }
     if !state.added.is_empty() {
         doc = listed(

@@ -121,6 +121,11 @@ pub(super) enum StepError {
         /// For people, with what to ask for.
         problem: String,
     },
+    /// Somebody else upgraded the room meanwhile.
+    Overtaken {
+        /// For people: who, where it leads, and what to ask for.
+        problem: String,
+    },
     /// The database failed.
     Store(StoreError),
 }
@@ -258,7 +263,9 @@ impl Drive {
         let version = job.request.options.version.as_ref();
         let version = version.unwrap_or(&self.setup.upgrade.version);
         let is_enough = |known: &Arc<ServerTraits>| {
-            known.software.is_some() && known.versions.available.contains(version)
+            known.software.is_some()
+                && known.encrypts.is_empty()
+                && known.versions.available.contains(version)
         };
         let known = self.means.server.fresh(now, TRAITS_MAX);
         let server = if let Some(known) = known.filter(is_enough) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::{join3, try_join_all, try_join3};
 
-use super::{Done, Drive, StepError, plan, plan_of};
+use super::{Done, Drive, StepError, plan, plan_of, switch};
 use crate::announce;
 use crate::command::Need;
 use crate::config::{MissedStart, TargetPower};
@@ -14,6 +14,7 @@ use crate::job::{Job, Output, State};
 use crate::message::plan::Occasion;
 use crate::model::Method;
 use crate::permissions::{self, Decision, Facts};
+use crate::room::finding::Finding;
 use crate::room::power::Allowance;
 use crate::store::Write;
 use crate::survey::{self, Presence};
@@ -38,6 +39,12 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     if state.staged_room().is_some() {
         // The moderators said yes to the new room; what the old one became meanwhile is carried
         // over, unless something forbids the upgrade now.
+        if let Some((by, to)) = plan.findings.iter().find_map(|finding| match finding {
+            Finding::AlreadyUpgraded { by, replacement } => Some((by, replacement.as_ref())),
+            _ => None,
+        }) {
+            return Err(switch::overtaken(by, to, &job.request.old_room));
+        }
         if plan.is_blocked() {
             return Err(StepError::Fail {
                 problem: "Something is in the way of the upgrade by now. Send the command again \

@@ -13,8 +13,9 @@ use super::close::{Stage, is_open};
 use super::{Done, Drive, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
 use crate::announce;
 use crate::homeserver::HomeserverError;
-use crate::job::{Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
+use crate::job::{Encryption, Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
 use crate::room::authority;
+use crate::room::creation::came_encrypted;
 use crate::room::diff::{Change, Part, diff};
 use crate::room::state::Content;
 use crate::survey;
@@ -122,7 +123,14 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         .and_then(|after| SignedDuration::try_from(after).ok())
         .and_then(|after| drive.clock.now().checked_add(after).ok());
     Ok(Done::Output {
-        output: Output::Verified { todos, recheck_at },
+        output: Output::Verified {
+            todos,
+            recheck_at,
+            encryption: match came_encrypted(&seen.before.room, &seen.now.new) {
+                true => Encryption::New,
+                false => Encryption::AsBefore,
+            },
+        },
         writes,
     })
 }

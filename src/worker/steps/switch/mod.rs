@@ -69,10 +69,16 @@ pub(super) fn tombstone(
 }
 
 /// Somebody else was faster.
-fn overtaken(by: &UserId, to: Option<&ruma::OwnedRoomId>, old_room: &RoomId) -> String {
-    let to = to.map_or_else(|| "no room".to_owned(), ToString::to_string);
-    format!(
-        "{by} upgraded this room meanwhile; it leads to {to}. I made no second room. \
-         `!upgrade adopt {old_room}` finishes what they began."
-    )
+pub(super) fn overtaken(
+    by: &UserId,
+    to: Option<&ruma::OwnedRoomId>,
+    old_room: &RoomId,
+) -> StepError {
+    let to = to.map_or_else(|| "no room".to_owned(), |to| format!("`{to}`"));
+    StepError::Overtaken {
+        problem: format!(
+            "{by} upgraded this room meanwhile; it leads to {to}. I changed nothing in it, and no room \
+             of mine is left. `!upgrade adopt {old_room}` finishes what they began."
+        ),
+    }
 }

@@ -236,9 +236,7 @@ async fn settle(
             if state.called(Step::Switch) != Called::Never {
                 mark(drive, job, Step::Switch, StepEvent::Undone)?;
             }
-            Err(StepError::Fail {
-                problem: overtaken(&by, to.as_ref(), &job.request.old_room),
-            })
+            Err(overtaken(&by, to.as_ref(), &job.request.old_room))
         }
     }
 }

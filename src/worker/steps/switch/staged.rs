@@ -56,10 +56,12 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             drive,
             job,
             called,
-            format!(
-                "{} closed the new room before anybody was sent there.",
-                tombstone.sender
-            ),
+            StepError::Fail {
+                problem: format!(
+                    "{} closed the new room before anybody was sent there.",
+                    tombstone.sender
+                ),
+            },
         );
     }
 
@@ -146,9 +148,9 @@ async fn bring_up_to(
 }
 
 /// Nothing comes of the switch; what was made is taken back.
-fn stop(drive: &Drive, job: &Job, called: Called, problem: String) -> Result<Done, StepError> {
+fn stop(drive: &Drive, job: &Job, called: Called, why: StepError) -> Result<Done, StepError> {
     if called != Called::Never {
         mark(drive, job, Step::Switch, StepEvent::Undone)?;
     }
-    Err(StepError::Fail { problem })
+    Err(why)
 }
