@@ -5,9 +5,7 @@ use ruma::UserId;
 use super::count;
 use super::doc::{Span, own, person, shortened};
 use crate::model::Method;
-use crate::room::finding::{
-    Deed, FalseWhy, Finding, Holder, LeftBehind, ShutOut, Unreadable,
-};
+use crate::room::finding::{Deed, FalseWhy, Finding, Holder, LeftBehind, ShutOut, Unreadable};
 use crate::room::method::Reason;
 use crate::room::power::Power;
 

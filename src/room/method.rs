@@ -344,7 +344,7 @@ mod tests {
         ] {
             let old = old(from, levels, members);
             let encrypts = BTreeSet::new();
-            let server = Server {
+            let server = super::Server {
                 software,
                 encrypts: &encrypts,
             };
