@@ -411,7 +411,9 @@ impl From<Refusal> for Todo {
 /// Why a change is missing that the bot tried and may make, by what was refused.
 #[must_use]
 pub fn why_missing(change: &Change, refused: &[Refusal]) -> Obstacle {
-    let refusal = refused.iter().find(|refusal| refusal.change == *change);
+    let refusal = refused
+        .iter()
+        .find(|refusal| refusal.change.is_about_the_same(change));
     refusal.map_or(Obstacle::DidNotTake, |refusal| {
         Todo::from(refusal.clone()).obstacle
     })

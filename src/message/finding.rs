@@ -54,6 +54,7 @@ fn deed(deed: &Deed) -> &'static str {
         Deed::EditParent => "change which space it names",
         Deed::EditJoinRules => "change who can join it",
         Deed::ChangeAliases => "change its addresses",
+        Deed::Pin => "pin the message with the link",
         Deed::Invite => "let people into the new one, which nobody could enter then",
         Deed::SendState { .. } => "change its settings",
     }
@@ -94,17 +95,25 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
                 spans.push(text(", and "));
             }
             spans.extend(match why {
-                FalseWhy::NoRoom => own("without naming a new room."),
-                FalseWhy::Itself => own("that is the room itself."),
+                FalseWhy::NoRoom => {
+                    own("without naming a new room. Without `adopt`, I upgrade it.")
+                }
+                FalseWhy::Itself => {
+                    own("that is the room itself. Without `adopt`, I upgrade it.")
+                }
                 FalseWhy::CannotEnter => {
                     let mut spans = own("I am not in that room and cannot join it. If it is the right one, invite me there: ");
                     spans.push(Span::Code(format!("/invite {bot}")));
+                    spans.extend(take_back());
                     spans
                 }
                 FalseWhy::NotPredecessor => own(
                     "that room does not say that it replaces this one. It may be anybody's room; I \
                      do not follow.",
-                ),
+                )
+                .into_iter()
+                .chain(take_back())
+                .collect(),
             });
             spans
         }
@@ -120,6 +129,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             spans.push(text("."));
             spans
         }
+        Finding::LeadsNowhere { by } => vec![
+            person(by),
+            text(" marked this room as replaced, but that leads nowhere. I upgrade it; then it leads to the new room."),
+        ],
         Finding::FollowsAdminRoom => own(
             "This is a room in which I take commands. I go with you: afterwards I listen in the \
              new room, and not here any more.",
@@ -444,6 +457,14 @@ pub(super) fn unreadable(why: Unreadable) -> &'static str {
             "the room is encrypted, and people have no keys for what was posted before they came"
         }
     }
+}
+
+/// How a tombstone is taken back that leads to a wrong room.
+fn take_back() -> Vec<Span> {
+    own(
+        " If it is the wrong one, remove the event that says so, or empty it (in Element: `/devtools`, Explore \
+         room state, `m.room.tombstone`). Then I upgrade this room without `adopt`.",
+    )
 }
 
 /// Why somebody cannot be in the room; the sentence goes on.

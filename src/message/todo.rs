@@ -1,6 +1,6 @@
 //! A to-do: what is left, in which room, who could do it, and the exact command or click (P7).
 
-use ruma::{RoomId, UserId};
+use ruma::{OwnedRoomAliasId, RoomId, UserId};
 
 use super::doc::{Span, person, shortened};
 use super::finding::ask;
@@ -14,7 +14,7 @@ fn text(text: impl Into<String>) -> Span {
 
 /// One to-do as a line.
 pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
-    let mut spans = what(&todo.change, new_room);
+    let mut spans = what(&todo.change, bot, new_room);
     match &todo.obstacle {
         Obstacle::Power {
             label,
@@ -56,7 +56,7 @@ pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
 }
 
 #[expect(clippy::too_many_lines, reason = "a sentence per kind of change")]
-fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
+fn what(change: &Change, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
     match change {
         Change::NewState { slot, .. } => {
             let mut spans = vec![
@@ -67,7 +67,10 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
                 spans.push(text(" "));
                 spans.push(Span::Code(shortened(&slot.1)));
             }
-            spans.push(text("."));
+            spans.push(text(
+                ". Somebody with enough power there can set it (in Element: ",
+            ));
+            spans.extend([Span::Code("/devtools".to_owned()), text(").")]);
             spans
         }
         Change::Ban { user, .. } => vec![
@@ -85,14 +88,20 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
             ),
         ],
         Change::RemoteAlias {
-            alias, shown_by, ..
+            alias,
+            now,
+            shown_by,
         } => {
             let mut spans = vec![
                 text("The address "),
                 Span::Code(alias.to_string()),
                 text(format!(
-                    " still leads elsewhere. Somebody with an account on {} removes it from the \
-                     old room and adds it in the settings of the new one (",
+                    " {}. Somebody with an account on {} removes it from the old room and adds it in \
+                     the settings of the new one (",
+                    match now {
+                        Some(_) => "still leads elsewhere",
+                        None => "leads nowhere",
+                    },
                     alias.server_name()
                 )),
                 Span::Code(new_room.to_string()),
@@ -110,20 +119,23 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
              who could change the room takes it out (room settings, General), or asks that \
              server's admin."
         ))],
-        Change::ShowAliases { side, .. } => vec![text(match side {
-            Side::Old => {
-                "The old room still shows addresses that were moved. Room settings, General: remove them."
-            }
-            Side::New => {
-                "The new room does not show its addresses. Room settings, General: choose the main address."
-            }
-        })],
+        Change::ShowAliases {
+            side: Side::Old, ..
+        } => vec![text(
+            "The old room still shows addresses that were moved. Somebody with enough power there removes \
+             them: room settings, General.",
+        )],
+        Change::ShowAliases {
+            side: Side::New,
+            missing,
+            ..
+        } => not_shown(missing, bot),
         Change::List { side, .. } => vec![text(match side {
             Side::Old => {
-                "The old room is still in the server's directory. Room settings, General: take it out."
+                "The old room is still in the server's directory. Somebody who may change its addresses takes it out: room settings, General."
             }
             Side::New => {
-                "The new room is not in the server's directory. Room settings, General: publish it."
+                "The new room is not in the server's directory. Somebody who may change its addresses publishes it: room settings, General."
             }
         })],
         Change::OtherState {
@@ -155,9 +167,30 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
                 vec![text("This room does not let in members of the new room: ")]
             };
             spans.push(Span::Code(room.to_string()));
-            spans.push(text("."));
+            spans.push(text(if matches!(slot.0.as_str(), "m.room.message") {
+                "."
+            } else {
+                ". Somebody with enough power there can change that."
+            }));
             spans
         }
+        Change::UnseenSpace { space } => vec![
+            text("The room is in a space which I am not in: "),
+            Span::Code(space.to_string()),
+            text(
+                ". Somebody who may change that space invites me there, and I put the new room into its list: ",
+            ),
+            Span::Code(format!("/invite {bot}")),
+            text("."),
+        ],
+        Change::Uninvited { people } => vec![
+            text(format!(
+                "{} of the old room need an invitation to the new one and have none. Somebody in there can type ",
+                super::count(*people, "member", "members")
+            )),
+            Span::Code("/invite @user:server".to_owned()),
+            text("."),
+        ],
         Change::Invite { user, .. } => vec![
             text("Not invited to the new room: "),
             person(user),
@@ -211,6 +244,38 @@ fn what(change: &Change, new_room: &RoomId) -> Vec<Span> {
             ]);
             spans
         }
-        Change::Lock { .. } => vec![text("The old room is still open to messages.")],
+        Change::Lock { .. } => vec![text(
+            "The old room is still open to messages. Somebody with enough power there raises what it takes to \
+             send them: room settings, Roles & Permissions.",
+        )],
     }
+}
+
+/// Addresses that the new room does not show, and who can change that: a server may show those of other
+/// servers to nobody but its own people.
+fn not_shown(missing: &[OwnedRoomAliasId], bot: &UserId) -> Vec<Span> {
+    if missing.is_empty() {
+        return vec![text(
+            "The new room has another main address than the old one had. Somebody with enough power there \
+             chooses it: room settings, General.",
+        )];
+    }
+    let mut spans = vec![text("The new room does not show ")];
+    for (number, alias) in missing.iter().enumerate() {
+        if number > 0 {
+            spans.push(text(", "));
+        }
+        spans.push(Span::Code(alias.to_string()));
+    }
+    let elsewhere = missing
+        .iter()
+        .find(|alias| alias.server_name() != bot.server_name());
+    spans.push(text(match elsewhere {
+        Some(alias) => format!(
+            ". Somebody with an account on {} and enough power in the new room adds it: room settings, General.",
+            alias.server_name()
+        ),
+        None => ". Somebody with enough power there adds it: room settings, General.".to_owned(),
+    }));
+    spans
 }

@@ -14,7 +14,7 @@ use super::finding::{Deed, Finding, ShutOut};
 use super::join_rules::JOIN_RULES;
 use super::power::{Allowance, Power};
 use super::state::{Membership, RoomState, Snapshot};
-use super::target::{Intent, Target, parents, slot};
+use super::target::{self, Intent, Target, slot};
 use super::versions::has_creators;
 use crate::model::Method;
 
@@ -30,9 +30,11 @@ pub fn obstacle(
         Change::RemoteAlias { .. } | Change::RemoteListing { .. } => {
             return Some(Obstacle::OtherServer);
         }
-        Change::Arrival { .. } | Change::Knock { .. } | Change::Tombstone { .. } => {
-            return Some(Obstacle::TheirMove);
-        }
+        Change::Arrival { .. }
+        | Change::Knock { .. }
+        | Change::UnseenSpace { .. }
+        | Change::Uninvited { .. }
+        | Change::Tombstone { .. } => return Some(Obstacle::TheirMove),
         Change::MoveAlias {
             now: Some(room), ..
         } if *room != now.old.room_id => {
@@ -123,6 +125,23 @@ pub fn findings(
     {
         found.push(Finding::NoPower {
             what: Deed::SendTombstone,
+            needed,
+            have,
+            holders,
+        });
+    }
+    if let Some(Obstacle::Power {
+        room,
+        label,
+        needed,
+        have,
+        holders,
+    }) = shortage(&old.room, &intent.bot, "m.room.pinned_events")
+    {
+        found.push(Finding::CannotEdit {
+            room,
+            label,
+            deed: Deed::Pin,
             needed,
             have,
             holders,
@@ -245,10 +264,8 @@ fn shut_out(room: &RoomState, user: &UserId) -> Option<ShutOut> {
 /// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
 #[must_use]
 pub fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
-    parents(&old.room)
+    target::unseen_spaces(old)
         .into_iter()
-        .map(|space| old.replaced.get(&space).cloned().unwrap_or(space))
-        .filter(|space| !old.joined_rooms.contains(space))
         .map(|space| Finding::UnseenSpace { space })
         .collect()
 }

@@ -88,6 +88,8 @@ pub fn staged(target: &Target, intent: &Intent) -> Target {
         others: BTreeMap::new(),
         lock: None,
         guests: Vec::new(),
+        uninvited: BTreeSet::new(),
+        unseen_spaces: BTreeSet::new(),
         ..target.clone()
     };
     if staged_door(&staged, intent) == StagedDoor::Closed {

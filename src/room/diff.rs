@@ -83,6 +83,9 @@ pub enum Change {
         side: Side,
         /// Wanted content.
         content: Content,
+        /// Addresses that the new room does not show.
+        #[serde(default)]
+        missing: Vec<OwnedRoomAliasId>,
     },
     /// A room's place in the directory.
     List {
@@ -99,6 +102,16 @@ pub enum Change {
         slot: Slot,
         /// Wanted content.
         content: Content,
+    },
+    /// The room names a space that the bot is not in: whether it lists the new room cannot be seen.
+    UnseenSpace {
+        /// Which.
+        space: OwnedRoomId,
+    },
+    /// People need an invitation, and the bot was told to invite nobody.
+    Uninvited {
+        /// How many.
+        people: usize,
     },
     /// Somebody is to be invited to the new room.
     Invite {
@@ -225,9 +238,12 @@ impl Change {
             }
             Self::List { .. } | Self::RemoteListing { .. } => Part::Directory,
             Self::OtherState { slot, .. } if slot.0 == JOIN_RULES => Part::Access,
-            Self::OtherState { .. } => Part::Spaces,
+            Self::OtherState { .. } | Self::UnseenSpace { .. } => Part::Spaces,
             Self::Lock { .. } | Self::Tombstone { .. } => Part::Lock,
-            Self::Invite { .. } | Self::Arrival { .. } | Self::Knock { .. } => Part::Invite,
+            Self::Invite { .. }
+            | Self::Arrival { .. }
+            | Self::Knock { .. }
+            | Self::Uninvited { .. } => Part::Invite,
         }
     }
 
@@ -240,6 +256,8 @@ impl Change {
             | Self::RemoteListing { .. }
             | Self::Arrival { .. }
             | Self::Knock { .. }
+            | Self::UnseenSpace { .. }
+            | Self::Uninvited { .. }
             | Self::Tombstone { .. } => 0,
             _ => 1,
         }
@@ -253,6 +271,8 @@ impl Change {
             | Self::RemoteListing { .. }
             | Self::Arrival { .. }
             | Self::Knock { .. }
+            | Self::UnseenSpace { .. }
+            | Self::Uninvited { .. }
             | Self::Tombstone { .. } => true,
             // Somebody led the address elsewhere on purpose.
             Self::MoveAlias { now, .. } => now.as_ref().is_some_and(|room| room != old_room),
@@ -316,7 +336,12 @@ impl Change {
                 },
             ) => a == b && c == d,
             (Self::RemoteListing { server: a }, Self::RemoteListing { server: b }) => a == b,
+            (Self::UnseenSpace { space: a }, Self::UnseenSpace { space: b }) => a == b,
+            // It can be seen by now.
+            (Self::UnseenSpace { space }, Self::OtherState { room, .. })
+            | (Self::OtherState { room, .. }, Self::UnseenSpace { space }) => room == space,
             (Self::Lock { .. }, Self::Lock { .. })
+            | (Self::Uninvited { .. }, Self::Uninvited { .. })
             | (Self::Tombstone { .. }, Self::Tombstone { .. }) => true,
             _ => false,
         }
@@ -344,6 +369,8 @@ impl Observed {
             | Change::RemoteListing { .. }
             | Change::Arrival { .. }
             | Change::Knock { .. }
+            | Change::UnseenSpace { .. }
+            | Change::Uninvited { .. }
             | Change::Tombstone { .. } => {}
             Change::Invite { user, .. } => {
                 let mut invite = Content::new();
@@ -351,7 +378,7 @@ impl Observed {
                 self.new
                     .put(slot("m.room.member", user.as_str()), bot, invite);
             }
-            Change::ShowAliases { side, content } => {
+            Change::ShowAliases { side, content, .. } => {
                 let room = match side {
                     Side::Old => &mut self.old,
                     Side::New => &mut self.new,
@@ -473,8 +500,13 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         && there != Some(&showable(target, now))
         && !is_theirs(target, now, &showing)
     {
+        let there = there.map(addresses_in).unwrap_or_default();
         changes.push(Change::ShowAliases {
             side: Side::New,
+            missing: addresses_in(&shown)
+                .into_iter()
+                .filter(|alias| !there.contains(alias))
+                .collect(),
             content: shown,
         });
     }
@@ -485,6 +517,7 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         changes.push(Change::ShowAliases {
             side: Side::Old,
             content: rest,
+            missing: Vec::new(),
         });
     }
 
@@ -536,6 +569,18 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         }
     }
 
+    changes.extend(
+        target
+            .unseen_spaces
+            .iter()
+            .filter(|space| {
+                let named = now.new.content("m.space.parent", space.as_str());
+                named.is_some_and(is_link)
+            })
+            .map(|space| Change::UnseenSpace {
+                space: space.clone(),
+            }),
+    );
     if let Some(content) = target
         .lock
         .as_ref()
@@ -545,6 +590,15 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     }
     changes.extend(target.guests.iter().filter_map(|guest| missing(guest, now)));
     changes.extend(waiting(target, now));
+    let is_missing = |user: &&OwnedUserId| {
+        let slot = slot("m.room.member", user.as_str());
+        let is_here = now.old.members(Membership::Join).any(|here| here == **user);
+        is_here && !now.new.events.contains_key(&slot)
+    };
+    let people = target.uninvited.iter().filter(is_missing).count();
+    if people > 0 {
+        changes.push(Change::Uninvited { people });
+    }
     changes
 }
 
@@ -666,23 +720,42 @@ fn shown_by_new(target: &Target, may: impl Fn(&OwnedRoomAliasId) -> bool) -> Con
 /// it shows none of them.
 fn shown_by_old(now: &Observed, moved: impl Fn(&OwnedRoomAliasId) -> bool) -> Option<Content> {
     let content = now.old.content("m.room.canonical_alias", "")?;
-    let is_moved = |value: &Value| {
+    let rest = without(content, moved);
+    (rest != *content).then_some(rest)
+}
+
+/// The addresses that are shown, the main one first.
+#[must_use]
+pub fn addresses_in(content: &Content) -> Vec<OwnedRoomAliasId> {
+    let others = content.get("alt_aliases").and_then(Value::as_array);
+    let all = content
+        .get("alias")
+        .into_iter()
+        .chain(others.into_iter().flatten());
+    all.filter_map(|alias| OwnedRoomAliasId::try_from(alias.as_str()?).ok())
+        .collect()
+}
+
+/// What is shown, without some addresses.
+#[must_use]
+pub fn without(content: &Content, left_out: impl Fn(&OwnedRoomAliasId) -> bool) -> Content {
+    let is_left_out = |value: &Value| {
         value
             .as_str()
             .and_then(|alias| OwnedRoomAliasId::try_from(alias).ok())
-            .is_some_and(|a| moved(&a))
+            .is_some_and(|alias| left_out(&alias))
     };
     let mut rest = content.clone();
-    if rest.get("alias").is_some_and(is_moved) {
+    if rest.get("alias").is_some_and(is_left_out) {
         rest.remove("alias");
     }
     if let Some(Value::Array(others)) = rest.get_mut("alt_aliases") {
-        others.retain(|alias| !is_moved(alias));
+        others.retain(|alias| !is_left_out(alias));
         if others.is_empty() {
             rest.remove("alt_aliases");
         }
     }
-    (rest != *content).then_some(rest)
+    rest
 }
 
 #[cfg(test)]

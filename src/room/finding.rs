@@ -224,6 +224,11 @@ pub enum Finding {
     },
 
     // Notes.
+    /// The room has a tombstone that leads nowhere, and is upgraded all the same.
+    LeadsNowhere {
+        /// Who sent it.
+        by: OwnedUserId,
+    },
     /// The room the bot takes its orders in, and somebody said that it is meant.
     FollowsAdminRoom,
     /// How the new room comes to be, and why.
@@ -349,6 +354,7 @@ impl Finding {
             | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,
             Self::FollowsAdminRoom
+            | Self::LeadsNowhere { .. }
             | Self::MethodChosen { .. }
             | Self::Invites { .. }
             | Self::LevelsDropped { .. }
@@ -390,6 +396,8 @@ pub enum Deed {
     EditJoinRules,
     /// Change the published addresses.
     ChangeAliases,
+    /// Pin a message.
+    Pin,
     /// Let people in.
     Invite,
     /// Send any other state event.

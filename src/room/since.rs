@@ -21,7 +21,7 @@ impl Snapshot {
     pub fn brought_up_to(&self, now: &RoomState) -> Self {
         let closed = now
             .event("m.room.tombstone", "")
-            .filter(|_| now.tombstone().is_some())
+            .filter(|_| now.replaced().is_some())
             .map(|tombstone| tombstone.origin_server_ts);
         // A server's own upgrade may raise the levels within the millisecond of its tombstone.
         let is_earlier = |event: &StateEvent| {

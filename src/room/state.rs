@@ -311,6 +311,15 @@ impl RoomState {
         })
     }
 
+    /// The tombstone, if it leads to another room. One that names none or the room itself leads nowhere, and
+    /// closed nothing.
+    #[must_use]
+    pub fn replaced(&self) -> Option<Tombstone> {
+        let leads_away = |room: &OwnedRoomId| *room != self.room_id;
+        self.tombstone()
+            .filter(|tombstone| tombstone.replacement.as_ref().is_some_and(leads_away))
+    }
+
     /// When whoever closed the room was done with it; milliseconds since the epoch, 0 where it is
     /// open. A server's own upgrade writes the tombstone first and raises the power levels last.
     #[must_use]

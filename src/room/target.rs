@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::finding::Finding;
 use super::invitation::{self, Guest};
 use super::power::{self, PowerRule};
-use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
+use super::state::{Content, Listing, Membership, RoomState, Slot, Snapshot, content};
 use super::transfer::{self, Fate};
 use super::{join_rules, versions};
 use crate::model::{InvitePolicy, JoinRulePolicy, Method, OldChildLink, Review};
@@ -90,6 +90,10 @@ pub struct Target {
     pub lock: Option<Content>,
     /// Who should be invited to the new room, in this order.
     pub guests: Vec<Guest>,
+    /// Who needs an invitation, and is not to be invited by the bot.
+    pub uninvited: BTreeSet<OwnedUserId>,
+    /// Spaces that the room names and that the bot is not in.
+    pub unseen_spaces: BTreeSet<OwnedRoomId>,
     /// What was found on the way.
     pub findings: Vec<Finding>,
 }
@@ -184,6 +188,13 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
         });
     }
     let guests = invitation::guests(room, intent, &rules);
+    let is_shut = findings
+        .iter()
+        .any(|finding| matches!(finding, Finding::InvitationsNeeded { .. }));
+    let uninvited = match is_shut && invites_nobody(intent) {
+        true => room.members(Membership::Join).collect(),
+        false => BTreeSet::new(),
+    };
     new_state.insert(slot("m.room.join_rules", ""), rules);
     // A server's preset may open the room to guests where the old one was closed to them.
     new_state.insert(
@@ -206,6 +217,8 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
     Target {
         bot: intent.bot.clone(),
         guests,
+        uninvited,
+        unseen_spaces: unseen_spaces(old),
         new_state,
         bans: room.bans(),
         aliases,
@@ -324,6 +337,20 @@ fn others(
         }
     }
     others
+}
+
+/// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
+#[must_use]
+pub fn unseen_spaces(old: &Snapshot) -> BTreeSet<OwnedRoomId> {
+    let is_seen = |space: &OwnedRoomId| {
+        let mut seen = old.referrers.iter().map(|room| &room.room_id);
+        old.joined_rooms.contains(space) || seen.any(|seen| seen == space)
+    };
+    parents(&old.room)
+        .into_iter()
+        .map(|space| old.replaced.get(&space).cloned().unwrap_or(space))
+        .filter(|space| !is_seen(space))
+        .collect()
 }
 
 /// Whether the content of `m.space.child` or `m.space.parent` makes a link: one without servers to

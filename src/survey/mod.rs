@@ -392,6 +392,24 @@ async fn where_lead(
     Ok(try_join_all(lead).await?.into_iter().collect())
 }
 
+/// Adds the spaces that the bot came to be in since the room was read.
+///
+/// # Errors
+/// When what sync told cannot be read.
+pub async fn add_seen_spaces(port: &dyn Homeserver, before: &mut Snapshot) -> Result<()> {
+    let unseen = target::unseen_spaces(before);
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    let rooms = surroundings::told(port).await?;
+    let seen = unseen.iter().filter_map(|space| rooms.get(space));
+    let seen: Vec<_> = seen
+        .map(|space| surroundings::naming(space, &before.room.room_id))
+        .collect();
+    before.referrers.extend(seen);
+    Ok(())
+}
+
 /// The old room as it is now; `None` where the account is not in it any more.
 ///
 /// # Errors

@@ -12,18 +12,18 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{ServerTraits, Surroundings, observe, old_room};
+use super::{Surroundings, observe, old_room};
 use crate::config::UpgradeSettings;
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
 use crate::job::{self, Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
 use crate::room::diff::{Change, Observed, diff};
-use crate::room::finding::{Finding, Weight};
+use crate::room::finding::{FalseWhy, Finding, Weight};
 use crate::room::invitation::{self, Role};
 use crate::room::method::{self, Reason};
 use crate::room::power::is_level;
-use crate::room::state::{Membership, RoomState, Snapshot};
+use crate::room::state::{Membership, RoomState, Snapshot, Tombstone};
 use crate::room::target::{self, Intent, Target, room_to_be};
 use crate::room::{authority, creation, predict, transfer, versions};
 
@@ -162,7 +162,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         (Read::Old(before), Some(target)) => {
             let now = predict::after_switch(before, &intent, target, &new_room);
             changes = diff(target, &now);
-            findings.extend(method_findings(before, &intent, reason, &at.around.server));
+            findings.extend(method_findings(before, &intent, reason, at.around));
             let room = &before.room;
             let people = method::leaves_settings(room, &intent, software.as_deref());
             findings.extend(people.map(|people| Finding::SettingsStay { people }));
@@ -279,18 +279,30 @@ fn method_findings(
     before: &Snapshot,
     intent: &Intent,
     reason: Reason,
-    server: &ServerTraits,
+    around: &Surroundings,
 ) -> Vec<Finding> {
+    let server = &around.server;
     let room = &before.room;
     let create = room.create();
     let mut findings = vec![Finding::MethodChosen {
         method: intent.method,
         reason,
     }];
-    if let Some(tombstone) = room.tombstone() {
-        findings.push(Finding::AlreadyUpgraded {
-            replacement: tombstone.replacement,
-            by: tombstone.sender,
+    if let Some(Tombstone {
+        replacement,
+        sender: by,
+    }) = room.tombstone()
+    {
+        let known = replacement.as_ref().and_then(|to| around.rooms.get(to));
+        let is_false = |to: &RoomState| to.create().predecessor.as_ref() != Some(&room.room_id);
+        findings.push(match replacement {
+            _ if room.replaced().is_none() => Finding::LeadsNowhere { by },
+            replacement if known.is_some_and(is_false) => Finding::FalseSuccessor {
+                room: replacement,
+                by,
+                why: FalseWhy::NotPredecessor,
+            },
+            replacement => Finding::AlreadyUpgraded { replacement, by },
         });
     }
     if intent.method != Method::Server {
@@ -458,8 +470,16 @@ fn told(finding: &Finding, intent: &Intent) -> Option<Finding> {
     }
 }
 
+/// What there is to be moved, as far as the bot may move it.
 fn counted(before: &Snapshot, intent: &Intent, target: &Target) -> Counts {
     let room = &before.room;
+    let may = |room: &RoomState, kind: &str| authority::shortage(room, &intent.bot, kind).is_none();
+    // The server moves them by itself, whatever the bot may do.
+    let moves_addresses = intent.method == Method::Server || may(room, "m.room.canonical_alias");
+    let may_edit = |space: &OwnedRoomId| {
+        let space = before.referrers.iter().find(|room| room.room_id == *space);
+        space.is_some_and(|space| may(space, "m.space.child"))
+    };
     let ghosts = invitation::bridges(room, &intent.bots).ghosts;
     let servers: BTreeSet<_> = room
         .members(Membership::Join)
@@ -473,15 +493,20 @@ fn counted(before: &Snapshot, intent: &Intent, target: &Target) -> Counts {
         servers: servers.len(),
         bans: target.bans.len(),
         state: target.new_state.len(),
-        aliases: before.aliases.len(),
+        aliases: if moves_addresses {
+            before.aliases.len()
+        } else {
+            0
+        },
         pins: match transfer::unreadable_pins(room) {
             None => room.pins().len(),
             Some(_) => 0,
         },
         spaces: target
             .others
-            .values()
-            .filter(|wanted| wanted.keys().any(|slot| slot.0 == "m.space.child"))
+            .iter()
+            .filter(|(_, wanted)| wanted.keys().any(|slot| slot.0 == "m.space.child"))
+            .filter(|(space, _)| may_edit(space))
             .count(),
     }
 }

@@ -74,16 +74,7 @@ impl Surroundings {
         self.rooms
             .values()
             .filter(|other| other.room_id != *room && names(other, room))
-            .map(|other| {
-                let events = other.events.iter().filter(|((kind, key), _)| {
-                    !matches!(kind.as_str(), "m.space.child" | "m.space.parent")
-                        || key == room.as_str()
-                });
-                RoomState::new(
-                    other.room_id.clone(),
-                    events.map(|(_, event)| event.clone()),
-                )
-            })
+            .map(|other| naming(other, room))
             .collect()
     }
 
@@ -131,6 +122,14 @@ pub async fn told(port: &dyn Homeserver) -> Result<BTreeMap<OwnedRoomId, RoomSta
     Ok(rooms
         .map(|told| (told.state.room_id.clone(), told.state))
         .collect())
+}
+
+/// A room with only those of its links that name another one.
+pub(super) fn naming(room: &RoomState, other: &RoomId) -> RoomState {
+    let events = room.events.iter().filter(|((kind, key), _)| {
+        !matches!(kind.as_str(), "m.space.child" | "m.space.parent") || key == other.as_str()
+    });
+    RoomState::new(room.room_id.clone(), events.map(|(_, event)| event.clone()))
 }
 
 /// Whether a room names another in its links or join rules.

@@ -448,7 +448,7 @@ impl One<'_> {
         let is_needed = rooms.values().any(|room| {
             room.room_id != *old_room
                 && room.room_id != *self.new_room
-                && room.tombstone().is_none()
+                && room.replaced().is_none()
                 && join_rules::rooms(room).contains(old_room)
         });
         Ok(is_needed.then_some("another room lets in its members"))

@@ -41,7 +41,7 @@ pub(super) async fn close(
 ) -> Result<usize, LinkError> {
     let old_room = &child.old_room;
     let referring = rooms.values().filter(|room| {
-        room.tombstone().is_none() && room.room_id != *new_room && names(room, old_room)
+        room.replaced().is_none() && room.room_id != *new_room && names(room, old_room)
     });
     let mut referrers = Vec::new();
     for room in referring {

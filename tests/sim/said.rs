@@ -45,6 +45,16 @@ fn assert_not_said(sim: &Sim, part: &str) {
     );
 }
 
+/// What the bot says with these words in it, before it changes any of it.
+fn first_with(sim: &Sim, part: &str) -> Arc<Mutex<String>> {
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hears = Arc::clone(&heard);
+    sim.when_said(part, move |_, _, event| {
+        *hears.lock().unwrap() = body(event).unwrap_or_default().to_owned();
+    });
+    heard
+}
+
 /// What the bot said last with these words in it.
 fn last_with(sim: &Sim, part: &str) -> String {
     let said = sim.said(&sim.place.admin_room);
@@ -159,4 +169,177 @@ fn who_was_faster_is_named_and_where_it_leads() {
         assert!(!said.contains("!upgrade retry"), "{options}: {said}");
         assert_not_said(&sim, "The old room is as it was");
     }
+}
+
+/// It closed nothing: nobody is led anywhere by it.
+#[test]
+fn a_room_whose_tombstone_names_no_room_is_upgraded() {
+    for (method, target) in [("staged", ""), ("server", ""), ("staged", "itself")] {
+        let mut sim = Sim::new();
+        {
+            let place = sim.place.clone();
+            let mut world = sim.world();
+            let to = match target {
+                "itself" => place.room.as_str(),
+                _ => "",
+            };
+            let tombstone = json!({ "body": "closed", "replacement_room": to });
+            // Not every server refuses these.
+            let (by, room) = (&place.moderator, &place.room);
+            world.append(room, by, TOMBSTONE, Some(""), content(tombstone));
+        }
+        sim.say(&format!("!upgrade #garden:sim.test 12 --method {method}"));
+        sim.confirms();
+        sim.run();
+        let plan = last_with(&sim, "Plan #1");
+        assert!(plan.contains("leads nowhere"), "{plan}");
+        assert!(!plan.contains("adopt"), "{plan}");
+        let report = last_with(&sim, "Upgrade #1 is done");
+        assert!(report.contains("leads there"), "{report}");
+        let new = successor(&sim.world(), &sim.place.room);
+        assert_ne!(new, sim.place.room, "{method} {target}");
+    }
+}
+
+/// `adopt` says what to do instead, and that works.
+#[test]
+fn there_is_a_way_out_of_a_tombstone_to_a_strangers_room() {
+    let mut sim = Sim::new();
+    {
+        let place = sim.place.clone();
+        let mut world = sim.world();
+        let tombstone = json!({ "body": "closed", "replacement_room": place.space });
+        set(&mut world, &place, &place.room, TOMBSTONE, "", tombstone);
+    }
+    sim.say("!upgrade adopt #garden:sim.test");
+    sim.say_after(Duration::from_secs(20), "!upgrade #garden:sim.test 12");
+    sim.after(Duration::from_secs(40), |world, place| {
+        let tombstone = world.rooms[&place.room].event(TOMBSTONE, "").unwrap();
+        let id = tombstone.id.clone();
+        let (by, room) = (&place.moderator, &place.room);
+        world.redact(by, room, id.as_str(), "away").unwrap();
+        let (admin, again) = (&place.admin_room, "!upgrade #garden:sim.test 12 --yes");
+        say(world, by, admin, again);
+    });
+    sim.run();
+    let adopt = last_with(&sim, "Plan #1");
+    assert!(adopt.contains("remove the event"), "{adopt}");
+    let plain = last_with(&sim, "Plan #2");
+    assert!(!plain.contains("!upgrade adopt"), "{plain}");
+    assert!(plain.contains("remove the event"), "{plain}");
+    sim.assert_said("Upgrade #3 is done");
+}
+
+/// A community whose room is shown under an address on another server as well, which its people move at once.
+fn with_address_elsewhere() -> (Sim, String) {
+    let sim = Sim::new();
+    let far = format!("#far:{ELSEWHERE}");
+    let place = sim.place.clone();
+    {
+        let mut world = sim.world();
+        let user = place.members.last().unwrap();
+        let alias = far.as_str().try_into().unwrap();
+        world.create_alias(user, alias, &place.room).unwrap();
+        let shown = json!({ "alias": place.alias, "alt_aliases": [place.second_alias, far] });
+        set(&mut world, &place, &place.room, ALIASES, "", shown);
+        world.refuses_to_show.insert(alias.to_owned());
+    }
+    let address = far.clone();
+    let moves = Rule::before(
+        |request| request.endpoint == Endpoint::Resolve,
+        move |world| {
+            if let Some(new) = world.rooms[&place.room].successor() {
+                let new = new.parse().unwrap();
+                let alias: ruma::OwnedRoomAliasId = address.parse().unwrap();
+                world.aliases.get_mut(&alias).unwrap().room = new;
+            }
+        },
+    );
+    sim.fault(moves.always());
+    (sim, far)
+}
+
+#[test]
+fn an_address_that_the_server_does_not_show_hides_no_other() {
+    let (mut sim, far) = with_address_elsewhere();
+    sim.lasts(SignedDuration::from_hours(3));
+    sim.when_said("Upgrade #1 is done", {
+        let far = far.clone();
+        move |world, place, _| {
+            let new = successor(world, &place.room);
+            let shown = world.rooms[&new].content(ALIASES, "").unwrap().clone();
+            assert_eq!(shown["alias"], json!(place.alias));
+            assert_eq!(shown["alt_aliases"], json!([place.second_alias]));
+            // Somebody shows it whose server does.
+            let shown = json!({ "alias": place.alias, "alt_aliases": [place.second_alias, far] });
+            let place = place.clone();
+            world.schedule(Duration::from_mins(30), move |world| {
+                world.refuses_to_show.clear();
+                world.join(&place.moderator, &new).unwrap();
+                set(world, &place, &new, ALIASES, "", shown);
+            });
+        }
+    });
+    sim.world().software = Software::Palpo;
+    sim.say("!upgrade #garden:sim.test 11 --method server --yes");
+    let first = first_with(&sim, "Upgrade #1 is done");
+    sim.run();
+    let first = first.lock().unwrap();
+    assert!(first.contains(&format!("does not show `{far}`")), "{first}");
+    let last = last_with(&sim, "Upgrade #1 is done");
+    assert!(!last.contains("does not show"), "it ticks off: {last}");
+}
+
+/// It can be put into the list by the bot, once that is invited there.
+#[test]
+fn a_space_that_the_bot_cannot_see_is_left_to_do_until_it_can() {
+    let mut sim = Sim::new();
+    sim.lasts(SignedDuration::from_hours(4));
+    let hidden = {
+        let place = sim.place.clone();
+        let mut world = sim.world();
+        let users = json!({ place.moderator.as_str(): 100, place.bot.as_str(): 100 });
+        let body = json!({
+            "room_version": "10", "preset": "private_chat", "name": "Hidden",
+            "creation_content": { "type": "m.space" },
+            "power_level_content_override": { "users": users },
+        });
+        let hidden = world.create_room(&place.moderator, &content(body)).unwrap();
+        let link = json!({ "via": ["sim.test"] });
+        let (room, key) = (&place.room, hidden.as_str());
+        set(&mut world, &place, room, PARENT, key, link.clone());
+        set(
+            &mut world,
+            &place,
+            &hidden,
+            "m.space.child",
+            room.as_str(),
+            link,
+        );
+        hidden
+    };
+    let space = hidden.clone();
+    sim.when_said("Upgrade #1 is done", move |world, place, _| {
+        let place = place.clone();
+        world.schedule(Duration::from_mins(20), move |world| {
+            let (by, bot) = (&place.moderator, &place.bot);
+            world.invite(by, &space, bot, None).unwrap();
+            world.join(bot, &space).unwrap();
+        });
+    });
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    let first = first_with(&sim, "Upgrade #1 is done");
+    sim.run();
+    sim.assert_promises();
+    let plan = last_with(&sim, "Plan #1");
+    assert!(plan.contains(hidden.as_str()), "{plan}");
+    let first = first.lock().unwrap();
+    assert!(first.contains("Left for you: 1 thing"), "{first}");
+    assert!(first.contains(hidden.as_str()), "{first}");
+    let last = last_with(&sim, "Upgrade #1 is done");
+    assert!(last.contains("Nothing is left to do"), "{last}");
+    let world = sim.world();
+    let new = successor(&world, &sim.place.room);
+    let link = world.rooms[&hidden].content("m.space.child", new.as_str());
+    assert!(link.is_some(), "{last}");
 }

@@ -274,6 +274,8 @@ pub(crate) struct World {
     /// Whether the account may make addresses and listings at all.
     pub(crate) denies_aliases_to: BTreeSet<OwnedUserId>,
     pub(crate) denies_listings: bool,
+    /// Addresses that no room may show, as servers refuse those of others.
+    pub(crate) refuses_to_show: BTreeSet<OwnedRoomAliasId>,
     /// Whether all new private rooms are encrypted.
     pub(crate) encrypts_new_rooms: bool,
     /// Where the next `/upgrade` breaks off, if it does.
@@ -316,6 +318,7 @@ impl World {
             upgraded: BTreeMap::new(),
             denies_aliases_to: BTreeSet::new(),
             denies_listings: false,
+            refuses_to_show: BTreeSet::new(),
             encrypts_new_rooms: false,
             upgrade_stops: None,
             timeline_limit: 50,
@@ -788,6 +791,9 @@ impl World {
             let Ok(alias) = OwnedRoomAliasId::try_from(alias) else {
                 return refuse(400, "M_INVALID_PARAM", "invalid alias");
             };
+            if self.refuses_to_show.contains(&alias) {
+                return refuse(403, "M_FORBIDDEN", format!("{alias} is not on this server"));
+            }
             match self.aliases.get(&alias) {
                 Some(address) if address.room == room.id => {}
                 _ => {

@@ -8,26 +8,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedServerName, RoomAliasId, RoomId};
+use ruma::{OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId};
 
 use super::{Done, Drive, RequestFailure, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
+use crate::room::authority::shortage;
 use crate::room::creation::staged;
 use crate::room::diff::{
-    Change, Observed, Part, Side, diff, left_in_old, repointed_rules, showable,
+    Change, Observed, Part, Side, addresses_in, diff, left_in_old, repointed_rules, showable,
+    without,
 };
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::power::{POWER_LEVELS, locked};
 use crate::room::predict::after_switch;
-use crate::room::state::{Listing, RoomState, Snapshot};
+use crate::room::state::{Content, Listing, RoomState, Snapshot};
 use crate::room::target::{Target, slot, target};
 use crate::survey;
 
 /// Said of what is left where it is, as its replacement was refused.
 const TOO_EARLY: &str = "the new room has not taken its place";
+
+/// Type of the event with the addresses that a room shows.
+const ALIASES: &str = "m.room.canonical_alias";
 
 /// HTTP status of an address that exists.
 const CONFLICT: u16 = 409;
@@ -118,7 +123,7 @@ async fn make(
     let mut to_try_again = None;
     let (mut limited, mut wait) = (VecDeque::new(), None);
     while let Some(mut change) = to_make.pop_front() {
-        if let Change::ShowAliases { side, content } = &mut change {
+        if let Change::ShowAliases { side, content, .. } = &mut change {
             let shown = match side {
                 // The server refuses all of it if one address does not lead there.
                 Side::New => Some(showable(&seen.target, &seen.now)).filter(|new| !new.is_empty()),
@@ -160,6 +165,21 @@ async fn make(
                 },
                 outcome => outcome,
             };
+            let outcome = match (outcome, &change) {
+                (
+                    Ok(Some(refusal)),
+                    Change::ShowAliases {
+                        side: Side::New,
+                        content,
+                        ..
+                    },
+                ) if shortage(&seen.now.new, port.account(), ALIASES).is_none() => {
+                    show_others(port, &seen.now.new, content)
+                        .await
+                        .map(|()| Some(refusal))
+                }
+                (outcome, _) => outcome,
+            };
             drive.kept.refused.extend(outcome.iter().flatten().cloned());
             outcome
         };
@@ -168,7 +188,19 @@ async fn make(
                 seen.now.apply(&change, port.account());
                 made += 1;
             }
-            Ok(Some(refusal)) => refused.push(refusal),
+            Ok(Some(refusal)) => {
+                refused.push(refusal);
+                if let Change::ShowAliases {
+                    side: Side::New, ..
+                } = &change
+                    && let Some(shown) = port.state_event(&new_room, ALIASES, "").await?
+                    && seen.now.new.content(ALIASES, "") != Some(&shown)
+                {
+                    let by = port.account();
+                    seen.now.new.put(slot(ALIASES, ""), by, shown);
+                    made += 1;
+                }
+            }
             // Perhaps only this person is invited too often: the next is tried.
             Err(HomeserverError::RateLimited { retry_after, .. })
                 if matches!(change, Change::Invite { .. }) =>
@@ -392,7 +424,7 @@ pub(super) async fn read(
     let at = drive.clock.now();
     let port = &*drive.port;
     let before = drive.snapshot(job)?;
-    let (before, old) = match stage {
+    let (mut before, old) = match stage {
         // Nothing of it is changed yet.
         Stage::Staged => (before.clone(), before.room),
         Stage::Final => match survey::old_room(port, &before.room.room_id).await? {
@@ -400,6 +432,9 @@ pub(super) async fn read(
             None => (before.clone(), before.room),
         },
     };
+    if stage == Stage::Final {
+        survey::add_seen_spaces(port, &mut before).await?;
+    }
     let last = target(&before, &plan.intent, new_room);
     let target = match stage {
         Stage::Staged => staged(&last, &plan.intent),
@@ -458,6 +493,45 @@ async fn move_alias(
     moved
 }
 
+/// Shows in the new room what the server lets it show: a server refuses all addresses for one, such as for one
+/// of another server.
+async fn show_others(
+    port: &dyn Homeserver,
+    new: &RoomState,
+    wanted: &Content,
+) -> Result<(), HomeserverError> {
+    let show = async |shown: &BTreeSet<OwnedRoomAliasId>| {
+        let content = without(wanted, |alias| !shown.contains(alias));
+        match port.put_state(&new.room_id, ALIASES, "", &content).await {
+            Ok(_) => Ok(true),
+            Err(HomeserverError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    let all: BTreeSet<_> = addresses_in(wanted).into_iter().collect();
+    let there = new
+        .content(ALIASES, "")
+        .map(addresses_in)
+        .unwrap_or_default();
+    let is_own = |alias: &&OwnedRoomAliasId| alias.server_name() == port.server_name();
+    let mut shown: BTreeSet<_> = there
+        .into_iter()
+        .filter(|alias| all.contains(alias))
+        .collect();
+    let with_own: BTreeSet<_> = all.iter().filter(is_own).chain(&shown).cloned().collect();
+    if with_own != shown && with_own != all && show(&with_own).await? {
+        shown = with_own;
+    }
+    for alias in all.difference(&shown.clone()) {
+        let mut more = shown.clone();
+        more.insert(alias.clone());
+        if more != all && show(&more).await? {
+            shown = more;
+        }
+    }
+    Ok(())
+}
+
 async fn apply(
     port: &dyn Homeserver,
     change: &Change,
@@ -482,9 +556,11 @@ async fn apply(
         | Change::RemoteListing { .. }
         | Change::Arrival { .. }
         | Change::Knock { .. }
+        | Change::UnseenSpace { .. }
+        | Change::Uninvited { .. }
         | Change::Tombstone { .. } => {}
         Change::Invite { user, .. } => port.invite(new_room, user, Some(reason_to_come)).await?,
-        Change::ShowAliases { side, content } => {
+        Change::ShowAliases { side, content, .. } => {
             port.put_state(room(side), "m.room.canonical_alias", "", content)
                 .await?;
         }

@@ -40,7 +40,10 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         // The moderators said yes to the new room; what the old one became meanwhile is carried
         // over, unless something forbids the upgrade now.
         if let Some((by, to)) = plan.findings.iter().find_map(|finding| match finding {
-            Finding::AlreadyUpgraded { by, replacement } => Some((by, replacement.as_ref())),
+            Finding::AlreadyUpgraded {
+                by,
+                replacement: Some(to),
+            } => Some((by, to)),
             _ => None,
         }) {
             return Err(switch::overtaken(by, to, &job.request.old_room));

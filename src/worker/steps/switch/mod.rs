@@ -69,15 +69,10 @@ pub(super) fn tombstone(
 }
 
 /// Somebody else was faster.
-pub(super) fn overtaken(
-    by: &UserId,
-    to: Option<&ruma::OwnedRoomId>,
-    old_room: &RoomId,
-) -> StepError {
-    let to = to.map_or_else(|| "no room".to_owned(), |to| format!("`{to}`"));
+pub(super) fn overtaken(by: &UserId, to: &RoomId, old_room: &RoomId) -> StepError {
     StepError::Overtaken {
         problem: format!(
-            "{by} upgraded this room meanwhile; it leads to {to}. I changed nothing in it, and no room \
+            "{by} upgraded this room meanwhile; it leads to `{to}`. I changed nothing in it, and no room \
              of mine is left. `!upgrade adopt {old_room}` finishes what they began."
         ),
     }

@@ -41,10 +41,7 @@ enum Sight {
     /// its own join, as Palpo does when its client goes away. Perhaps another room of ours stands ready.
     DeadEnd { other: Option<OwnedRoomId> },
     /// Somebody else led it elsewhere.
-    Foreign {
-        by: OwnedUserId,
-        to: Option<OwnedRoomId>,
-    },
+    Foreign { by: OwnedUserId, to: OwnedRoomId },
 }
 
 /// What is to be done about it.
@@ -60,7 +57,7 @@ enum Act {
     TakeBack,
     GiveWay {
         by: OwnedUserId,
-        to: Option<OwnedRoomId>,
+        to: OwnedRoomId,
     },
 }
 
@@ -236,7 +233,7 @@ async fn settle(
             if state.called(Step::Switch) != Called::Never {
                 mark(drive, job, Step::Switch, StepEvent::Undone)?;
             }
-            Err(overtaken(&by, to.as_ref(), &job.request.old_room))
+            Err(overtaken(&by, &to, &job.request.old_room))
         }
     }
 }
@@ -272,11 +269,12 @@ async fn look(
         .await?
         .unwrap_or_default();
     let asked = may_have_left(job, Step::Switch);
-    if !tombstone.is_empty() {
-        let to = tombstone
-            .get("replacement_room")
-            .and_then(Value::as_str)
-            .and_then(|room| OwnedRoomId::try_from(room).ok());
+    let to = tombstone
+        .get("replacement_room")
+        .and_then(Value::as_str)
+        .and_then(|room| OwnedRoomId::try_from(room).ok());
+    // One that leads nowhere closed nothing.
+    if let Some(to) = to.filter(|room| room != old) {
         // Only the whole event tells who sent it.
         let sender = port
             .state(old)
@@ -284,13 +282,12 @@ async fn look(
             .tombstone()
             .map(|tombstone| tombstone.sender);
         let by = sender.unwrap_or_else(|| port.account().to_owned());
-        if let Some(room) = &to
-            && (is_ours(port, job, room).await?
-                || (asked && by == port.account() && enters(port, job, room).await?))
+        if is_ours(port, job, &to).await?
+            || (asked && by == port.account() && enters(port, job, &to).await?)
         {
-            return Ok(Sight::Switched(room.clone()));
+            return Ok(Sight::Switched(to));
         }
-        if asked && by == port.account() && to.is_some() {
+        if asked && by == port.account() {
             let other = orphan(port, job, before).await?;
             return Ok(Sight::DeadEnd { other });
         }
@@ -397,7 +394,7 @@ mod tests {
         let orphan = Sight::Orphan(room.clone());
         let foreign = Sight::Foreign {
             by: by.clone(),
-            to: None,
+            to: room.clone(),
         };
         let lost = Called::AnswerLost(at(100));
         let dead_end = |other: Option<&OwnedRoomId>| Sight::DeadEnd {
@@ -429,7 +426,7 @@ mod tests {
                 Sight::Switched(room.clone()),
                 Called::Never,
                 100,
-                Act::Finish(room),
+                Act::Finish(room.clone()),
             ),
             (
                 foreign.clone(),
@@ -437,10 +434,10 @@ mod tests {
                 100,
                 Act::GiveWay {
                     by: by.clone(),
-                    to: None,
+                    to: room.clone(),
                 },
             ),
-            (foreign, lost, 100, Act::GiveWay { by, to: None }),
+            (foreign, lost, 100, Act::GiveWay { by, to: room }),
         ] {
             assert_eq!(
                 decide(&sight, called, at(now)),

@@ -14,7 +14,7 @@ use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::room::diff::Part;
 use crate::room::join_rules::JOIN_RULES;
-use crate::room::state::{RoomState, Snapshot};
+use crate::room::state::{RoomState, Snapshot, Tombstone};
 use crate::room::target::{slot, target};
 use crate::store::Write;
 
@@ -28,16 +28,15 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         close(drive, job, &plan, &new_room, Part::Complete, Stage::Staged).await?;
     }
     let now = drive.port.state(old_room).await?;
-    if let Some(found) = now.tombstone() {
-        return if found.replacement.as_ref() == Some(&new_room) {
+    if let Some(Tombstone {
+        replacement: Some(to),
+        sender,
+    }) = now.replaced()
+    {
+        return if to == new_room {
             Ok(Output::Switched { new_room }.into())
         } else {
-            stop(
-                drive,
-                job,
-                called,
-                overtaken(&found.sender, found.replacement.as_ref(), old_room),
-            )
+            stop(drive, job, called, overtaken(&sender, &to, old_room))
         };
     }
     if called == Called::Never {
