@@ -132,7 +132,9 @@ pub async fn doctor(config: Config, stop: CancellationToken) -> Result<Option<Te
         return Ok(None);
     };
     let database = bot.store.facts()?;
-    let found = survey::checkup::checkup(&*loops.port, &offices, database, bot.clock.now()).await?;
+    let wanted = &loops.config.upgrade.version;
+    let now = bot.clock.now();
+    let found = survey::checkup::checkup(&*loops.port, &offices, wanted, database, now).await?;
     Ok(Some(message::doctor::report(&found)))
 }
 

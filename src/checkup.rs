@@ -98,7 +98,16 @@ pub struct RoomFacts {
     /// Those in which the bot has too little power.
     pub weak: Vec<WeakRoom>,
     /// Admin rooms in which nobody but the bot can give commands.
-    pub without_commander: Vec<OwnedRoomId>,
+    pub without_commander: Vec<SilentRoom>,
+}
+
+/// An admin room in which nobody but the bot can give commands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SilentRoom {
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// Who could, once they accept their invitation.
+    pub invited: Vec<OwnedUserId>,
 }
 
 /// All of it.
@@ -128,7 +137,7 @@ pub enum Complaint {
     /// The clocks are apart by this many seconds; positive if ours is ahead.
     Clock(i64),
     /// Nobody can give commands in an admin room.
-    NoCommander(OwnedRoomId),
+    NoCommander(SilentRoom),
     /// People see the bot as not verified.
     NotVerified,
     /// Keys would be lost with the device.
@@ -217,13 +226,17 @@ mod tests {
         });
         ill.server.now = Timestamp::from_second(1031).ok();
         ill.database.damage = Some("page 3".to_owned());
-        ill.rooms.without_commander = vec!["!a:b".try_into().unwrap()];
+        let silent_room = SilentRoom {
+            room_id: "!a:b".try_into().unwrap(),
+            invited: vec![],
+        };
+        ill.rooms.without_commander = vec![silent_room.clone()];
         assert_eq!(
             ill.complaints(),
             [
                 Complaint::Database("page 3".to_owned()),
                 Complaint::Clock(-31),
-                Complaint::NoCommander("!a:b".try_into().unwrap()),
+                Complaint::NoCommander(silent_room),
                 Complaint::NotVerified,
                 Complaint::NoBackup,
                 Complaint::LimitsUnknown,

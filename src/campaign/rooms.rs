@@ -10,6 +10,7 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::Narrow;
+use crate::room::inventory::is_newer;
 use crate::room::power::Allowance;
 use crate::room::state::{RoomState, StateEvent};
 use crate::room::target::{is_link, via_of};
@@ -160,7 +161,7 @@ fn reason(room: &RoomState, wanted: Wanted<'_>) -> Option<Why> {
     let is_meant = (narrow.only.is_empty() || narrow.only.contains(id))
         && !narrow.skip.contains(id)
         && narrow.from.as_ref().is_none_or(|from| *from == version);
-    if room.tombstone().is_some() {
+    if room.replaced().is_some() {
         Some(Why::Replaced)
     } else if !is_meant {
         Some(Why::NotMeant)
@@ -180,14 +181,8 @@ fn reason(room: &RoomState, wanted: Wanted<'_>) -> Option<Why> {
     }
 }
 
-/// Whether a version comes after another. Only numbers have an order; others are opaque.
-fn is_newer(version: &RoomVersionId, than: &RoomVersionId) -> bool {
-    let number = |version: &RoomVersionId| version.as_str().parse::<u32>().ok();
-    matches!((number(version), number(than)), (Some(a), Some(b)) if a > b)
-}
-
 fn is_open_space(room: &RoomState) -> bool {
-    room.is_space() && room.tombstone().is_none()
+    room.is_space() && room.replaced().is_none()
 }
 
 /// Links of a space in the order in which clients show them.

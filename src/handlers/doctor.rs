@@ -23,7 +23,8 @@ pub(super) async fn run(
             let database = desk.store.facts()?;
             let now = desk.clock.now();
             let port = &*desk.port;
-            let found = survey::checkup::checkup(port, &desk.offices, database, now).await?;
+            let found =
+                survey::checkup::checkup(port, &desk.offices, &desk.version, database, now).await?;
             Ok(call.answer(doctor::report(&found)))
         }
         Treatment::LiftLimits => {

@@ -30,7 +30,12 @@ pub(super) async fn run(
     }
     let scope = &call.office.rules.scope;
     let (port, wanted) = (&*desk.port, &desk.version);
-    let rooms = survey::inventory::inventory(port, scope, space.as_deref(), wanted).await?;
+    let own = desk
+        .offices
+        .iter()
+        .map(|office| office.room_id.clone())
+        .collect();
+    let rooms = survey::inventory::inventory(port, scope, space.as_deref(), wanted, &own).await?;
     let told = inventory(&rooms, wanted);
     let mut writes = call.answer(told.text);
     writes.extend(told.file.map(|body| {

@@ -75,10 +75,26 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
         }
         Complaint::NoCommander(room) => {
             let mut line = own("Nobody can give me commands in the admin room ");
-            line.push(Span::Code(room.to_string()));
-            line.extend(own(
-                ": nobody in it has `command_level`. Name another room in the configuration.",
-            ));
+            line.push(Span::Code(room.room_id.to_string()));
+            if room.invited.is_empty() {
+                line.extend(own(
+                    ": nobody in it has `command_level`. Give somebody that power there, or name \
+                     another room in the configuration.",
+                ));
+                return line;
+            }
+            line.push(Span::Text(" yet: ".to_owned()));
+            for (number, user) in room.invited.iter().enumerate() {
+                if number > 0 {
+                    line.push(Span::Text(", ".to_owned()));
+                }
+                line.push(person(user));
+            }
+            let waits = match room.invited.len() {
+                1 => " is invited and has not accepted yet.",
+                _ => " are invited and have not accepted yet.",
+            };
+            line.push(Span::Text(waits.to_owned()));
             line
         }
         Complaint::NotVerified => own(match found.encryption.map(|facts| facts.identity) {

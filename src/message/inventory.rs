@@ -38,16 +38,20 @@ enum Group {
     NeedsPower,
     Ready,
     NotJoined,
+    AdminRoom,
     Wanted,
+    Newer,
     Replaced,
 }
 
 impl Group {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::NeedsPower,
         Self::Ready,
         Self::NotJoined,
+        Self::AdminRoom,
         Self::Wanted,
+        Self::Newer,
         Self::Replaced,
     ];
 
@@ -56,7 +60,9 @@ impl Group {
             Standing::NeedsPower { .. } => Self::NeedsPower,
             Standing::Ready => Self::Ready,
             Standing::NotJoined { .. } => Self::NotJoined,
+            Standing::AdminRoom => Self::AdminRoom,
             Standing::Wanted => Self::Wanted,
+            Standing::Newer => Self::Newer,
             Standing::Replaced { .. } => Self::Replaced,
         }
     }
@@ -68,6 +74,8 @@ impl Group {
             Self::Ready => format!("Ready: {rooms}"),
             Self::NotJoined => format!("I am not in: {rooms}"),
             Self::Wanted => format!("On version {wanted} already: {rooms}"),
+            Self::AdminRoom => format!("I take commands there: {rooms}"),
+            Self::Newer => format!("On a newer version already: {rooms}"),
             Self::Replaced => format!("Replaced already: {rooms}"),
         }
     }
@@ -175,11 +183,14 @@ fn row(entry: &Entry) -> Vec<Span> {
         Standing::NotJoined {
             listed_by: Some(space),
         } => facts.push(format!("listed in {}", super::doc::shortened(space))),
-        Standing::Replaced { by: Some(by) } => {
+        Standing::Replaced { by } => {
             facts.push(format!("leads to {}", super::doc::shortened(by)));
         }
-        Standing::Replaced { by: None } => facts.push("leads nowhere".to_owned()),
-        Standing::Ready | Standing::Wanted | Standing::NotJoined { listed_by: None } => {}
+        Standing::Ready
+        | Standing::AdminRoom
+        | Standing::Wanted
+        | Standing::Newer
+        | Standing::NotJoined { listed_by: None } => {}
     }
     if !facts.is_empty() {
         spans.push(Span::Text(format!(": {}", facts.join(", "))));
@@ -235,15 +246,13 @@ mod tests {
             members: 40,
             power: Power::Creator,
         });
-        let replaced = |by: Option<&str>| Standing::Replaced {
-            by: by.map(ToOwned::to_owned),
-        };
+        let replaced = |by: &str| Standing::Replaced { by: by.to_owned() };
         let listed_by = Some("Space".to_owned());
         let mut far = entry("!far:y", "!far:y", 0, Standing::NotJoined { listed_by });
         far.seen = None;
         let entries = [
-            entry("!old:x", "Old", 3, replaced(Some("New <b>"))),
-            entry("!lost:x", "Lost", 2, replaced(None)),
+            entry("!old:x", "Old", 3, replaced("New <b>")),
+            entry("!lost:x", "Lost", 2, replaced("!x:y")),
             entry("!new:x", "New <b>", 9, Standing::Wanted),
             entry("!few:x", "Few", 1, Standing::NeedsPower { needed: 100 }),
             entry("!many:x", "Many", 90, Standing::NeedsPower { needed: 150 }),
@@ -265,7 +274,7 @@ mod tests {
         - New <b> (`!new:x`): version 10, 9 members, my power 50
         Replaced already: 2 rooms
         - Old (`!old:x`): version 10, 3 members, my power 50, leads to New <b>
-        - Lost (`!lost:x`): version 10, 2 members, my power 50, leads nowhere
+        - Lost (`!lost:x`): version 10, 2 members, my power 50, leads to !x:y
         ");
         assert!(told.text.html.contains(">New &lt;b&gt;</a>"));
         assert!(!told.text.html.contains("<details>"));

@@ -6,7 +6,7 @@ use super::doc::{Doc, Span, own, room};
 use super::{count, duration, finding, moment, until};
 use crate::job::{Plan, Schedule};
 use crate::model::{Confirmation, JobId, Method, Review, Text};
-use crate::room::finding::{Finding, Weight};
+use crate::room::finding::{Deed, Finding, Weight};
 
 /// Findings of one weight that are listed; the rest is counted.
 const FINDINGS_SHOWN_MAX: usize = 15;
@@ -210,9 +210,18 @@ fn outline(plan: &Plan) -> Vec<String> {
             count(counts.spaces, "space lists", "spaces list")
         ));
     }
-    lines.push(
-        "The old room is closed to new messages and gets a pinned message with the link."
-            .to_owned(),
-    );
+    let may = |wanted: &Deed| {
+        !plan.findings.iter().any(|finding| {
+            matches!(finding, Finding::CannotEdit { room, deed, .. } if *room == plan.old_room && deed == wanted)
+        })
+    };
+    let message = match may(&Deed::Pin) {
+        true => "gets a pinned message with the link",
+        false => "gets a message with the link",
+    };
+    lines.push(match may(&Deed::ChangePowerLevels) {
+        true => format!("The old room is closed to new messages and {message}."),
+        false => format!("The old room {message}."),
+    });
     lines
 }

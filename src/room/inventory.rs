@@ -3,6 +3,8 @@
 //! Told from little state (create event, names, power levels, tombstone), so that many rooms cost
 //! no request each. A plan reads a room whole and knows more. Left out: which rooms (`survey`).
 
+use std::collections::BTreeSet;
+
 use ruma::{OwnedRoomId, RoomVersionId, UserId};
 
 use super::power::{Allowance, Power};
@@ -58,12 +60,16 @@ pub enum Standing {
         /// The space that lists it; `None` where it was named itself.
         listed_by: Option<String>,
     },
+    /// Commands are taken there: it takes a command of its own.
+    AdminRoom,
     /// It has the wanted version.
     Wanted,
+    /// It has a newer one.
+    Newer,
     /// It leads to another room.
     Replaced {
-        /// What people call that one; `None` where the tombstone names none.
-        by: Option<String>,
+        /// What people call that one.
+        by: String,
     },
 }
 
@@ -74,18 +80,19 @@ pub fn joined(
     members: u64,
     bot: &UserId,
     wanted: &RoomVersionId,
+    admin_rooms: &BTreeSet<OwnedRoomId>,
     label_of: impl Fn(&OwnedRoomId) -> String,
 ) -> Entry {
     let version = room.create().version;
     let power = room.power();
     let standing = match (
-        room.tombstone(),
+        room.replaced().and_then(|tombstone| tombstone.replacement),
         power.can_send_state(bot, "m.room.tombstone"),
     ) {
-        (Some(tombstone), _) => Standing::Replaced {
-            by: tombstone.replacement.as_ref().map(label_of),
-        },
+        (Some(new), _) => Standing::Replaced { by: label_of(&new) },
+        (None, _) if admin_rooms.contains(&room.room_id) => Standing::AdminRoom,
         (None, _) if version == *wanted => Standing::Wanted,
+        (None, _) if is_newer(&version, wanted) => Standing::Newer,
         (None, Allowance::Short { needed, .. }) => Standing::NeedsPower { needed },
         (None, Allowance::Allowed) => Standing::Ready,
     };
@@ -104,6 +111,13 @@ pub fn joined(
             power: power.power(bot),
         }),
     }
+}
+
+/// Whether a version comes after another. Only numbers have an order; others are opaque.
+#[must_use]
+pub fn is_newer(version: &RoomVersionId, than: &RoomVersionId) -> bool {
+    let number = |version: &RoomVersionId| version.as_str().parse::<u32>().ok();
+    matches!((number(version), number(than)), (Some(a), Some(b)) if a > b)
 }
 
 /// A room that is named somewhere, and that the bot is not in.
@@ -140,15 +154,15 @@ mod tests {
                 ("m.room.power_levels", "", "@a:x", levels),
             ];
             events.extend(tombstone.map(|content| ("m.room.tombstone", "", "@a:x", content)));
-            let entry = joined(&room("!r:x", &events), 7, bot, &RoomVersionId::V12, |id| {
+            let none = BTreeSet::new();
+            let old = room("!r:x", &events);
+            let entry = joined(&old, 7, bot, &RoomVersionId::V12, &none, |id| {
                 format!("the room {id}")
             });
             (entry.standing, entry.seen.unwrap().power)
         };
         let closed = |to: Value| Some(json!({"replacement_room": to}));
-        let replaced = |by: Option<&str>| Standing::Replaced {
-            by: by.map(ToOwned::to_owned),
-        };
+        let replaced = |by: &str| Standing::Replaced { by: by.to_owned() };
         let short = |needed| Standing::NeedsPower { needed };
         for (found, expected, power) in [
             (
@@ -162,12 +176,13 @@ mod tests {
             (of("12", "@a:x", levels(0, 150), None), Standing::Wanted, 0),
             (
                 of("12", "@a:x", levels(0, 150), closed(json!("!n:x"))),
-                replaced(Some("the room !n:x")),
+                replaced("the room !n:x"),
                 0,
             ),
+            // It leads nowhere.
             (
                 of("9", "@a:x", levels(0, 100), closed(json!(7))),
-                replaced(None),
+                short(100),
                 0,
             ),
             // Taken back.
@@ -189,7 +204,15 @@ mod tests {
             "!r:x",
             &[("m.room.create", "", "@bot:x", json!({"room_version": "12"}))],
         );
-        let entry = joined(&by_bot, 1, bot, &RoomVersionId::V11, ToString::to_string);
+        let of = |wanted: &RoomVersionId, admin_rooms: &BTreeSet<OwnedRoomId>| {
+            joined(&by_bot, 1, bot, wanted, admin_rooms, ToString::to_string)
+        };
+        let own = BTreeSet::from([by_bot.room_id.clone()]);
+        let opaque = RoomVersionId::try_from("org.x.y").unwrap();
+        assert_eq!(of(&RoomVersionId::V11, &own).standing, Standing::AdminRoom);
+        let none = BTreeSet::new();
+        assert_eq!(of(&RoomVersionId::V11, &none).standing, Standing::Newer);
+        let entry = of(&opaque, &none);
         assert_eq!(entry.standing, Standing::Ready);
         assert_eq!(entry.seen.unwrap().power, Power::Creator);
     }

@@ -3,17 +3,17 @@
 //! Power in rooms is taken from what sync told, since there may be many; only the admin rooms are
 //! read anew.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{OwnedUserId, RoomVersionId};
 
-use super::{SPACE_WALK_ROOMS_MAX, follow};
-use crate::checkup::{Checkup, DatabaseFacts, Limits, RoomFacts, WeakRoom};
-use crate::config::Scope;
+use super::inventory::inventory;
+use crate::checkup::{Checkup, DatabaseFacts, Limits, RoomFacts, SilentRoom, WeakRoom};
 use crate::homeserver::{Homeserver, HomeserverError, Result};
 use crate::permissions::{self, Office};
-use crate::room::power::Allowance;
+use crate::room::inventory::Standing;
+use crate::room::power::Power;
 use crate::room::state::Membership;
 
 /// Reads everything.
@@ -23,6 +23,7 @@ use crate::room::state::Membership;
 pub async fn checkup(
     port: &dyn Homeserver,
     offices: &[Office],
+    wanted: &RoomVersionId,
     database: DatabaseFacts,
     at: Timestamp,
 ) -> Result<Checkup> {
@@ -40,7 +41,7 @@ pub async fn checkup(
         encryption,
         database,
         limits: limits(port).await?,
-        rooms: rooms(port, offices).await?,
+        rooms: rooms(port, offices, wanted).await?,
         at,
     })
 }
@@ -56,64 +57,57 @@ async fn limits(port: &dyn Homeserver) -> Result<Limits> {
     }
 }
 
-async fn rooms(port: &dyn Homeserver, offices: &[Office]) -> Result<RoomFacts> {
+/// The rooms that `rooms` lists of all these admin rooms, and what it says of them.
+async fn rooms(
+    port: &dyn Homeserver,
+    offices: &[Office],
+    wanted: &RoomVersionId,
+) -> Result<RoomFacts> {
     let mut facts = RoomFacts::default();
-    let mut scope = BTreeSet::new();
+    let own: BTreeSet<_> = offices
+        .iter()
+        .map(|office| office.room_id.clone())
+        .collect();
+    let mut entries = BTreeMap::new();
     for office in offices {
-        scope.extend(in_scope(port, &office.rules.scope).await?);
+        let scope = &office.rules.scope;
+        let found = inventory(port, scope, None, wanted, &own).await?;
+        entries.extend(
+            found
+                .into_iter()
+                .map(|entry| (entry.room_id.clone(), entry)),
+        );
         let room = port.state(&office.room_id).await?;
         let power = room.power();
-        let somebody = room
-            .members(Membership::Join)
+        let may = |user: &OwnedUserId| permissions::may_command(&office.rules, power.power(user));
+        let others = room.members(Membership::Join);
+        if !others
             .filter(|user| user != port.account())
-            .any(|user| permissions::may_command(&office.rules, power.power(&user)));
-        if !somebody {
-            facts.without_commander.push(office.room_id.clone());
-        }
-    }
-    for room_id in scope {
-        if offices.iter().any(|office| office.room_id == room_id) {
-            continue;
-        }
-        let Some(room) = port.known_state(&room_id).await? else {
-            continue;
-        };
-        if room.tombstone().is_some() {
-            continue;
-        }
-        facts.looked_at += 1;
-        let may = room
-            .power()
-            .can_send_state(port.account(), "m.room.tombstone");
-        if let Allowance::Short { needed, have } = may {
-            facts.weak.push(WeakRoom {
-                label: room.label(),
-                room_id,
-                needed,
-                have,
+            .any(|user| may(&user))
+        {
+            facts.without_commander.push(SilentRoom {
+                room_id: office.room_id.clone(),
+                invited: room.members(Membership::Invite).filter(may).collect(),
             });
         }
     }
-    Ok(facts)
-}
-
-/// Rooms of a scope: those in its spaces, nested ones too, and without one all that the bot is in.
-async fn in_scope(port: &dyn Homeserver, scope: &Scope) -> Result<BTreeSet<OwnedRoomId>> {
-    let Scope::Only(named) = scope else {
-        return port.joined_rooms().await;
-    };
-    let mut queue: VecDeque<OwnedRoomId> = VecDeque::new();
-    for name in named {
-        queue.extend(match <&RoomId>::try_from(&**name) {
-            Ok(id) => Some(id.to_owned()),
-            Err(alias) => follow(port, alias).await?,
-        });
-    }
-    let mut seen = BTreeSet::new();
-    while let Some(next) = queue.pop_front() {
-        if seen.len() < SPACE_WALK_ROOMS_MAX && seen.insert(next.clone()) {
-            queue.extend(port.children(&next).await?);
+    for (room_id, entry) in entries {
+        match (entry.standing, entry.seen) {
+            (Standing::Ready, _) => facts.looked_at += 1,
+            (Standing::NeedsPower { needed }, Some(seen)) => {
+                facts.looked_at += 1;
+                facts.weak.push(WeakRoom {
+                    label: entry.label,
+                    room_id,
+                    needed,
+                    have: match seen.power {
+                        Power::Level(level) => level,
+                        Power::Creator => i64::MAX,
+                    },
+                });
+            }
+            _ => {}
         }
     }
-    Ok(seen)
+    Ok(facts)
 }

@@ -23,6 +23,7 @@ pub async fn inventory(
     scope: &Scope,
     space: Option<&RoomId>,
     wanted: &RoomVersionId,
+    admin_rooms: &BTreeSet<OwnedRoomId>,
 ) -> Result<Vec<Entry>> {
     let told = port.told_rooms().await?;
     let roots = match (space, scope) {
@@ -55,6 +56,7 @@ pub async fn inventory(
                 found.members,
                 port.account(),
                 wanted,
+                admin_rooms,
                 label_of,
             ),
             None => not_joined(id, listed_by.as_ref().map(label_of)),

@@ -290,6 +290,38 @@ fn an_address_that_the_server_does_not_show_hides_no_other() {
     assert!(!last.contains("does not show"), "it ticks off: {last}");
 }
 
+#[test]
+fn the_end_of_a_campaign_names_all_rooms_of_its_plan() {
+    let mut sim = Sim::with(&Setup {
+        siblings: 2,
+        ..Setup::default()
+    });
+    {
+        let place = sim.place.clone();
+        let mut world = sim.world();
+        let named = |room: &Room| {
+            let name = room.content("m.room.name", "");
+            name.is_some_and(|name| name["name"] == "Bed 1")
+        };
+        let bed = world.rooms.values().find(|room| named(room)).unwrap();
+        let mut levels = bed.content(LEVELS, "").unwrap().clone();
+        let bed = bed.id.clone();
+        levels["users"][place.bot.as_str()] = 0.into();
+        world.append(&bed, &place.moderator, LEVELS, Some(""), levels);
+    }
+    let space = sim.place.space.clone();
+    sim.say(&format!("!upgrade space {space} 12 --yes"));
+    sim.run();
+    sim.assert_promises();
+    let plan = last_with(&sim, "Plan C1");
+    assert!(plan.contains("upgrade 3 rooms of"), "{plan}");
+    assert!(plan.contains("Cannot be upgraded now: 1 room"), "{plan}");
+    let end = last_with(&sim, "Moved: ");
+    assert!(end.contains("Moved: 3 of 4 rooms"), "{end}");
+    assert!(end.contains("Bed 1"), "{end}");
+    assert!(!end.contains("Done, campaign"), "{end}");
+}
+
 /// It can be put into the list by the bot, once that is invited there.
 #[test]
 fn a_space_that_the_bot_cannot_see_is_left_to_do_until_it_can() {
@@ -342,4 +374,60 @@ fn a_space_that_the_bot_cannot_see_is_left_to_do_until_it_can() {
     let new = successor(&world, &sim.place.room);
     let link = world.rooms[&hidden].content("m.space.child", new.as_str());
     assert!(link.is_some(), "{last}");
+}
+
+#[test]
+fn a_plan_says_only_what_the_bot_may_do() {
+    let mut sim = Sim::with(&Setup {
+        bot_level_around: 0,
+        ..Setup::default()
+    });
+    sim.say("!upgrade plan #garden:sim.test 12");
+    sim.run();
+    let plan = last_with(&sim, "Plan #1");
+    assert!(plan.contains("change its list of rooms"), "{plan}");
+    assert!(!plan.contains("space lists the new room"), "{plan}");
+}
+
+#[test]
+fn doctor_and_rooms_count_the_same() {
+    let mut sim = Sim::with(&Setup {
+        version: "12",
+        bot_level: 50,
+        ..Setup::default()
+    });
+    sim.say("!upgrade doctor");
+    sim.say_after(Duration::from_secs(20), "!upgrade rooms");
+    sim.run();
+    let rooms = last_with(&sim, "the wanted version is 12");
+    assert!(rooms.contains("Ready: 2 rooms"), "{rooms}");
+    assert!(rooms.contains("On version 12 already: 1 room"), "{rooms}");
+    let doctor = last_with(&sim, "What I looked at");
+    assert!(!doctor.contains("Too little power"), "{doctor}");
+    assert!(doctor.contains("enough in 2 of 2 rooms"), "{doctor}");
+}
+
+#[test]
+fn doctor_waits_for_moderators_who_are_invited() {
+    let mut sim = Sim::new();
+    {
+        let place = sim.place.clone();
+        let mut world = sim.world();
+        let room = &place.admin_room;
+        world.leave(&place.deputy, room).unwrap();
+        world.leave(&place.moderator, room).unwrap();
+        let bot = &place.bot;
+        world.invite(bot, room, &place.moderator, None).unwrap();
+    }
+    sim.after(Duration::from_secs(1), |world, place| {
+        say(world, &place.reader, &place.admin_room, "!upgrade doctor");
+    });
+    sim.run();
+    let doctor = last_with(&sim, "What I looked at");
+    let invited = format!(
+        "`{}` is invited and has not accepted yet",
+        sim.place.moderator
+    );
+    assert!(doctor.contains(&invited), "{doctor}");
+    assert!(!doctor.contains("Name another room"), "{doctor}");
 }

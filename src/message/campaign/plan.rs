@@ -13,7 +13,7 @@ use crate::message::doc::Doc;
 use crate::message::plan::Occasion;
 use crate::message::{duration, moment};
 use crate::model::{Confirmation, Method, Text};
-use crate::room::finding::Weight;
+use crate::room::finding::{Finding, Weight};
 
 /// Rooms that are listed in each part of the plan.
 const ROOMS_SHOWN_MAX: usize = 60;
@@ -211,6 +211,17 @@ fn outline(going: &[&Planned]) -> Vec<String> {
              missing there I add."
         }
     };
+    let is_short = going.iter().any(|room| {
+        let mut losses = room.plan.of_weight(Weight::Loss);
+        losses.any(|loss| {
+            matches!(
+                loss,
+                Finding::CannotEdit { .. }
+                    | Finding::RemoteAlias { .. }
+                    | Finding::UnseenSpace { .. }
+            )
+        })
+    });
     let members: usize = going.iter().map(|room| room.plan.counts.members).sum();
     vec![
         order,
@@ -220,9 +231,15 @@ fn outline(going: &[&Planned]) -> Vec<String> {
              automatically.",
             count(members, "member", "members")
         ),
-        "Addresses, listings, spaces and join rules lead to the new rooms, and the old ones are \
-         closed to new messages."
-            .to_owned(),
+        format!(
+            "Addresses, listings, spaces and join rules lead to the new rooms, and the old ones are \
+             closed to new messages{}.",
+            if is_short {
+                ", but for what is named below"
+            } else {
+                ""
+            }
+        ),
         "If one room fails, the others go on.".to_owned(),
     ]
 }
@@ -268,7 +285,7 @@ fn more(doc: Doc, all: usize) -> Doc {
 
 /// Rooms of the space that are not part of it: those that somebody can do something about are
 /// named.
-fn left_out(mut doc: Doc, campaign: &Campaign, found: &Found) -> Doc {
+pub(super) fn left_out(mut doc: Doc, campaign: &Campaign, found: &Found) -> Doc {
     let (quiet, told): (Vec<_>, Vec<_>) = found
         .left_out
         .iter()

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use ruma::{OwnedRoomId, UserId};
 
+use super::plan::left_out;
 use super::{Span, count, how, label, listed, of_child, of_left_out, own, room, server, space_now};
 use crate::campaign::{Campaign, Child, Course, Phase, State};
 use crate::job::{Encryption, Phase as JobPhase, Todo};
@@ -77,19 +78,19 @@ pub fn report(
         })
         .cloned()
         .collect();
+    let blocked: Vec<_> = children
+        .iter()
+        .filter(|child| !child.is_moved() && !child.was_meant_to_go())
+        .collect();
     let mut doc = titled(match state.course {
         Course::Stopped => "Stopped, campaign",
-        _ if not_done.is_empty() => "Done, campaign",
+        _ if not_done.is_empty() && blocked.is_empty() => "Done, campaign",
         _ => "Ended, campaign",
     });
     doc = doc.say(&format!(
         "Moved: {} of {}.",
         moved,
-        count(
-            moved + not_done.iter().filter(|child| !child.is_moved()).count(),
-            "room",
-            "rooms"
-        )
+        count(children.len(), "room", "rooms")
     ));
     if !not_done.is_empty() {
         doc = doc.heading(&format!(
@@ -108,9 +109,30 @@ pub fn report(
                 not_done.len() - NOT_DONE_SHOWN_MAX
             )));
         }
+    }
+    if !blocked.is_empty() {
+        doc = doc.heading(&format!(
+            "Could not be upgraded: {}",
+            count(blocked.len(), "room", "rooms")
+        ));
+        for child in blocked.iter().take(NOT_DONE_SHOWN_MAX) {
+            let mut line = of_child(child, &server(bot));
+            line.push(Span::Text(": ".to_owned()));
+            line.extend(how(child, bot, now));
+            doc = doc.item(&line);
+        }
+        if blocked.len() > NOT_DONE_SHOWN_MAX {
+            let more = blocked.len() - NOT_DONE_SHOWN_MAX;
+            doc = doc.item(&own(&format!("and {more} more")));
+        }
+    }
+    if !not_done.is_empty() || !blocked.is_empty() {
         doc = doc.say(&format!(
             "To try all of them again, type `!upgrade retry {id}`."
         ));
+    }
+    if let Some(found) = &state.found {
+        doc = left_out(doc, campaign, found);
     }
     let encrypted: Vec<_> = children
         .iter()
