@@ -186,31 +186,7 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
             count(mended, "missing thing", "missing things")
         ),
     });
-    if let Some(Output::Pinned {
-        count: posted,
-        lost,
-        unreadable,
-    }) = state.outputs.get(&Step::Pins)
-    {
-        if *posted > 0 {
-            doc = doc.say(&format!(
-                "I posted and pinned {} of the old room again.",
-                count(*posted, "pinned message", "pinned messages")
-            ));
-        }
-        if let Some(why) = unreadable {
-            doc = doc.say(&format!(
-                "I did not post {} of the old room again: {}. Post and pin them again once people are here.",
-                count(*lost, "pinned message", "pinned messages"),
-                finding::unreadable(*why)
-            ));
-        } else if *lost > 0 {
-            doc = doc.say(&format!(
-                "{} of the old room could not be posted again; what they say is still to be found there.",
-                count(*lost, "pinned message", "pinned messages")
-            ));
-        }
-    }
+    doc = pinned(doc, state);
     if let Some(Output::Verified {
         encryption: Encryption::New,
         ..
@@ -243,6 +219,38 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
         .finish(),
     )
 }
+
+/// What became of the pinned messages.
+fn pinned(mut doc: Doc, state: &State) -> Doc {
+    let Some(Output::Pinned {
+        count: posted,
+        lost,
+        unreadable,
+    }) = state.outputs.get(&Step::Pins)
+    else {
+        return doc;
+    };
+    if *posted > 0 {
+        doc = doc.say(&format!(
+            "I posted and pinned {} of the old room again.",
+            count(*posted, "pinned message", "pinned messages")
+        ));
+    }
+    if let Some(why) = unreadable {
+        doc = doc.say(&format!(
+            "I did not post {} of the old room again: {}. Post and pin them again once people are here.",
+            count(*lost, "pinned message", "pinned messages"),
+            finding::unreadable(*why)
+        ));
+    } else if *lost > 0 {
+        doc = doc.say(&format!(
+            "{} of the old room could not be posted again; what they say is still to be found there.",
+            count(*lost, "pinned message", "pinned messages")
+        ));
+    }
+    doc
+}
+
 /// A finished upgrade could not be looked at again, for hours.
 #[must_use]
 pub fn unchecked(id: JobId, problem: &str) -> Text {

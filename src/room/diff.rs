@@ -316,11 +316,11 @@ impl Change {
         match (self, other) {
             (Self::NewState { slot: a, .. }, Self::NewState { slot: b, .. }) => a == b,
             (Self::Ban { user: a, .. }, Self::Ban { user: b, .. }) => a == b,
-            (Self::Knock { user: a }, Self::Knock { user: b }) => a == b,
             (
                 Self::Invite { user: a, .. } | Self::Arrival { user: a, .. },
                 Self::Invite { user: b, .. } | Self::Arrival { user: b, .. },
-            ) => a == b,
+            )
+            | (Self::Knock { user: a }, Self::Knock { user: b }) => a == b,
             (
                 Self::MoveAlias { alias: a, .. } | Self::RemoteAlias { alias: a, .. },
                 Self::MoveAlias { alias: b, .. } | Self::RemoteAlias { alias: b, .. },
