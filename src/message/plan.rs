@@ -215,13 +215,15 @@ fn outline(plan: &Plan) -> Vec<String> {
             matches!(finding, Finding::CannotEdit { room, deed, .. } if *room == plan.old_room && deed == wanted)
         })
     };
-    let message = match may(&Deed::Pin) {
-        true => "gets a pinned message with the link",
-        false => "gets a message with the link",
+    let message = if may(&Deed::Pin) {
+        "gets a pinned message with the link"
+    } else {
+        "gets a message with the link"
     };
-    lines.push(match may(&Deed::ChangePowerLevels) {
-        true => format!("The old room is closed to new messages and {message}."),
-        false => format!("The old room {message}."),
+    lines.push(if may(&Deed::ChangePowerLevels) {
+        format!("The old room is closed to new messages and {message}.")
+    } else {
+        format!("The old room {message}.")
     });
     lines
 }

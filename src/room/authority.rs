@@ -230,9 +230,12 @@ pub fn shut_out_creators(
         .iter()
         .filter_map(|user| Some((user.clone(), shut_out(old, user)?)));
     shut_out
-        .map(|(user, why)| match asked.contains(&user) {
-            true => Finding::ShutOutCreator { user, why },
-            false => Finding::AbsentCreator { user, why },
+        .map(|(user, why)| {
+            if asked.contains(&user) {
+                Finding::ShutOutCreator { user, why }
+            } else {
+                Finding::AbsentCreator { user, why }
+            }
         })
         .collect()
 }

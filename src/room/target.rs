@@ -173,27 +173,15 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
 
     let (rules, found) =
         join_rules::carried(room, &intent.version, intent.join_rule, &old.replaced);
-    let bridges = invitation::bridges(room, &intent.bots);
-    findings.extend(found.into_iter().filter_map(|finding| match finding {
-        Finding::InvitationsNeeded { count } => {
-            let count = count.saturating_sub(bridges.ghosts.len());
-            (count > 0).then_some(Finding::InvitationsNeeded { count })
-        }
-        finding => Some(finding),
-    }));
-    if !bridges.ghosts.is_empty() {
-        findings.push(Finding::BridgeAccounts {
-            count: bridges.ghosts.len(),
-            bots: bridges.bots.into_iter().collect(),
-        });
-    }
+    findings.extend(about_people(old, intent, found));
     let guests = invitation::guests(room, intent, &rules);
     let is_shut = findings
         .iter()
         .any(|finding| matches!(finding, Finding::InvitationsNeeded { .. }));
-    let uninvited = match is_shut && invites_nobody(intent) {
-        true => room.members(Membership::Join).collect(),
-        false => BTreeSet::new(),
+    let uninvited = if is_shut && invites_nobody(intent) {
+        room.members(Membership::Join).collect()
+    } else {
+        BTreeSet::new()
     };
     new_state.insert(slot("m.room.join_rules", ""), rules);
     // A server's preset may open the room to guests where the old one was closed to them.
@@ -236,6 +224,26 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
         lock: power::locked(room),
         findings,
     }
+}
+
+/// What is said of people who have to be invited, without the accounts of bridges.
+fn about_people(old: &Snapshot, intent: &Intent, found: Vec<Finding>) -> Vec<Finding> {
+    let bridges = invitation::bridges(&old.room, &intent.bots);
+    let without_ghosts = |finding| match finding {
+        Finding::InvitationsNeeded { count } => {
+            let count = count.saturating_sub(bridges.ghosts.len());
+            (count > 0).then_some(Finding::InvitationsNeeded { count })
+        }
+        finding => Some(finding),
+    };
+    let mut findings: Vec<_> = found.into_iter().filter_map(without_ghosts).collect();
+    if !bridges.ghosts.is_empty() {
+        findings.push(Finding::BridgeAccounts {
+            count: bridges.ghosts.len(),
+            bots: bridges.bots.into_iter().collect(),
+        });
+    }
+    findings
 }
 
 /// Local and remote addresses of the old room.

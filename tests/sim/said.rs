@@ -48,9 +48,10 @@ fn assert_not_said(sim: &Sim, part: &str) {
 /// What the bot says with these words in it, before it changes any of it.
 fn first_with(sim: &Sim, part: &str) -> Arc<Mutex<String>> {
     let heard = Arc::new(Mutex::new(String::new()));
-    let hears = Arc::clone(&heard);
+    let kept = Arc::clone(&heard);
     sim.when_said(part, move |_, _, event| {
-        *hears.lock().unwrap() = body(event).unwrap_or_default().to_owned();
+        let text = body(event).unwrap_or_default();
+        text.clone_into(&mut kept.lock().unwrap());
     });
     heard
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId};
+use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
 use super::{Done, Drive, RequestFailure, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
@@ -24,7 +24,7 @@ use crate::room::diff::{
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::power::{POWER_LEVELS, locked};
 use crate::room::predict::after_switch;
-use crate::room::state::{Content, Listing, RoomState, Snapshot};
+use crate::room::state::{Listing, RoomState, Snapshot};
 use crate::room::target::{Target, slot, target};
 use crate::survey;
 
@@ -165,21 +165,6 @@ async fn make(
                 },
                 outcome => outcome,
             };
-            let outcome = match (outcome, &change) {
-                (
-                    Ok(Some(refusal)),
-                    Change::ShowAliases {
-                        side: Side::New,
-                        content,
-                        ..
-                    },
-                ) if shortage(&seen.now.new, port.account(), ALIASES).is_none() => {
-                    show_others(port, &seen.now.new, content)
-                        .await
-                        .map(|()| Some(refusal))
-                }
-                (outcome, _) => outcome,
-            };
             drive.kept.refused.extend(outcome.iter().flatten().cloned());
             outcome
         };
@@ -190,16 +175,7 @@ async fn make(
             }
             Ok(Some(refusal)) => {
                 refused.push(refusal);
-                if let Change::ShowAliases {
-                    side: Side::New, ..
-                } = &change
-                    && let Some(shown) = port.state_event(&new_room, ALIASES, "").await?
-                    && seen.now.new.content(ALIASES, "") != Some(&shown)
-                {
-                    let by = port.account();
-                    seen.now.new.put(slot(ALIASES, ""), by, shown);
-                    made += 1;
-                }
+                made += show_others(port, &change, &mut seen.now.new).await?;
             }
             // Perhaps only this person is invited too often: the next is tried.
             Err(HomeserverError::RateLimited { retry_after, .. })
@@ -493,43 +469,52 @@ async fn move_alias(
     moved
 }
 
-/// Shows in the new room what the server lets it show: a server refuses all addresses for one, such as for one
-/// of another server.
+/// Shows in the new room what the server lets it show, after it refused all addresses for one, such as for one
+/// of another server; says how many changes that were.
 async fn show_others(
     port: &dyn Homeserver,
-    new: &RoomState,
-    wanted: &Content,
-) -> Result<(), HomeserverError> {
-    let show = async |shown: &BTreeSet<OwnedRoomAliasId>| {
-        let content = without(wanted, |alias| !shown.contains(alias));
-        match port.put_state(&new.room_id, ALIASES, "", &content).await {
-            Ok(_) => Ok(true),
-            Err(HomeserverError::Refused { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    refused: &Change,
+    new: &mut RoomState,
+) -> Result<usize, HomeserverError> {
+    let Change::ShowAliases {
+        side: Side::New,
+        content: wanted,
+        ..
+    } = refused
+    else {
+        return Ok(0);
     };
-    let all: BTreeSet<_> = addresses_in(wanted).into_iter().collect();
-    let there = new
-        .content(ALIASES, "")
-        .map(addresses_in)
-        .unwrap_or_default();
-    let is_own = |alias: &&OwnedRoomAliasId| alias.server_name() == port.server_name();
-    let mut shown: BTreeSet<_> = there
-        .into_iter()
-        .filter(|alias| all.contains(alias))
-        .collect();
-    let with_own: BTreeSet<_> = all.iter().filter(is_own).chain(&shown).cloned().collect();
-    if with_own != shown && with_own != all && show(&with_own).await? {
-        shown = with_own;
+    if shortage(new, port.account(), ALIASES).is_some() {
+        return Ok(0);
     }
-    for alias in all.difference(&shown.clone()) {
-        let mut more = shown.clone();
-        more.insert(alias.clone());
-        if more != all && show(&more).await? {
-            shown = more;
+    let all: BTreeSet<_> = addresses_in(wanted).into_iter().collect();
+    let there = new.content(ALIASES, "").map(addresses_in);
+    let there = there.unwrap_or_default().into_iter();
+    let mut shown: BTreeSet<_> = there.filter(|alias| all.contains(alias)).collect();
+    let own = all
+        .iter()
+        .filter(|alias| alias.server_name() == port.server_name());
+    // The account's own server's at once, then one after the other.
+    let mut tries = vec![own.cloned().collect::<BTreeSet<_>>()];
+    tries.extend(all.iter().map(|alias| [alias.clone()].into()));
+    let mut made = 0;
+    for more in tries {
+        let to_show = &shown | &more;
+        if to_show == shown || to_show == all {
+            continue;
+        }
+        let content = without(wanted, |alias| !to_show.contains(alias));
+        match port.put_state(&new.room_id, ALIASES, "", &content).await {
+            Ok(_) => {
+                new.put(slot(ALIASES, ""), port.account(), content);
+                shown = to_show;
+                made += 1;
+            }
+            Err(HomeserverError::Refused { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 async fn apply(

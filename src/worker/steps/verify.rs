@@ -126,9 +126,10 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         output: Output::Verified {
             todos,
             recheck_at,
-            encryption: match came_encrypted(&seen.before.room, &seen.now.new) {
-                true => Encryption::New,
-                false => Encryption::AsBefore,
+            encryption: if came_encrypted(&seen.before.room, &seen.now.new) {
+                Encryption::New
+            } else {
+                Encryption::AsBefore
             },
         },
         writes,
