@@ -52,7 +52,6 @@ fn absence(waits: u32) -> Duration {
 }
 
 /// What a failing step means for the job. The failure is logged here and nowhere else.
-#[expect(clippy::too_many_lines, reason = "a paragraph per kind of failure")]
 pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timestamp) -> StepEvent {
     let (tries_max, longest) = match state.phase {
         Phase::Done => (LOOKS_MAX, LOOKS_BACKOFF_MAX),
