@@ -305,7 +305,7 @@ async fn rooms_that_may_not_be_touched_are_left_alone_over_a_kill() {
     let id = campaign_of(&plan);
     scene.say(&format!("!upgrade confirm {id}")).await;
     start_after_kill(&scene, &killed, Duration::from_mins(2)).await;
-    scene.hear(&format!("Done, campaign {id}")).await;
+    scene.hear(&format!("Ended, campaign {id}")).await;
     let bot = scene.community.bot.clone();
     assert_eq!(replacement(&bot, &rooms[1]).await, None);
     assert_eq!(replacing(&bot, &rooms).await, 3);
