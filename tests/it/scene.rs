@@ -13,7 +13,7 @@ pub(crate) const START: Duration = Duration::from_mins(1);
 /// What the bot logs once it is ready.
 pub(crate) const READY: &str = "ready for commands";
 
-/// Longest wait for what the bot says next; an upgrade with a lost answer settles for 20 s.
+/// Longest wait for what the bot says next; an upgrade with a lost answer settles for 150 s.
 pub(crate) const SPEECH: Duration = Duration::from_mins(5);
 
 /// A community with the bot in it.
