@@ -15,7 +15,7 @@ const OVERSIZED: usize = 61_000;
 const NEWS: Duration = Duration::from_secs(20);
 
 /// State that has no place in the new room, with the words of the plan; empty: not worth a word.
-fn of_the_old_room(member: &str) -> Vec<(&'static str, String, Value, &'static str)> {
+fn of_the_old_room() -> Vec<(&'static str, String, Value, &'static str)> {
     let some = || json!({"since": 1});
     let bridge = "a bridge's own record";
     let call = "a call or shared location";
@@ -63,7 +63,7 @@ async fn old_rooms_state(method: &str) {
     moderator
         .put_state(&room, "org.example.seat", &seat.0, seat.1.clone())
         .await;
-    let left = of_the_old_room(&member.user_id);
+    let left = of_the_old_room();
     for (kind, key, content, _) in &left {
         moderator.put_state(&room, kind, key, content.clone()).await;
     }
