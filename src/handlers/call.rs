@@ -47,6 +47,25 @@ pub(super) fn unack(received: &Received) -> Write {
     })
 }
 
+/// An event that comes to nothing. Who invites the bot does not hear it.
+pub(super) fn sorry(received: &Received, text: Text) -> Vec<Write> {
+    let reply = Write::Enqueue(Outgoing {
+        key: format!("reply:{}", received.event_id),
+        room_id: received.room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: Some(received.event_id.clone()),
+        },
+    });
+    match received.kind {
+        ReceivedKind::Invitation => vec![],
+        ReceivedKind::Message { .. } => {
+            vec![reply, unack(received), react(received, emoji::NO)]
+        }
+        _ => vec![reply],
+    }
+}
+
 impl Call<'_> {
     pub(super) fn sender(&self) -> &UserId {
         &self.received.sender

@@ -178,18 +178,7 @@ impl Desk {
                     error = chain(&error),
                     "what a command is about cannot be read"
                 );
-                vec![
-                    Write::Enqueue(Outgoing {
-                        key: format!("reply:{}", received.event_id),
-                        room_id: received.room_id.clone(),
-                        post: Post::Message {
-                            text: answer::unreadable_work(),
-                            reply_to: Some(received.event_id.clone()),
-                        },
-                    }),
-                    call::unack(received),
-                    call::react(received, emoji::NO),
-                ]
+                call::sorry(received, answer::unreadable_work())
             }
             Err(HandleError::Homeserver(error))
                 if is_final(&error, self.tried(received, attempts)) =>
@@ -199,26 +188,7 @@ impl Desk {
                     error = &error as &dyn std::error::Error,
                     "gave up handling an event"
                 );
-                let sorry = Write::Enqueue(Outgoing {
-                    key: format!("reply:{}", received.event_id),
-                    room_id: received.room_id.clone(),
-                    post: Post::Message {
-                        text: answer::unexpected(),
-                        reply_to: Some(received.event_id.clone()),
-                    },
-                });
-                match received.kind {
-                    // Who invites the bot does not hear it.
-                    ReceivedKind::Invitation => vec![],
-                    ReceivedKind::Message { .. } => {
-                        vec![
-                            sorry,
-                            call::unack(received),
-                            call::react(received, emoji::NO),
-                        ]
-                    }
-                    _ => vec![sorry],
-                }
+                call::sorry(received, answer::unexpected())
             }
             Err(error) => return Err(error),
         };

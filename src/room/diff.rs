@@ -252,28 +252,30 @@ impl Change {
     pub fn requests(&self) -> usize {
         match self {
             Self::MoveAlias { now: Some(_), .. } => 2,
-            Self::RemoteAlias { .. }
-            | Self::RemoteListing { .. }
-            | Self::Arrival { .. }
-            | Self::Knock { .. }
-            | Self::UnseenSpace { .. }
-            | Self::Uninvited { .. }
-            | Self::Tombstone { .. } => 0,
+            change if change.is_never_the_bots() => 0,
             _ => 1,
         }
+    }
+
+    /// Whether no account of the bot can ever make it.
+    fn is_never_the_bots(&self) -> bool {
+        matches!(
+            self,
+            Self::RemoteAlias { .. }
+                | Self::RemoteListing { .. }
+                | Self::Arrival { .. }
+                | Self::Knock { .. }
+                | Self::UnseenSpace { .. }
+                | Self::Uninvited { .. }
+                | Self::Tombstone { .. }
+        )
     }
 
     /// Whether it is for people to make: the bot does not even try.
     #[must_use]
     pub fn is_for_people(&self, old_room: &RoomId) -> bool {
         match self {
-            Self::RemoteAlias { .. }
-            | Self::RemoteListing { .. }
-            | Self::Arrival { .. }
-            | Self::Knock { .. }
-            | Self::UnseenSpace { .. }
-            | Self::Uninvited { .. }
-            | Self::Tombstone { .. } => true,
+            change if change.is_never_the_bots() => true,
             // Somebody led the address elsewhere on purpose.
             Self::MoveAlias { now, .. } => now.as_ref().is_some_and(|room| room != old_room),
             _ => false,
