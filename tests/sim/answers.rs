@@ -3,12 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::fault::Endpoint;
 use crate::life::Logged;
 use crate::limits::{Kind, Limits};
 use crate::place::{Entry, Setup};
 use crate::sim::{Sim, say};
-use crate::world::GONE;
+use crate::world::{GONE, Room, Software, World, content};
+
+/// The rooms beside the one that is upgraded.
+fn beds(world: &World) -> Vec<ruma::OwnedRoomId> {
+    let is_bed = |room: &&Room| {
+        let name = room.content("m.room.name", "");
+        let name = name.and_then(|name| name.get("name")?.as_str());
+        name.is_some_and(|name| name.starts_with("Bed"))
+    };
+    let beds = world.rooms.values().filter(is_bed);
+    beds.map(|room| room.id.clone()).collect()
+}
 
 fn is_prompt(sim: &Sim, command: &str) {
     let late = sim
@@ -109,13 +122,25 @@ fn a_limit_on_sending_holds_up_no_reading() {
 /// Some servers, and proxies, limit reading as well, and do not say for how long.
 #[test]
 fn a_space_of_seventy_rooms_is_upgraded_under_a_limit_on_reading() {
-    for (rate, burst) in [(10.0, 50.0), (2.0, 5.0)] {
+    for (rate, burst) in [(10.0, 50.0), (10.0, 20.0)] {
         let mut sim = Sim::with(&Setup {
             siblings: 70,
             pins: 0,
             ..Setup::default()
         });
-        sim.world().limits = Limits::none().with(Kind::Reads, rate, burst);
+        {
+            let (mut world, place) = (sim.world(), &sim.place);
+            world.software = Software::Palpo;
+            world.limits = Limits::none().with(Kind::Reads, rate, burst);
+            // Each of them says that it is in the space, and is asked about.
+            let via = content(json!({ "via": [crate::world::SERVER] }));
+            for bed in beds(&world) {
+                let (by, kind) = (&place.moderator, "m.space.parent");
+                world
+                    .put_state(by, &bed, kind, place.space.as_str(), &via)
+                    .unwrap();
+            }
+        }
         let space = sim.place.space.clone();
         sim.say(&format!("!upgrade {space} 12 --method staged --yes"));
         sim.oracle.expect.all_done = true;
@@ -138,20 +163,7 @@ fn a_limit_on_one_invitee_keeps_nobody_else_waiting() {
     let mut own = Vec::new();
     {
         let mut world = sim.world();
-        let named = |room: &&crate::world::Room| {
-            let name = room
-                .content("m.room.name", "")
-                .and_then(|name| name.get("name"));
-            name.and_then(|name| name.as_str())
-                .is_some_and(|name| name.starts_with("Bed"))
-        };
-        let beds: Vec<_> = world
-            .rooms
-            .values()
-            .filter(named)
-            .map(|room| room.id.clone())
-            .collect();
-        for (number, bed) in beds.iter().enumerate() {
+        for (number, bed) in beds(&world).iter().enumerate() {
             let user = world.register(&format!("own{number}"));
             world.join(&user, bed).unwrap();
             own.push(user);

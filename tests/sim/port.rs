@@ -36,7 +36,7 @@ use tokio::time::{sleep, timeout};
 use crate::fault::{Endpoint, Fault, Kill, Request};
 use crate::life::{Life, Logged};
 use crate::limits::{Kind, Limiter};
-use crate::world::{self, Answer, Refusal, World};
+use crate::world::{self, Answer, Refusal, Software, World};
 
 /// How long a request takes to get there, and its answer to come back.
 pub(crate) const WAY: Duration = Duration::from_millis(5);
@@ -118,6 +118,8 @@ impl SimPort {
         request: Request,
         work: impl FnOnce(&mut World) -> Answer<T> + Clone + Send + Sync + 'static,
     ) -> Result<T> {
+        // Also while it waits for a limit.
+        let _under_way = UnderWay::new(&self.life);
         let once = || self.ask(request.clone(), work.clone());
         self.reads.patiently(once).await
     }
@@ -214,6 +216,10 @@ impl SimPort {
         match (answer, fault) {
             (_, Some(Fault::LoseAnswer)) => Err(gone(None)),
             (_, Some(Fault::PageAfter(status))) => Err(page(what, status)),
+            // Palpo limits reading, and does not say for how long.
+            (Err(_), _) if life.shared.world().software == Software::Palpo => {
+                Err(limited(UNKNOWN_WAIT))
+            }
             (Err(wait), _) => Err(limited(wait)),
             (Ok(Ok(value)), _) => Ok(value),
             (
@@ -359,7 +365,7 @@ pub(crate) fn uncount(world: &mut World, by: &UserId, request: &Request) {
 
 /// Source: Synapse, `HttpTransactionCache`: the answer to the first try.
 fn is_repeated(world: &World, by: &UserId, request: &Request) -> bool {
-    if world.software != world::Software::Synapse {
+    if world.software != Software::Synapse {
         return false;
     }
     let room = <&RoomId>::try_from(request.about.as_str());
@@ -415,7 +421,7 @@ impl Homeserver for SimPort {
     async fn encrypted_presets(&self) -> Result<BTreeSet<Preset>> {
         let request = Request::new(Endpoint::Features, "", "");
         self.ask(request, |world| {
-            let encrypts = world.software == world::Software::Synapse && world.encrypts_new_rooms;
+            let encrypts = world.software == Software::Synapse && world.encrypts_new_rooms;
             Ok(encrypts.then_some(Preset::Private).into_iter().collect())
         })
         .await
