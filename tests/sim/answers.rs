@@ -122,7 +122,7 @@ fn a_limit_on_sending_holds_up_no_reading() {
 /// Some servers, and proxies, limit reading as well, and do not say for how long.
 #[test]
 fn a_space_of_seventy_rooms_is_upgraded_under_a_limit_on_reading() {
-    for (rate, burst) in [(10.0, 50.0), (10.0, 20.0)] {
+    for (rate, burst) in [(10.0, 50.0), (2.0, 5.0)] {
         let mut sim = Sim::with(&Setup {
             siblings: 70,
             pins: 0,
