@@ -390,6 +390,7 @@ mod tests {
                 Entry::Confirmed {
                     by: ruma::owned_user_id!("@maria:x"),
                     hash: "abc".to_owned(),
+                    event: None,
                 },
             )],
         }

@@ -305,6 +305,16 @@ pub enum Addressee {
     Other,
 }
 
+/// How an event was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenBack {
+    /// Edited: nobody knows whether its first words still count.
+    Edited,
+    /// Removed.
+    Removed,
+}
+
 /// What is known of the device that a message came from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::rooms::LeftOut;
@@ -44,6 +44,9 @@ pub enum Entry {
         by: OwnedUserId,
         /// The plan they saw.
         hash: String,
+        /// Their command or reaction; absent where the command itself said yes, and in old rows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<OwnedEventId>,
     },
     /// Somebody stopped it. Rooms that lead to their new one already are finished.
     Cancelled {
@@ -293,7 +296,7 @@ impl State {
                 self.confirmed_by = None;
                 self.waiting = None;
             }
-            (Phase::Planned, Entry::Confirmed { by, hash })
+            (Phase::Planned, Entry::Confirmed { by, hash, .. })
                 if self.plan.as_ref().is_some_and(|plan| plan.hash == *hash) =>
             {
                 self.confirmed_by = Some(by.clone());
@@ -442,10 +445,16 @@ impl State {
 /// What a yes puts into the log: also that the campaign sleeps until its time, if that is still to
 /// come.
 #[must_use]
-pub fn confirmed(plan: &Plan, by: OwnedUserId, now: Timestamp) -> Vec<Entry> {
+pub fn confirmed(
+    plan: &Plan,
+    by: OwnedUserId,
+    event: Option<OwnedEventId>,
+    now: Timestamp,
+) -> Vec<Entry> {
     let yes = Entry::Confirmed {
         by,
         hash: plan.hash.clone(),
+        event,
     };
     let wake = plan
         .schedule

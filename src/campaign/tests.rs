@@ -222,7 +222,7 @@ fn by() -> OwnedUserId {
 fn running(children: &[Child]) -> State {
     let found = Found::default();
     let plan = plan("Top".to_owned(), children, 4, at(1000));
-    let yes = confirmed(&plan, by(), at(1));
+    let yes = confirmed(&plan, by(), None, at(1));
     State::fold(&[Entry::Found { found }, Entry::Planned { plan }])
         .and_then(|state| yes.iter().try_fold(state, State::after))
         .unwrap()
@@ -353,7 +353,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     prop_oneof![
         2 => Just(Entry::Found { found: Found::default() }),
         2 => Just(Entry::Planned { plan: made }),
-        2 => Just(Entry::Confirmed { by: by(), hash }),
+        2 => Just(Entry::Confirmed { by: by(), hash, event: None }),
         1 => Just(Entry::Joined { room: room.to_owned(), joining: log::Joining::Done }),
         1 => Just(waiting(WaitReason::Settling)),
         1 => Just(waiting(WaitReason::Scheduled)),
@@ -397,8 +397,7 @@ proptest! {
                 Action::Show => Entry::Planned { plan: plan.clone() },
                 Action::AwaitConfirmation(_) => Entry::Confirmed {
                     by: by(),
-                    hash: state.plan.clone().unwrap().hash,
-                },
+                    hash: state.plan.clone().unwrap().hash, event: None, },
                 Action::Release(jobs) => {
                     for child in children.iter_mut().filter(|child| jobs.contains(&child.id)) {
                         child.phase = JobPhase::Done;

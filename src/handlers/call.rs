@@ -82,6 +82,18 @@ impl Call<'_> {
         })
     }
 
+    /// Something that answers no message which people can still see.
+    pub(super) fn say(&self, text: Text) -> Write {
+        Write::Enqueue(Outgoing {
+            key: format!("reply:{}", self.received.event_id),
+            room_id: self.received.room_id.clone(),
+            post: Post::Message {
+                text,
+                reply_to: None,
+            },
+        })
+    }
+
     pub(super) fn react(&self, emoji: &str) -> Write {
         react(self.received, emoji)
     }
@@ -102,6 +114,7 @@ impl Call<'_> {
             ReceivedKind::Tombstone { .. }
             | ReceivedKind::Invitation
             | ReceivedKind::Removed
+            | ReceivedKind::TakenBack { .. }
             | ReceivedKind::Unreadable { .. } => vec![],
         }
     }

@@ -59,10 +59,16 @@ async fn campaign(
         let expired = answer::wrong_moment_of(id, CampaignPhase::Expired, state.course);
         return Ok(call.refuse(expired));
     }
+    let event = call.received.event_id.clone();
     let mut writes = vec![Write::AppendCampaign {
         campaign: id,
         expected: campaign.log.len(),
-        entries: confirmed(current, call.sender().to_owned(), desk.clock.now()),
+        entries: confirmed(
+            current,
+            call.sender().to_owned(),
+            Some(event),
+            desk.clock.now(),
+        ),
     }];
     // A reaction needs no reaction.
     if matches!(plan, Plan::Current) {
@@ -106,8 +112,9 @@ async fn job(
         return Ok(call.refuse(answer::plan_only(id)));
     }
     let by = call.sender().to_owned();
+    let event = Some(call.received.event_id.clone());
     let now = desk.clock.now();
-    let entries = schedule::confirmed(state.phase, current, by, now);
+    let entries = schedule::confirmed(state.phase, current, by, event, now);
     let mut writes = announce::advance(&job, entries, now)?;
     // A reaction needs no reaction.
     if matches!(plan, Plan::Current) {

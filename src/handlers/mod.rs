@@ -31,6 +31,7 @@ mod tombstone;
 mod unreadable;
 mod upgrade;
 mod verify;
+mod withdrawn;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -262,6 +263,9 @@ impl Desk {
             ReceivedKind::Edited => return Ok(unread.refuse_work(answer::edited())),
             // It may have been acknowledged by then.
             ReceivedKind::Removed => return Ok(vec![unread.unack()]),
+            ReceivedKind::TakenBack { ref event, how } => {
+                return withdrawn::run(self, &unread, event, how);
+            }
             _ => {}
         }
         if let ReceivedKind::Reaction { to, key } = &received.kind {

@@ -28,6 +28,9 @@ pub enum Entry {
         by: OwnedUserId,
         /// The plan they saw.
         hash: String,
+        /// Their command or reaction; absent where the command itself said yes, and in old rows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<OwnedEventId>,
     },
     /// Somebody took it back before the switch.
     Cancelled {
@@ -456,7 +459,7 @@ impl State {
             {
                 self.planned(plan);
             }
-            (Phase::Planned | Phase::InReview, Entry::Confirmed { by, hash }) => {
+            (Phase::Planned | Phase::InReview, Entry::Confirmed { by, hash, .. }) => {
                 if self.plan.as_ref().is_none_or(|plan| plan.hash != *hash) {
                     return illegal;
                 }

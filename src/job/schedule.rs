@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use ruma::OwnedUserId;
+use ruma::{OwnedEventId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::log::Kept;
@@ -117,10 +117,17 @@ impl Schedule {
 /// What a yes puts into the log: also that the job sleeps until its time, if that is still to come.
 /// Seeing a new room in review has no time to wait for.
 #[must_use]
-pub fn confirmed(phase: Phase, plan: &Plan, by: OwnedUserId, now: Timestamp) -> Vec<Entry> {
+pub fn confirmed(
+    phase: Phase,
+    plan: &Plan,
+    by: OwnedUserId,
+    event: Option<OwnedEventId>,
+    now: Timestamp,
+) -> Vec<Entry> {
     let yes = Entry::Confirmed {
         by,
         hash: plan.hash.clone(),
+        event,
     };
     let schedule = plan.schedule.as_ref().filter(|_| phase != Phase::InReview);
     let sleep = schedule.and_then(|schedule| {
@@ -276,6 +283,7 @@ mod tests {
         let yes = Entry::Confirmed {
             by: "@a:x".try_into().unwrap(),
             hash: "h".to_owned(),
+            event: None,
         };
         let step = |event| Entry::Step {
             step: Step::Snapshot,

@@ -138,8 +138,8 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             plan: Box::new(plan_by(method, review, vec![])),
         }),
         1 => Just(Entry::Planned { plan: Box::new(plan(vec![Finding::NotJoined])) }),
-        2 => Just(Entry::Confirmed { by: user(), hash: "abc".to_owned() }),
-        1 => Just(Entry::Confirmed { by: user(), hash: "other".to_owned() }),
+        2 => Just(Entry::Confirmed { by: user(), hash: "abc".to_owned(), event: None }),
+        1 => Just(Entry::Confirmed { by: user(), hash: "other".to_owned(), event: None }),
         1 => Just(Entry::Cancelled { by: user() }),
         1 => Just(Entry::Retried { by: user() }),
         1 => Just(Entry::Paused { by: user() }),
@@ -205,6 +205,7 @@ fn to_the_end(mut state: State) -> State {
                 vec![Entry::Confirmed {
                     by: user(),
                     hash: "abc".to_owned(),
+                    event: None,
                 }]
             }
             Action::AwaitRetry => vec![Entry::Retried { by: user() }],
@@ -291,6 +292,7 @@ fn a_yes_counts_only_for_the_plan_that_was_shown() {
     let yes = |hash: &str| Entry::Confirmed {
         by: user(),
         hash: hash.to_owned(),
+        event: None,
     };
     assert!(shown.clone().after(&yes("other")).is_err());
     assert_eq!(shown.after(&yes("abc")).unwrap().phase, Phase::Running);
@@ -305,6 +307,7 @@ fn a_step_that_was_begun_is_run_again() {
         Entry::Confirmed {
             by: user(),
             hash: "abc".to_owned(),
+            event: None,
         },
         step(Step::Snapshot, StepEvent::Started),
         success(&State::default(), Step::Snapshot),
@@ -363,7 +366,13 @@ fn a_scheduled_job_sleeps_is_told_of_and_can_be_called_off() {
     };
     let mut log = vec![planned.clone()];
     assert!(State::fold(log.iter().chain([&announced])).is_err());
-    log.extend(schedule::confirmed(Phase::Planned, &plan, user(), at(5)));
+    log.extend(schedule::confirmed(
+        Phase::Planned,
+        &plan,
+        user(),
+        None,
+        at(5),
+    ));
     let state = State::fold(&log).unwrap();
     assert_eq!(state.next_action(), Action::Wait(Step::Snapshot, at(900)));
     assert_eq!((state.waits, state.announced.clone()), (0, None));
@@ -384,7 +393,10 @@ fn a_scheduled_job_sleeps_is_told_of_and_can_be_called_off() {
     assert!(State::fold(log.iter().chain([&announced])).is_err());
     // A yes after the time begins at once, and so does one to a new room in review.
     for (phase, now) in [(Phase::Planned, 1000), (Phase::InReview, 5)] {
-        assert_eq!(schedule::confirmed(phase, &plan, user(), at(now)).len(), 1);
+        assert_eq!(
+            schedule::confirmed(phase, &plan, user(), None, at(now)).len(),
+            1
+        );
     }
 }
 
@@ -451,6 +463,7 @@ fn begun(until: Step) -> State {
             _ => vec![Entry::Confirmed {
                 by: user(),
                 hash: "abc".to_owned(),
+                event: None,
             }],
         };
         for entry in entries {

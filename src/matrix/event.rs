@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use ruma::{RoomId, UserId};
 use serde_json::Value;
 
-use crate::model::{Addressee, Device};
+use crate::model::{Addressee, Device, TakenBack};
 use crate::store::{Received, ReceivedKind, Withdrawal};
 
 /// Longest message body that is kept whole; an event cannot hold a longer one.
@@ -62,24 +62,38 @@ pub fn received(event: &Value, room: &RoomId, own: &UserId, for_us: ForUs) -> Op
 /// Source: Matrix specification, client-server API, "Event replacements" and "Redactions".
 pub(super) fn withdrawal(event: &Value) -> Option<Withdrawal> {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-    match text("/type")? {
+    let (of, how) = match text("/type")? {
         "m.room.message" | "m.room.encrypted"
             if text("/content/m.relates_to/rel_type") == Some("m.replace") =>
         {
-            Some(Withdrawal::Edited {
-                event: text("/content/m.relates_to/event_id")?.parse().ok()?,
-                by: text("/sender")?.parse().ok()?,
-            })
+            let of = text("/content/m.relates_to/event_id")?;
+            (of, TakenBack::Edited)
         }
         // From room version 11 on in the content.
         "m.room.redaction" => {
-            let event = text("/content/redacts").or_else(|| text("/redacts"))?;
-            Some(Withdrawal::Removed {
-                event: event.parse().ok()?,
-            })
+            let of = text("/content/redacts").or_else(|| text("/redacts"))?;
+            (of, TakenBack::Removed)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Withdrawal {
+        event: of.parse().ok()?,
+        by: text("/sender")?.parse().ok()?,
+        how,
+    })
+}
+
+/// The same as something to be handled: what was taken back may have been handled already.
+pub(super) fn taken_back(
+    event: &Value,
+    room: &RoomId,
+    withdrawal: &Withdrawal,
+) -> Option<Received> {
+    let kind = ReceivedKind::TakenBack {
+        event: withdrawal.event.clone(),
+        how: withdrawal.how,
+    };
+    stored(event, room, kind)
 }
 
 /// The tombstone of a room; `None` for any other event.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::MatrixError;
 use super::beat::{BREATH, Ended, Heard, REST, REST_AT_WORK};
 use super::claim::Claiming;
-use super::event::{ForUs, once_more, received, tombstone, withdrawal};
+use super::event::{ForUs, once_more, received, taken_back, tombstone, withdrawal};
 use super::invitations::Invitations;
 use super::members;
 use super::source::{Gap, Invitation, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent};
@@ -603,8 +603,10 @@ impl Receiver {
     ) {
         let own = self.own();
         let json = event.value();
-        if let Some(withdrawal) = withdrawal(&json) {
+        // The bot edits and removes what it has said itself.
+        if let Some(withdrawal) = withdrawal(&json).filter(|withdrawal| withdrawal.by != own) {
             place.unread.withdraw(&withdrawal);
+            into.extend(taken_back(&json, room, &withdrawal));
             place.withdrawn.push(withdrawal);
         }
         if event.undecrypted.is_some() {

@@ -15,6 +15,7 @@ use super::event::{ForUs, received, withdrawal};
 use super::port::told::{as_last_edited, lenient};
 use super::wire::{after, failed, found};
 use crate::homeserver::{Bucket, HomeserverError};
+use crate::model::TakenBack;
 use crate::store::{Received, ReceivedKind, Withdrawal};
 
 fn room() -> &'static RoomId {
@@ -227,14 +228,17 @@ fn everything_else_is_left_alone() {
 #[test]
 fn edits_and_removals_are_told_apart_from_all_else() {
     let edited = |event: &str| {
-        Some(Withdrawal::Edited {
+        Some(Withdrawal {
             event: event.parse().unwrap(),
             by: "@alice:example.org".parse().unwrap(),
+            how: TakenBack::Edited,
         })
     };
     let removed = |event: &str| {
-        Some(Withdrawal::Removed {
+        Some(Withdrawal {
             event: event.parse().unwrap(),
+            by: "@alice:example.org".parse().unwrap(),
+            how: TakenBack::Removed,
         })
     };
     let replaces = json!({ "rel_type": "m.replace", "event_id": "$x" });

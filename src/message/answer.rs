@@ -10,7 +10,7 @@ use crate::campaign::{self, Course};
 use crate::job::log::Hold;
 use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State};
-use crate::model::{CampaignId, DatabaseMark, JobId, RoomName, Text, WorkId};
+use crate::model::{CampaignId, DatabaseMark, JobId, RoomName, TakenBack, Text, WorkId};
 use crate::permissions::Denial;
 
 /// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
@@ -306,6 +306,28 @@ pub fn edited() -> Text {
         "You edited this before I got to it, so I did nothing. If you want it, please send the command \
          again as a new message.",
     )
+}
+
+/// A command, or a yes, that was taken back before the upgrade had begun.
+#[must_use]
+pub fn taken_back(id: WorkId, by: &UserId, how: TakenBack) -> Text {
+    let what = match id {
+        WorkId::Job(id) => format!("upgrade #{id}"),
+        WorkId::Campaign(id) => format!("campaign {id}"),
+    };
+    let how = match how {
+        TakenBack::Edited => "edited",
+        TakenBack::Removed => "removed",
+    };
+    Doc::new()
+        .line(&[
+            Span::Code(by.to_string()),
+            Span::Text(format!(
+                " {how} the message or reaction that {what} rests on, before it began. So {what} is \
+                 cancelled, and nothing was changed. To have it after all, please send the command again."
+            )),
+        ])
+        .finish()
 }
 
 /// Another database has taken over the account.

@@ -311,7 +311,7 @@ fn words(entry: &Entry) -> (&'static str, String) {
                 plan.hash
             )
         }
-        Entry::Confirmed { by, hash } => format!("{by} said yes to the plan {hash}"),
+        Entry::Confirmed { by, hash, .. } => format!("{by} said yes to the plan {hash}"),
         Entry::Cancelled { by } => format!("{by} cancelled it"),
         Entry::Expired => "nobody confirmed the plan in time".to_owned(),
         Entry::Unreadable { row } => format!("a row that this version cannot read: {row}"),

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, StoreError, column, from_millis, parsed};
-use crate::model::Device;
+use crate::model::{Device, TakenBack};
 use crate::telemetry::chain;
 
 /// An event as it came in.
@@ -62,6 +62,13 @@ pub enum ReceivedKind {
     Edited,
     /// A message or reaction that was removed before it was handled.
     Removed,
+    /// That another event was edited or removed, whether it was handled or not.
+    TakenBack {
+        /// The other event.
+        event: OwnedEventId,
+        /// What was done to it.
+        how: TakenBack,
+    },
     /// A message that cannot be decrypted.
     Unreadable {
         /// The message. The row is named after its key, so that each key is told of once, and the
@@ -72,29 +79,20 @@ pub enum ReceivedKind {
 
 /// Somebody edited or removed an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// Edited, which only its sender can do.
-    Edited {
-        /// The event.
-        event: OwnedEventId,
-        /// Who edited it.
-        by: OwnedUserId,
-    },
-    /// Removed.
-    Removed {
-        /// The event.
-        event: OwnedEventId,
-    },
+pub struct Withdrawal {
+    /// The event.
+    pub event: OwnedEventId,
+    /// Who did it.
+    pub by: OwnedUserId,
+    /// What they did.
+    pub how: TakenBack,
 }
 
 impl Withdrawal {
-    /// Whether it is about this event.
+    /// Whether it takes back this event. Only its sender can edit an event.
     #[must_use]
     pub fn is_of(&self, event: &EventId, sender: &UserId) -> bool {
-        match self {
-            Self::Edited { event: of, by } => of == event && by == sender,
-            Self::Removed { event: of } => of == event,
-        }
+        self.event == event && (self.how == TakenBack::Removed || self.by == sender)
     }
 }
 
@@ -248,20 +246,21 @@ impl Store {
 
 /// An event that is not handled yet asks for nothing any more.
 fn withdraw(tx: &Transaction<'_>, withdrawal: &Withdrawal) -> Result<()> {
-    match withdrawal {
-        Withdrawal::Edited { event, by } => tx.execute(
+    let event = withdrawal.event.as_str();
+    match withdrawal.how {
+        TakenBack::Edited => tx.execute(
             "UPDATE inbox SET kind = ?2 WHERE event_id = ?1 AND sender = ?3 AND handled_at IS NULL
              AND json_extract(kind, '$.type') = 'message'",
             params![
-                event.as_str(),
+                event,
                 super::json(&ReceivedKind::Edited)?,
-                by.as_str()
+                withdrawal.by.as_str()
             ],
         )?,
-        Withdrawal::Removed { event } => tx.execute(
+        TakenBack::Removed => tx.execute(
             "UPDATE inbox SET kind = ?2 WHERE event_id = ?1 AND handled_at IS NULL
              AND json_extract(kind, '$.type') IN ('message', 'edited', 'reaction')",
-            params![event.as_str(), super::json(&ReceivedKind::Removed)?],
+            params![event, super::json(&ReceivedKind::Removed)?],
         )?,
     };
     Ok(())

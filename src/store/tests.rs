@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use ruma::RoomId;
 
 use super::*;
+use crate::model::TakenBack;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1000).unwrap()
@@ -47,12 +48,15 @@ fn an_event_that_is_delivered_again_is_handled_once() {
 fn what_was_withdrawn_before_it_was_handled_counts_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("db")).unwrap();
-    let edited = |by: &str| Withdrawal::Edited {
+    let edited = |by: &str| Withdrawal {
         event: event().event_id,
         by: by.try_into().unwrap(),
+        how: TakenBack::Edited,
     };
-    let removed = Withdrawal::Removed {
+    let removed = Withdrawal {
         event: event().event_id,
+        by: "@eve:x".try_into().unwrap(),
+        how: TakenBack::Removed,
     };
     let kind = || {
         let next = store.received(Lane::Commands, 1).unwrap().pop();

@@ -378,7 +378,7 @@ impl Worker {
             }
             Confirmation::Given if occasion == Occasion::Asked => {
                 let by = campaign.request.sender.clone();
-                entries.extend(campaign::log::confirmed(&made, by, look.now));
+                entries.extend(campaign::log::confirmed(&made, by, None, look.now));
             }
             Confirmation::Given | Confirmation::Ask => {}
         }
@@ -453,7 +453,7 @@ impl Worker {
             let Some(plan) = state.plan.filter(|_| state.phase == JobPhase::Planned) else {
                 continue;
             };
-            let confirmed = schedule::confirmed(state.phase, &plan, by.clone(), look.now);
+            let confirmed = schedule::confirmed(state.phase, &plan, by.clone(), None, look.now);
             let writes = announce::advance(&job, confirmed, look.now)?;
             match self.means.store.commit(look.now, &writes) {
                 Ok(()) | Err(StoreError::Conflict(_)) => {}

@@ -501,7 +501,7 @@ impl Worker {
                 match confirmation {
                     Confirmation::Given if !blocked => {
                         let by = job.request.sender.clone();
-                        entries.extend(schedule::confirmed(Phase::Planned, &plan, by, now));
+                        entries.extend(schedule::confirmed(Phase::Planned, &plan, by, None, now));
                     }
                     Confirmation::PlanOnly if !blocked => {
                         entries.push(Entry::Closed);

@@ -755,9 +755,9 @@ fn yes(world: &World, place: &Place) -> Vec<Yes> {
                     && edit.relation() == Some(("m.replace", event.id.as_str()))
             });
             let back = edit.or(removal);
-            // What is left of a reaction that was taken back does not say which it was.
-            let was_reaction = event.kind == "m.reaction" && removal.is_some();
-            if typed || reacted || was_reaction {
+            // What is left of an event that was taken back does not say what it was.
+            let was_yes = ["m.reaction", "m.room.message"].contains(&&*event.kind);
+            if typed || reacted || (was_yes && removal.is_some()) {
                 let moment =
                     |event: &Event| Timestamp::from_millisecond(event.at).unwrap_or_default();
                 all.push(Yes {

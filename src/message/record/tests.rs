@@ -82,6 +82,7 @@ fn eventful() -> Job {
         Entry::Confirmed {
             by: owned_user_id!("@maria:x"),
             hash: "abc".to_owned(),
+            event: None,
         },
         step(Step::Snapshot, StepEvent::Started),
         step(

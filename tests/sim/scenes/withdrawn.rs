@@ -1,5 +1,6 @@
 //! P5, told one by one: a command that was edited or removed, and a yes that was taken back, count no more.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use roomlift::job::Phase;
@@ -212,4 +213,74 @@ fn a_yes_that_was_taken_back_while_it_was_handled_is_none() {
     });
     sim.run();
     assert_the_plan_still_waits(&sim);
+}
+
+/// What an upgrade that begins in two hours is of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Of {
+    Room,
+    Space,
+}
+
+/// Says yes to an upgrade that begins in two hours, and takes it back after one.
+fn taken_back_before_the_start(of: Of, yes: Option<&'static str>, change: Change) -> Sim {
+    let mut sim = Sim::new();
+    sim.lasts(jiff::SignedDuration::from_hours(4));
+    let of = match of {
+        Of::Room => sim.place.room.to_string(),
+        Of::Space => format!("space {}", sim.place.space),
+    };
+    let sure = if yes.is_none() { "--yes" } else { "" };
+    sim.say(&format!("!upgrade {of} 12 --in 2h {sure}"));
+    if let Some(yes) = yes {
+        sim.when_said("Plan", move |world, place, plan| {
+            if yes.starts_with('!') {
+                say(world, &place.moderator, &plan.room, yes).unwrap();
+            } else {
+                react(world, &place.moderator, &plan.room, &plan.id, yes);
+            }
+        });
+    }
+    sim.after(Duration::from_hours(1), move |world, place| {
+        let sent = newest(world, place);
+        change(world, place, &sent);
+    });
+    sim.run();
+    sim.assert_promises();
+    sim
+}
+
+#[test]
+fn what_is_taken_back_before_the_start_does_not_start() {
+    for (of, yes, change, said) in [
+        (Of::Room, None, REMOVE, "removed"),
+        (Of::Room, None, EDIT, "edited"),
+        (Of::Room, Some("✅"), REMOVE, "removed"),
+        (Of::Room, Some("!upgrade confirm 1"), REMOVE, "removed"),
+        (Of::Space, None, REMOVE, "removed"),
+        (Of::Space, Some("✅"), REMOVE, "removed"),
+    ] {
+        let sim = taken_back_before_the_start(of, yes, change);
+        let jobs = oracle::jobs(&sim.place, &sim.store());
+        let phases: BTreeSet<_> = jobs.iter().map(|(_, state)| state.phase.name()).collect();
+        assert_eq!(phases, ["cancelled"].into(), "P5: {of:?} {yes:?}");
+        assert_eq!(sim.world().rooms[&sim.place.room].successor(), None, "P5");
+        sim.assert_said(said);
+    }
+}
+
+/// By then people have been moved: `cancel` is the way, and says whether it still can.
+#[test]
+fn what_is_taken_back_after_the_start_goes_on() {
+    let mut sim = Sim::new();
+    sim.say(COMMAND);
+    sim.when_said("is done", |world, place, _| {
+        let sent = newest(world, place);
+        remove(world, place, &sent);
+    });
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+    let said = sim.said(&sim.place.admin_room).join("\n");
+    assert!(!said.contains("removed"), "{said}");
 }
