@@ -327,22 +327,33 @@ impl Desk {
         }
         match parsed {
             Err(error) => Ok(call.refuse(answer::lines(&error.to_string()))),
-            Ok(Command::Upgrade(wanted)) => upgrade::run(self, &call, wanted).await,
-            Ok(Command::Space(wanted)) => space::run(self, &call, wanted).await,
-            Ok(Command::Confirm(id)) => confirm::run(self, &call, id, confirm::Plan::Current).await,
-            Ok(Command::Cancel(id)) => cancel::run(self, &call, id).await,
-            Ok(Command::Pause(of)) => pause::run(self, &call, of).await,
-            Ok(Command::Resume(of)) => resume::run(self, &call, of).await,
-            Ok(Command::Status(of)) => status::run(self, &call, of).await,
-            Ok(Command::List(scope)) => list::run(self, &call, scope),
-            Ok(Command::Retry(id)) => retry::run(self, &call, id).await,
-            Ok(Command::Verify(of)) => verify::run(self, &call, &of).await,
-            Ok(Command::Rooms(space)) => rooms::run(self, &call, space.as_ref()).await,
-            Ok(Command::Report(id)) => report::run(self, &call, id),
-            Ok(Command::Doctor(treatment)) => doctor::run(self, &call, treatment).await,
-            Ok(Command::Stragglers(of)) => stragglers::run(self, &call, &of).await,
-            Ok(Command::Ping(of, what)) => ping::run(self, &call, &of, what).await,
-            Ok(Command::Help(topic)) => Ok(help::run(&call, topic.as_ref())),
+            Ok(command) => self.carry_out(&call, command).await,
+        }
+    }
+
+    /// Carries out a command that its sender may give.
+    async fn carry_out(
+        &self,
+        call: &Call<'_>,
+        command: Command,
+    ) -> Result<Vec<Write>, HandleError> {
+        match command {
+            Command::Upgrade(wanted) => upgrade::run(self, call, wanted).await,
+            Command::Space(wanted) => space::run(self, call, wanted).await,
+            Command::Confirm(id) => confirm::run(self, call, id, confirm::Plan::Current).await,
+            Command::Cancel(id) => cancel::run(self, call, id).await,
+            Command::Pause(of) => pause::run(self, call, of).await,
+            Command::Resume(of) => resume::run(self, call, of).await,
+            Command::Status(of) => status::run(self, call, of).await,
+            Command::List(scope) => list::run(self, call, scope),
+            Command::Retry(id) => retry::run(self, call, id).await,
+            Command::Verify(of) => verify::run(self, call, &of).await,
+            Command::Rooms(space) => rooms::run(self, call, space.as_ref()).await,
+            Command::Report(id) => report::run(self, call, id),
+            Command::Doctor(treatment) => doctor::run(self, call, treatment).await,
+            Command::Stragglers(of) => stragglers::run(self, call, &of).await,
+            Command::Ping(of, what) => ping::run(self, call, &of, what).await,
+            Command::Help(topic) => Ok(help::run(call, topic.as_ref())),
         }
     }
 
