@@ -21,9 +21,10 @@ use crate::command;
 use crate::config::{Config, MakeRoomAdmin};
 use crate::handlers::{self, Desk, Ended};
 use crate::health::{HealthError, Listener};
+use crate::homeserver::HomeserverError;
 use crate::homeserver::admin::RoomPower;
-use crate::homeserver::gate::Gate;
-use crate::homeserver::{Homeserver, HomeserverError};
+use crate::homeserver::pace::Priority;
+use crate::homeserver::paced::Paced;
 use crate::matrix::{
     self, Entered, ForUs, MatrixError, Port, Readiness, Receiver, Session, SyncSource,
 };
@@ -134,7 +135,7 @@ pub async fn doctor(config: Config, stop: CancellationToken) -> Result<Option<Te
     let database = bot.store.facts()?;
     let wanted = &loops.config.upgrade.version;
     let now = bot.clock.now();
-    let found = survey::checkup::checkup(&*loops.port, &offices, wanted, database, now).await?;
+    let found = survey::checkup::checkup(&loops.port, &offices, wanted, database, now).await?;
     Ok(Some(message::doctor::report(&found)))
 }
 
@@ -143,7 +144,6 @@ struct Bot {
     config: Config,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
-    gate: Arc<Gate>,
     session: Session,
     /// Ends with the rest.
     _listening: Option<AbortOnDropHandle<()>>,
@@ -188,7 +188,6 @@ impl Bot {
             config,
             store,
             clock,
-            gate: Arc::new(Gate::default()),
             session,
             _listening: listening,
             _lock: lock,
@@ -196,8 +195,7 @@ impl Bot {
     }
 
     fn port(&self) -> Port {
-        let (gate, clock) = (Arc::clone(&self.gate), Arc::clone(&self.clock));
-        let port = Port::new(&self.session, gate, clock);
+        let port = Port::new(&self.session, Arc::clone(&self.clock));
         match self.config.synapse_admin.map(|admin| admin.make_room_admin) {
             None => port,
             Some(MakeRoomAdmin::Never) => port.of_admin(RoomPower::Never),
@@ -211,8 +209,7 @@ impl Bot {
             config: self.config.clone(),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
-            gate: Arc::clone(&self.gate),
-            port: Arc::new(self.port()),
+            port: Paced::new(Arc::new(self.port()), Arc::default()),
             source: Arc::new(self.session.clone()),
         }
     }
@@ -229,10 +226,8 @@ pub struct Loops {
     pub store: Arc<Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Rate limits, shared with the port.
-    pub gate: Arc<Gate>,
     /// What may be asked of the homeserver.
-    pub port: Arc<dyn Homeserver>,
+    pub port: Paced,
     /// What it tells.
     pub source: Arc<dyn SyncSource>,
 }
@@ -259,7 +254,7 @@ impl Loops {
         let entered = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(None),
-            entered = matrix::enter(&*self.port, &self.store, &named) => entered?,
+            entered = matrix::enter(&self.port, &self.store, &named) => entered?,
         };
         let mut offices = Vec::new();
         let mut lost = Vec::new();
@@ -303,7 +298,7 @@ impl Loops {
         };
         Arc::new(Worker::new(Means {
             store: Arc::clone(&self.store),
-            port: Arc::clone(&self.port),
+            port: self.port.clone(),
             clock: Arc::clone(&self.clock),
             setup,
             surroundings: Shared::default(),
@@ -336,7 +331,7 @@ impl Loops {
         };
         let desk = Desk {
             store: Arc::clone(store),
-            port: Arc::clone(&self.port),
+            port: Arc::new(self.port.at(Priority::Answer)),
             clock: Arc::clone(clock),
             offices: offices.clone(),
             max_command_age: config.upgrade.max_command_age,
@@ -370,7 +365,7 @@ impl Loops {
             };
             let watch = AdminRooms {
                 store,
-                port: &*self.port,
+                port: &self.port,
                 clock: &**clock,
                 configured: &config.admin_rooms,
                 offices: &desk.offices,
@@ -387,9 +382,8 @@ impl Loops {
                 async { worker.run(all.clone()).await.map_err(AppError::from) },
                 async {
                     matrix::send(
-                        Arc::clone(&self.port),
+                        self.port.clone(),
                         Arc::clone(store),
-                        Arc::clone(&self.gate),
                         Arc::clone(clock),
                         all.clone(),
                     )

@@ -1,12 +1,12 @@
 //! The port: what steps, plans and commands may ask of a homeserver, and how it can fail.
 //!
-//! One trait, implemented by `matrix` for real servers. It is narrow on purpose: each method is
-//! one request, none retries by itself, so that whoever asks sees every refusal and every rate
-//! limit and can store the wait; but for reading, which waits for short limits in its place (`reads`). Left out: sync and messages into admin rooms (inbox and outbox).
+//! One trait, implemented by `matrix` for real servers, and by `paced` around it, which keeps the server's
+//! rate limits. It is narrow on purpose: each method is one request, and none retries by itself, so that
+//! whoever asks sees every refusal and can store the wait. Left out: sync.
 
 pub mod admin;
-pub mod gate;
-pub mod reads;
+pub mod pace;
+pub mod paced;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,6 +31,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Longest wait for a new room. Synapse needs a minute for an `/upgrade` with 2,000 bans.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// How long to wait after a 429 that does not say.
+pub const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 
 /// HTTP status of a refusal.
 const FORBIDDEN: u16 = 403;

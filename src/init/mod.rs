@@ -20,7 +20,6 @@ use file::{Filled, Login};
 use crate::app::{self, AppError};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, ENV_ACCESS_TOKEN, ENV_PASSWORD, Secret};
-use crate::homeserver::gate::Gate;
 use crate::homeserver::{Existence, Homeserver, HomeserverError};
 use crate::matrix::{self, MatrixError, Port};
 use crate::model::{RoomName, RoomRef};
@@ -280,7 +279,7 @@ async fn signed_in(
 async fn try_login(config: &Config) -> Result<(Port, std::fs::File), InitError> {
     let lock = app::lock(&config.data_dir)?;
     let session = matrix::sign_in(&config.account, &config.data_dir).await?;
-    let port = Port::new(&session, Arc::new(Gate::default()), Arc::new(SystemClock));
+    let port = Port::new(&session, Arc::new(SystemClock));
     Ok((port, lock))
 }
 

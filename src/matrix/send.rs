@@ -18,7 +18,8 @@ use super::MatrixError;
 use super::file::{self, Shown};
 use super::wire::after;
 use crate::clock::Clock;
-use crate::homeserver::gate::{Gate, Supply};
+use crate::homeserver::pace::Priority;
+use crate::homeserver::paced::Paced;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
 use crate::model::Text;
 use crate::room::state::Content;
@@ -75,9 +76,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the session was ended from outside, or the outbox cannot be used.
 pub async fn run(
-    port: Arc<dyn Homeserver>,
+    port: Paced,
     store: Arc<Store>,
-    gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), MatrixError> {
@@ -85,7 +85,6 @@ pub async fn run(
     let sender = Arc::new(Sender {
         port,
         store,
-        gate,
         clock,
         edited,
     });
@@ -122,9 +121,6 @@ impl Rooms {
     /// Begins what can be begun; returns when to look again.
     fn start(&mut self, sender: &Arc<Sender>) -> Result<Duration, StoreError> {
         let now = sender.clock.now();
-        if let Some(until) = sender.gate.closed_until(Bucket::Everything, now) {
-            return Ok(until.duration_since(now).unsigned_abs());
-        }
         let due = sender.store.due_posts(now, LOOKED_AT_MAX)?;
         let mut pause = POLL_IDLE;
         if !due.is_empty() {
@@ -167,9 +163,8 @@ impl Rooms {
 }
 
 struct Sender {
-    port: Arc<dyn Homeserver>,
+    port: Paced,
     store: Arc<Store>,
-    gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
     /// When posts were last sent or edited.
     edited: Mutex<HashMap<i64, Timestamp>>,
@@ -222,10 +217,11 @@ impl Sender {
         now: Timestamp,
     ) -> Vec<(OwnedRoomId, Vec<Due>)> {
         let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
-        let supply = self.gate.supply(Bucket::Everything, now);
-        let interval = match supply {
-            Supply::Ample => EDIT_INTERVAL,
-            Supply::Tight => EDIT_INTERVAL_TIGHT,
+        let is_limited = self.port.is_limited(Bucket::Everything);
+        let interval = if is_limited {
+            EDIT_INTERVAL_TIGHT
+        } else {
+            EDIT_INTERVAL
         };
         // One that was edited in the future was so before the clock was set back.
         edited.retain(|_, at| *at <= now && after(*at, interval) > now);
@@ -253,8 +249,8 @@ impl Sender {
             // What is said next comes after what it follows from: a report after the last edit of the
             // progress, however soon. Not under a tight limit: an edit at each opening would leave
             // nothing for the report, and nothing for the work.
-            let is_followed = supply == Supply::Ample
-                && news.get(&post.room_id).is_some_and(|last| post.id < *last);
+            let is_followed =
+                !is_limited && news.get(&post.room_id).is_some_and(|last| post.id < *last);
             if post.event_id.is_some() && edited.contains_key(&post.id) && !is_followed {
                 continue;
             }
@@ -277,12 +273,15 @@ impl Sender {
     }
 
     async fn send(&self, post: &Due) -> Result<Outcome, MatrixError> {
-        if self
-            .gate
-            .closed_until(Bucket::Everything, self.clock.now())
-            .is_some()
-        {
-            return Ok(Outcome::Waits);
+        let port = self.port.at(priority(post));
+        if let Some(wait) = port.too_long_wait(Bucket::Everything) {
+            // Not a try: nothing leaves.
+            let later = Sent::Later(after(self.clock.now(), wait.min(POST_WAIT_MAX)));
+            self.store
+                .post_sent(post.id, post.revision, &later)
+                .map_err(MatrixError::Outbox)?;
+            // What matters more goes before it.
+            return Ok(Outcome::Settled);
         }
         let sent = match self.task(post).map_err(MatrixError::Outbox)? {
             Task::Record(sent) => sent,
@@ -296,7 +295,7 @@ impl Sender {
                     let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
                     edited.insert(post.id, self.clock.now());
                 }
-                let answer = self.ask(&post.room_id, request).await;
+                let answer = self.ask(&port, &post.room_id, request).await;
                 if let Ok(event) = &answer {
                     tracing::debug!(room = %post.room_id, %event, "said");
                 }
@@ -321,8 +320,12 @@ impl Sender {
         })
     }
 
-    async fn ask(&self, room: &RoomId, request: Request) -> Result<OwnedEventId, HomeserverError> {
-        let port = &self.port;
+    async fn ask(
+        &self,
+        port: &Paced,
+        room: &RoomId,
+        request: Request,
+    ) -> Result<OwnedEventId, HomeserverError> {
         match request {
             Request::Event {
                 kind,
@@ -460,13 +463,7 @@ impl Sender {
         let doublings = post.attempts.min(RETRY_MAX.as_secs().ilog2() + 1);
         let pause = (RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX);
         match error {
-            HomeserverError::RateLimited {
-                bucket,
-                retry_after,
-                ..
-            } => {
-                // The gate keeps what the server said; the post only has to come back to it.
-                self.gate.close(*bucket, now, after(now, *retry_after));
+            HomeserverError::RateLimited { retry_after, .. } => {
                 tracing::info!(%room, seconds = retry_after.as_secs(), "sending is rate limited");
                 Sent::Later(after(now, (*retry_after).min(POST_WAIT_MAX)))
             }
@@ -496,7 +493,7 @@ impl Sender {
                 }
                 Err(_) => Sent::Away(after(now, RETRY_AWAY)),
             },
-            _ if error.is_transient() && ensure_reachable(&*self.port).await.is_err() => {
+            _ if error.is_transient() && ensure_reachable(&self.port).await.is_err() => {
                 if post.attempts == 0 {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; the server is away");
                 }
@@ -519,6 +516,18 @@ impl Sender {
                 Sent::Later(after(now, pause))
             }
         }
+    }
+}
+
+/// What a post is sent before and after, where the server limits messages.
+fn priority(post: &Due) -> Priority {
+    let is_answer =
+        key_of(&post.txn).is_some_and(|key| key.starts_with("reply:") || key.starts_with("ack:"));
+    match (&post.post, &post.event_id) {
+        (Post::Redaction { .. }, _) => Priority::Tidying,
+        (_, Some(_)) => Priority::Progress,
+        _ if is_answer => Priority::Answer,
+        _ => Priority::Report,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::campaign::log::{Action, Joining, WAIT_MAX};
 use crate::campaign::rooms::{self, LeftOut, Outside, Walk, Wanted, Why};
 use crate::campaign::{self, Campaign, Child, Entry, Found, Phase, State};
 use crate::config::{MissedStart, TargetPower};
-use crate::homeserver::{HomeserverError, ensure_reachable};
+use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::schedule::{self, Sleep};
 use crate::job::{
     Consent, Entry as JobEntry, Phase as JobPhase, Refusal, Request as JobRequest, Schedule, Todo,
@@ -214,7 +214,7 @@ impl Worker {
 
     async fn walk(&self, look: &Look) -> Result<Walked, HomeserverError> {
         let request = &look.campaign.request;
-        let port = &*self.means.port;
+        let port = &self.means.port;
         let joined = joined(&look.campaign.log);
         port.until_told(&joined, SYNC_WAIT).await;
         let rooms = told(port).await?;
@@ -501,7 +501,7 @@ impl Worker {
             .collect();
         // What the last jobs changed in their new rooms counts, too.
         self.means.port.until_now(SYNC_WAIT).await;
-        let rooms = told(&*self.means.port).await?;
+        let rooms = told(&self.means.port).await?;
         let is_told = |new: &OwnedRoomId| rooms.contains_key(new);
         if !moved.iter().all(|(_, new)| is_told(new)) && look.state.waits < SYNC_WAITS_MAX {
             return Ok(Linking::Awaits);

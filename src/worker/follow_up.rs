@@ -15,7 +15,7 @@ use super::Means;
 use super::steps::StepError;
 use crate::census::{self, CensusError};
 use crate::config::OldRoom;
-use crate::homeserver::{HomeserverError, MESSAGE, ensure_reachable};
+use crate::homeserver::{Homeserver, HomeserverError, MESSAGE, ensure_reachable};
 use crate::job::follow_up::{
     Circumstances, Decision, Door, End, EndReason, Farewell, Pause, PingOutcome, Stage, Timetable,
 };
@@ -144,7 +144,7 @@ impl One<'_> {
         let Means {
             store, port, clock, ..
         } = self.means;
-        let moves = census::take(store, &**port, &**clock, self.job, self.state);
+        let moves = census::take(store, port, &**clock, self.job, self.state);
         Ok(moves.await?.unwrap_or_default())
     }
 
@@ -169,13 +169,13 @@ impl One<'_> {
             }
             // Who is away from the admin room cannot be told to stop either.
             Decision::End(_) | Decision::Ping
-                if !survey::is_here(&*self.means.port, &self.job.request.admin_room).await? =>
+                if !survey::is_here(&self.means.port, &self.job.request.admin_room).await? =>
             {
                 return Err(StepError::NotInAdminRoom);
             }
             Decision::End(why) => FollowUpEvent::Ending { at: now, why }.into(),
             Decision::Ping => {
-                let rooms = told(&*self.means.port).await?;
+                let rooms = told(&self.means.port).await?;
                 if next(&rooms, self.new_room).is_some() {
                     let why = EndReason::Replaced;
                     return Ok(FollowUpEvent::Ending { at: now, why }.into());
@@ -246,7 +246,7 @@ impl One<'_> {
             let Some(follow_up) = state.follow_up.as_ref().filter(is_open).cloned() else {
                 continue;
             };
-            let moves = census::take(store, &**port, &**clock, &job, &state).await?;
+            let moves = census::take(store, port, &**clock, &job, &state).await?;
             siblings.push(Sibling {
                 id: job.id,
                 follow_up,
@@ -284,7 +284,7 @@ impl One<'_> {
     /// Invites those who cannot enter by themselves and have no invitation. Who said no, or was sent
     /// away, is not asked again. Returns servers that do not know the new room's version.
     async fn invite(&self, moves: &Moves) -> Result<BTreeSet<OwnedServerName>, StepError> {
-        let port = &*self.means.port;
+        let port = &self.means.port;
         let mut incompatible = BTreeSet::new();
         if self.plan.intent.invite == InvitePolicy::None {
             return Ok(incompatible);
@@ -330,7 +330,7 @@ impl One<'_> {
 
     /// Sends the messages of a ping that the log names, without those who moved meanwhile.
     async fn send(&self, parts: &[Vec<OwnedUserId>]) -> Result<Doing, StepError> {
-        let port = &*self.means.port;
+        let port = &self.means.port;
         let moves = self.moves().await?;
         let is_left = |user: &&OwnedUserId| {
             let at = moves.people.get(*user);
@@ -378,7 +378,7 @@ impl One<'_> {
 
     /// Shuts the door behind those who came, perhaps leaves, and reports.
     async fn close(&self, why: &EndReason) -> Result<Doing, StepError> {
-        let port = &*self.means.port;
+        let port = &self.means.port;
         let old_room = &self.job.request.old_room;
         let tally = self.moves().await?.tally();
         let rules = match port.state_event(self.new_room, JOIN_RULES, "").await {
@@ -443,7 +443,7 @@ impl One<'_> {
         if !todos(self.state).is_empty() {
             return Ok(Some("something is left to do"));
         }
-        let rooms = told(&*self.means.port).await?;
+        let rooms = told(&self.means.port).await?;
         // Of the new room, sync has not told yet that it was shut just now; closed rooms let in nobody.
         let is_needed = rooms.values().any(|room| {
             room.room_id != *old_room

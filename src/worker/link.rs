@@ -45,7 +45,7 @@ pub(super) async fn close(
     });
     let mut referrers = Vec::new();
     for room in referring {
-        referrers.extend(read(&*means.port, room, old_room).await?);
+        referrers.extend(read(&means.port, room, old_room).await?);
     }
     let mut made = 0;
     if referrers.is_empty() {
@@ -74,7 +74,7 @@ pub(super) async fn close(
             if content.is_empty() && refused.iter().any(is_refused) {
                 continue;
             }
-            let port = &*means.port;
+            let port = &means.port;
             let change = Change::OtherState {
                 room: room.clone(),
                 slot: slot.clone(),

@@ -29,7 +29,7 @@ use self::steps::{Drive, StepError};
 use crate::announce;
 use crate::clock::Clock;
 use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
-use crate::homeserver::Homeserver;
+use crate::homeserver::paced::Paced;
 use crate::job::log::{Again, Direction, Kept};
 use crate::job::schedule::{self, Sleep, Wake};
 use crate::job::{Action, Asks, Entry, Job, Phase, Plan, State, Step, StepEvent, WaitReason};
@@ -78,7 +78,7 @@ pub struct Means {
     /// The database.
     pub store: Arc<Store>,
     /// The homeserver.
-    pub port: Arc<dyn Homeserver>,
+    pub port: Paced,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The configuration.
@@ -431,6 +431,7 @@ impl Worker {
 
         let direction = state.direction();
         drive.kept.clone_from(&state.kept);
+        drive.prioritise(&state, step);
         let begun = Instant::now();
         let outcome = match direction {
             Direction::Forward => steps::run(drive, &job, &state, step).await,
@@ -526,7 +527,7 @@ impl Worker {
 
     /// Whether the bot is not in an admin room. Where the server does not say, what is only told goes on.
     async fn is_away_from(&self, admin_room: &RoomId) -> bool {
-        let is_here = survey::is_here(&*self.means.port, admin_room).await;
+        let is_here = survey::is_here(&self.means.port, admin_room).await;
         let is_away = matches!(is_here, Ok(false));
         if is_away {
             warn!("not in the admin room: members are not told yet");

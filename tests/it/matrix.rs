@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use roomlift::clock::{Clock, SystemClock};
 use roomlift::config::{Account, Credentials, Secret};
-use roomlift::homeserver::gate::Gate;
 use roomlift::matrix::{self, ForUs, MatrixError, Port, Readiness, Receiver, Session};
 use roomlift::model::Claim;
 use roomlift::store::{Lane, Received, ReceivedKind, Store, Write};
@@ -51,7 +50,7 @@ fn store_in(dir: &tempfile::TempDir) -> Arc<Store> {
 }
 
 fn port(session: &Session) -> Port {
-    Port::new(session, Arc::new(Gate::default()), Arc::new(SystemClock))
+    Port::new(session, Arc::new(SystemClock))
 }
 
 fn id(room: &str) -> OwnedRoomId {
@@ -123,6 +122,7 @@ fn bodies(events: &[Received]) -> Vec<String> {
             ReceivedKind::Tombstone { .. } => format!("{} is closed", event.room_id),
             ReceivedKind::Invitation => format!("{} invites", event.sender),
             ReceivedKind::Edited => format!("{} was edited", event.event_id),
+            ReceivedKind::TakenBack { event, .. } => format!("{event} was taken back"),
             ReceivedKind::Removed => format!("{} was removed", event.event_id),
             ReceivedKind::Unreadable { event } => format!("{event} cannot be read"),
         })

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use roomlift::homeserver::pace::Pacer;
 use roomlift::store::CommitObserver;
 use ruma::OwnedUserId;
 use tokio::sync::Notify;
@@ -94,6 +95,8 @@ pub(crate) struct Life {
     pub(crate) death: Notify,
     /// Requests under way, but for sync.
     pub(crate) under_way: AtomicU64,
+    /// The limits of the account, as the bot knows them.
+    pub(crate) pacer: Arc<Pacer>,
     /// Whether the last sync failed, or the reading back that follows it.
     pub(crate) sync_fails: AtomicBool,
 }
@@ -105,6 +108,7 @@ impl Life {
             dead: AtomicBool::new(false),
             death: Notify::new(),
             under_way: AtomicU64::new(0),
+            pacer: Arc::default(),
             sync_fails: AtomicBool::new(false),
         })
     }

@@ -10,10 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use roomlift::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
-use roomlift::clock::Clock as _;
 use roomlift::homeserver::admin::ServerAdmin;
-use roomlift::homeserver::gate::Gate;
-use roomlift::homeserver::reads::Reads;
 use roomlift::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
@@ -47,8 +44,6 @@ const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
 /// How the bot reaches the simulated server.
 pub(crate) struct SimPort {
     life: Arc<Life>,
-    gate: Arc<Gate>,
-    reads: Reads,
     beat: Beat,
 }
 
@@ -69,11 +64,9 @@ impl Drop for UnderWay<'_> {
 }
 
 impl SimPort {
-    pub(crate) fn new(life: Arc<Life>, gate: Arc<Gate>) -> Self {
+    pub(crate) fn new(life: Arc<Life>) -> Self {
         Self {
             life,
-            gate,
-            reads: Reads::default(),
             beat: Beat::default(),
         }
     }
@@ -82,46 +75,14 @@ impl SimPort {
         self.life.shared.bot.clone()
     }
 
-    /// One request, from the gate to its answer.
+    /// One request.
     async fn ask<T: Send + 'static>(
         &self,
         request: Request,
         work: impl FnOnce(&mut World) -> Answer<T> + Send + 'static,
     ) -> Result<T> {
-        let endpoint = request.endpoint;
-        let bucket = bucket(endpoint);
-        let now = self.life.shared.clock.now();
-        if let Some(until) = self.gate.closed_until(bucket, now) {
-            return Err(HomeserverError::RateLimited {
-                request: request.to_string(),
-                bucket,
-                retry_after: until.duration_since(now).unsigned_abs(),
-            });
-        }
         let _under_way = UnderWay::new(&self.life);
-        let answer = self.carry_out(request, work).await;
-        if let Err(HomeserverError::RateLimited {
-            bucket,
-            retry_after,
-            ..
-        }) = &answer
-        {
-            let now = self.life.shared.clock.now();
-            self.gate.close(*bucket, now, now + *retry_after);
-        }
-        answer
-    }
-
-    /// The same for what only reads.
-    async fn read<T: Send + 'static>(
-        &self,
-        request: Request,
-        work: impl FnOnce(&mut World) -> Answer<T> + Clone + Send + Sync + 'static,
-    ) -> Result<T> {
-        // Also while it waits for a limit.
-        let _under_way = UnderWay::new(&self.life);
-        let once = || self.ask(request.clone(), work.clone());
-        self.reads.patiently(once).await
+        self.carry_out(request, work).await
     }
 
     async fn carry_out<T: Send + 'static>(
@@ -406,7 +367,7 @@ impl Homeserver for SimPort {
 
     async fn room_versions(&self) -> Result<RoomVersions> {
         let request = Request::new(Endpoint::RoomVersions, "", "");
-        self.read(request, |_| {
+        self.ask(request, |_| {
             let versions = world::VERSIONS.iter();
             Ok(RoomVersions {
                 default: RoomVersionId::V12,
@@ -431,7 +392,7 @@ impl Homeserver for SimPort {
         let request = Request::new(Endpoint::Profile, "", user);
         let who = user.to_owned();
         let known = self
-            .read(request, move |world| Ok(world.accounts.contains(&who)))
+            .ask(request, move |world| Ok(world.accounts.contains(&who)))
             .await;
         match known {
             Ok(true) => Ok(Some(Existence::Known)),
@@ -448,8 +409,7 @@ impl Homeserver for SimPort {
     async fn state(&self, room: &RoomId) -> Result<RoomState> {
         let (own, id) = (self.own(), room.to_owned());
         let request = Request::new(Endpoint::State, room, "");
-        self.read(request, move |world| world.state(&own, &id))
-            .await
+        self.ask(request, move |world| world.state(&own, &id)).await
     }
 
     async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
@@ -457,7 +417,7 @@ impl Homeserver for SimPort {
         let request = Request::new(Endpoint::StateEvent, room, format!("{kind} {key}"));
         let (kind, key) = (kind.to_owned(), key.to_owned());
         let answer = self
-            .read(request, move |world| {
+            .ask(request, move |world| {
                 world.state_event(&own, &id, &kind, &key)
             })
             .await;
@@ -467,7 +427,7 @@ impl Homeserver for SimPort {
     async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
         let (own, id) = (self.own(), room.to_owned());
         let request = Request::new(Endpoint::Members, room, "");
-        self.read(request, move |world| members_of(world, &own, &id))
+        self.ask(request, move |world| members_of(world, &own, &id))
             .await
     }
 
@@ -524,7 +484,7 @@ impl Homeserver for SimPort {
         let (own, id, event) = (self.own(), room.to_owned(), event.to_string());
         let request = Request::new(Endpoint::Event, room, &event);
         let answer = self
-            .read(request, move |world| world.event(&own, &id, &event))
+            .ask(request, move |world| world.event(&own, &id, &event))
             .await;
         match found(answer) {
             Ok(found) => Ok(found.map(|event| RoomEvent {
@@ -561,30 +521,10 @@ impl Homeserver for SimPort {
         let (own, id, user) = (self.own(), room.to_owned(), user.to_owned());
         let request = Request::new(Endpoint::Invite, room, &user);
         let reason = reason.map(ToOwned::to_owned);
-        let _turn = self.gate.turn_to_invite().await;
-        let now = self.life.shared.clock.now();
-        if let Some(until) = self.gate.not_invited_until(&user, now) {
-            return Err(HomeserverError::RateLimited {
-                request: request.to_string(),
-                bucket: Bucket::Invitations,
-                retry_after: until.duration_since(now).unsigned_abs(),
-            });
-        }
-        let _under_way = UnderWay::new(&self.life);
-        let invitee = user.clone();
-        let answer = self
-            .carry_out(request, move |world| {
-                world.invite(&own, &id, &user, reason.as_deref())
-            })
-            .await;
-        match &answer {
-            Err(HomeserverError::RateLimited { retry_after, .. }) => {
-                let now = self.life.shared.clock.now();
-                self.gate.close_invitee(&invitee, now, now + *retry_after);
-            }
-            _ => self.gate.invited(),
-        }
-        answer
+        self.ask(request, move |world| {
+            world.invite(&own, &id, &user, reason.as_deref())
+        })
+        .await
     }
 
     async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
@@ -635,7 +575,7 @@ impl Homeserver for SimPort {
     async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
         let own = self.own();
         let request = Request::new(Endpoint::JoinedRooms, "", "");
-        self.read(request, move |world| Ok(world.joined_rooms(&own)))
+        self.ask(request, move |world| Ok(world.joined_rooms(&own)))
             .await
     }
 
@@ -649,7 +589,7 @@ impl Homeserver for SimPort {
     async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
         let id = room.to_owned();
         let request = Request::new(Endpoint::LocalAliases, room, "");
-        self.read(request, move |world| Ok(world.local_aliases(&id)))
+        self.ask(request, move |world| Ok(world.local_aliases(&id)))
             .await
     }
 
@@ -670,7 +610,7 @@ impl Homeserver for SimPort {
     async fn listing(&self, room: &RoomId) -> Result<Listing> {
         let id = room.to_owned();
         let request = Request::new(Endpoint::Listing, room, "");
-        self.read(request, move |world| {
+        self.ask(request, move |world| {
             world.room(&id)?;
             Ok(if world.listed.contains(&id) {
                 Listing::Public
@@ -703,7 +643,7 @@ impl Homeserver for SimPort {
     async fn server_software(&self) -> Result<Option<String>> {
         let request = Request::new(Endpoint::Software, "", "");
         let answer = self
-            .read(request, |world| Ok(world.software.name().to_owned()))
+            .ask(request, |world| Ok(world.software.name().to_owned()))
             .await;
         match answer {
             Ok(name) => Ok(Some(name)),
@@ -714,7 +654,7 @@ impl Homeserver for SimPort {
 
     async fn server_facts(&self) -> Result<ServerFacts> {
         let request = Request::new(Endpoint::Facts, "", "");
-        self.read(request, |world| {
+        self.ask(request, |world| {
             Ok(ServerFacts {
                 name: Some(world.software.name().to_owned()),
                 version: Some("1.0".to_owned()),

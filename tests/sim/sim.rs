@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use roomlift::app::{self, AppError, Loops};
 use roomlift::config::Config;
-use roomlift::homeserver::gate::Gate;
+use roomlift::homeserver::paced::Paced;
 use roomlift::model::Claim;
 use roomlift::store::{Lane, Store};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
@@ -271,16 +271,14 @@ impl Sim {
             Ok(store) => Arc::new(store.observed(Arc::clone(&life) as _)),
             Err(error) => return LifeEnd::Failed(error.into()),
         };
-        let gate = Arc::new(Gate::default());
-        let port = Arc::new(SimPort::new(Arc::clone(&life), Arc::clone(&gate)));
+        let port = Arc::new(SimPort::new(Arc::clone(&life)));
         let clock: Arc<Shared> = Arc::clone(&self.shared);
         let loops = Loops {
             claim: self.claim,
             config,
             store: Arc::clone(&store),
             clock: Arc::new(ClockOf(clock)),
-            gate,
-            port: Arc::clone(&port) as _,
+            port: Paced::new(Arc::clone(&port) as _, Arc::clone(&life.pacer)),
             source: port,
         };
         let stop = CancellationToken::new();
@@ -344,6 +342,7 @@ impl Sim {
         let own = &self.shared.bot;
         let now = roomlift::clock::Clock::now(&self.shared.clock);
         if life.under_way.load(Ordering::SeqCst) > 0
+            || life.pacer.is_waiting()
             || life.sync_fails.load(Ordering::SeqCst)
             || self.world().has_news(own, &self.shared.device())
         {

@@ -1,7 +1,7 @@
 //! The port for a real homeserver: one request per method, none repeated, every failure told.
 //!
-//! The gate is asked first and told of every 429. Left out: waiting for the server; whoever asks stores
-//! the wait. What sync has told already (`told`) is read from the SDK's store.
+//! Left out: the server's limits (`homeserver::paced`). What sync has told already (`told`) is read from the
+//! SDK's store.
 
 mod admin;
 pub(super) mod told;
@@ -38,14 +38,11 @@ use super::members::member;
 use super::session::Session;
 use super::wire::{
     Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerFeatures, ServerSoftware,
-    ServerTime, SharedClient, after, count, failed, found, joined, once, sdk_failed, send_event,
-    upload,
+    ServerTime, SharedClient, count, failed, found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
 use crate::homeserver::admin::{RoomPower, ServerAdmin};
-use crate::homeserver::gate::Gate;
-use crate::homeserver::reads::Reads;
 use crate::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
@@ -66,8 +63,6 @@ const SEARCHED_MAX: u32 = 50;
 pub struct Port {
     client: SharedClient,
     account: OwnedUserId,
-    gate: Arc<Gate>,
-    reads: Arc<Reads>,
     clock: Arc<dyn Clock>,
     /// To wait for sync by.
     beat: Arc<Beat>,
@@ -92,15 +87,13 @@ macro_rules! request {
 }
 
 impl Port {
-    /// The port for a session; the gate is shared with the outbox.
+    /// The port for a session.
     #[must_use]
-    pub fn new(session: &Session, gate: Arc<Gate>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(session: &Session, clock: Arc<dyn Clock>) -> Self {
         let client = session.client().clone();
         Self {
             client,
             account: session.user().to_owned(),
-            gate,
-            reads: Arc::default(),
             clock,
             beat: Arc::clone(session.beat()),
             room_power: None,
@@ -117,44 +110,28 @@ impl Port {
         }
     }
 
-    /// Lets a request through the gate, and tells its failures apart.
+    /// Sends a request, and tells its failures apart.
     async fn ask<T>(
         &self,
         bucket: Bucket,
         what: String,
         answer: impl Future<Output = HttpResult<T>> + Send,
     ) -> Result<T> {
-        let what = self.enter(bucket, what)?;
         let answer = answer.await;
-        let now = self.clock.now();
         let counted = what.clone();
-        let answer = answer.map_err(|error| self.noted(failed(what, bucket, now, error)));
+        let now = self.clock.now();
+        let answer = answer.map_err(|error| failed(what, bucket, now, error));
         count(&counted, &answer);
         answer
     }
 
-    /// The same for what only reads: it waits for short limits in its place.
-    async fn read<T, F>(&self, what: String, ask: impl Fn() -> F + Send + Sync) -> Result<T>
-    where
-        T: Send,
-        F: Future<Output = HttpResult<T>> + Send,
-    {
-        let once = || self.ask(Bucket::Reads, what.clone(), ask());
-        self.reads.patiently(once).await
-    }
-
-    /// Refuses where the bucket is closed.
-    fn enter(&self, bucket: Bucket, request: String) -> Result<String> {
-        let now = self.clock.now();
-        let Some(until) = self.gate.closed_until(bucket, now) else {
-            return Ok(request);
-        };
-        let retry_after = until.duration_since(now).unsigned_abs();
-        Err(HomeserverError::RateLimited {
-            request,
-            bucket,
-            retry_after,
-        })
+    /// The same for what only reads.
+    async fn read<T>(
+        &self,
+        what: String,
+        answer: impl Future<Output = HttpResult<T>> + Send,
+    ) -> Result<T> {
+        self.ask(Bucket::Reads, what, answer).await
     }
 
     /// The event in the clear; `None` if it is in the clear already, or cannot be read.
@@ -176,19 +153,6 @@ impl Port {
             });
             Some(event.ok()?.into_raw().cast_unchecked())
         })
-    }
-
-    fn noted(&self, error: HomeserverError) -> HomeserverError {
-        if let HomeserverError::RateLimited {
-            bucket,
-            retry_after,
-            ..
-        } = &error
-        {
-            let now = self.clock.now();
-            self.gate.close(*bucket, now, after(now, *retry_after));
-        }
-        error
     }
 }
 
@@ -240,7 +204,7 @@ impl Homeserver for Port {
     async fn room_versions(&self) -> Result<RoomVersions> {
         let request = get_capabilities::v3::Request::new();
         let what = "read the server's capabilities".to_owned();
-        let answer = self.read(what, || request!(self, request.clone())).await?;
+        let answer = self.read(what, request!(self, request)).await?;
         let versions = answer.capabilities.room_versions;
         Ok(RoomVersions {
             available: versions
@@ -278,7 +242,7 @@ impl Homeserver for Port {
         let request = get_profile::v3::Request::new(user.to_owned());
         let request = Exact::new(request, &[user.as_str()]);
         let what = format!("read the profile of {user}");
-        let answer = self.read(what, || request!(self, request.clone())).await;
+        let answer = self.read(what, request!(self, request)).await;
         match found(answer) {
             Ok(Some(_)) => Ok(Some(Existence::Known)),
             Ok(None) => Ok(Some(Existence::Unknown)),
@@ -296,7 +260,7 @@ impl Homeserver for Port {
     async fn state(&self, room: &RoomId) -> Result<RoomState> {
         let request = get_state_events::v3::Request::new(room.to_owned());
         let what = format!("read the state of {room}");
-        let answer = self.read(what, || request!(self, request.clone())).await?;
+        let answer = self.read(what, request!(self, request)).await?;
         let events = answer
             .room_state
             .iter()
@@ -307,14 +271,14 @@ impl Homeserver for Port {
     async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
         let request = GetState::new(room, kind, key);
         let what = format!("read {kind} of {room}");
-        let answer = self.read(what, || request!(self, request.clone())).await;
+        let answer = self.read(what, request!(self, request)).await;
         Ok(found(answer)?.map(|content| content.0))
     }
 
     async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
         let request = get_member_events::v3::Request::new(room.to_owned());
         let what = format!("read the members of {room}");
-        let answer = self.read(what, || request!(self, request.clone())).await?;
+        let answer = self.read(what, request!(self, request)).await?;
         let events = answer.chunk.iter();
         let events = events.filter_map(|raw| serde_json::from_str(raw.json().get()).ok());
         Ok(events.filter_map(|event: Value| member(&event)).collect())
@@ -336,12 +300,9 @@ impl Homeserver for Port {
     }
 
     async fn get_ready_for_message(&self, room: &RoomId) {
-        let entered = self.enter(Bucket::Everything, format!("read encryption of {room}"));
-        if entered.is_ok() {
-            // The message asks again, and says what is wrong.
-            let asked = ask_encryption(&self.client, room);
-            let _ = tokio::time::timeout(READY_MAX, asked).await;
-        }
+        // The message asks again, and says what is wrong.
+        let asked = ask_encryption(&self.client, room);
+        let _ = tokio::time::timeout(READY_MAX, asked).await;
     }
 
     async fn send_event(
@@ -351,7 +312,6 @@ impl Homeserver for Port {
         transaction: &str,
         content: &Content,
     ) -> Result<OwnedEventId> {
-        self.enter(Bucket::Everything, format!("send {kind} to {room}"))?;
         let now = self.clock.now();
         if joined(&self.client, room).is_none() {
             // Only what sync tells of a room lets the bot speak in it, if it is encrypted.
@@ -359,7 +319,7 @@ impl Homeserver for Port {
         }
         let sent = send_event(&self.client, room, kind, transaction, content, now).await;
         count("send", &sent);
-        sent.map_err(|error| self.noted(error))
+        sent
     }
 
     async fn redact(
@@ -384,9 +344,7 @@ impl Homeserver for Port {
         let request = get_room_event::v3::Request::new(room.to_owned(), event.to_owned());
         let request = Exact::new(request, &[room.as_str(), event.as_str()]);
         let what = format!("read {event} of {room}");
-        let answer = self
-            .read(what.clone(), || request!(self, request.clone()))
-            .await;
+        let answer = self.read(what.clone(), request!(self, request)).await;
         let raw = match found(answer) {
             Ok(Some(answer)) => answer.event,
             // Sent before the account may read, or not there: servers tell it either way.
@@ -411,10 +369,9 @@ impl Homeserver for Port {
 
     async fn upload(&self, room: &RoomId, file: &Upload) -> Result<Uploaded> {
         let what = format!("upload {} for {room}", file.name);
-        self.enter(Bucket::Everything, what.clone())?;
         let uploaded = upload(&self.client, room, file, what, self.clock.now()).await;
         count("upload", &uploaded);
-        uploaded.map_err(|error| self.noted(error))
+        uploaded
     }
 
     async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
@@ -422,26 +379,8 @@ impl Homeserver for Port {
         invitee.reason = reason.map(ToOwned::to_owned);
         let request = invite_user::v3::Request::new(room.to_owned(), invitee.into());
         let what = format!("invite {user} to {room}");
-        let _turn = self.gate.turn_to_invite().await;
-        let now = self.clock.now();
-        if let Some(until) = self.gate.not_invited_until(user, now) {
-            return Err(HomeserverError::RateLimited {
-                request: what,
-                bucket: Bucket::Invitations,
-                retry_after: until.duration_since(now).unsigned_abs(),
-            });
-        }
-        let answer = request!(self, request).await;
-        let now = self.clock.now();
-        let answer = answer.map_err(|error| failed(what, Bucket::Invitations, now, error));
-        count("invite", &answer);
-        match &answer {
-            Err(HomeserverError::RateLimited { retry_after, .. }) => {
-                self.gate.close_invitee(user, now, after(now, *retry_after));
-            }
-            _ => self.gate.invited(),
-        }
-        answer.map(drop)
+        let answer = self.ask(Bucket::Invitations, what, request!(self, request));
+        answer.await.map(drop)
     }
 
     async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
@@ -494,7 +433,7 @@ impl Homeserver for Port {
     async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
         let request = joined_rooms::v3::Request::new();
         let what = "list the joined rooms".to_owned();
-        let answer = self.read(what, || request!(self, request.clone())).await?;
+        let answer = self.read(what, request!(self, request)).await?;
         Ok(answer.joined_rooms.into_iter().collect())
     }
 
@@ -512,7 +451,7 @@ impl Homeserver for Port {
     async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
         let request = aliases::v3::Request::new(room.to_owned());
         let what = format!("list the aliases of {room}");
-        let answer = self.read(what, || request!(self, request.clone())).await;
+        let answer = self.read(what, request!(self, request)).await;
         let aliases = found(answer)?
             .map(|answer| answer.aliases)
             .unwrap_or_default();
@@ -540,7 +479,7 @@ impl Homeserver for Port {
     async fn listing(&self, room: &RoomId) -> Result<Listing> {
         let request = get_room_visibility::v3::Request::new(room.to_owned());
         let what = format!("read whether the directory lists {room}");
-        let answer = self.read(what, || request!(self, request.clone())).await?;
+        let answer = self.read(what, request!(self, request)).await?;
         Ok(match answer.visibility {
             Visibility::Public => Listing::Public,
             _ => Listing::Private,
@@ -582,7 +521,7 @@ impl Homeserver for Port {
 
     async fn server_software(&self) -> Result<Option<String>> {
         let what = "read the name of the server's software".to_owned();
-        let answer = self.read(what, || request!(self, ServerSoftware)).await;
+        let answer = self.read(what, request!(self, ServerSoftware)).await;
         match answer {
             Ok(answer) => {
                 let name = answer.0.get("server").and_then(|server| server.get("name"));
@@ -602,7 +541,7 @@ impl Homeserver for Port {
 
     async fn server_facts(&self) -> Result<ServerFacts> {
         let what = "read the name of the server's software".to_owned();
-        let software = self.read(what, || request!(self, ServerSoftware)).await;
+        let software = self.read(what, request!(self, ServerSoftware)).await;
         let software = match software {
             Ok(answer) => answer.0.get("server").cloned().unwrap_or_default(),
             Err(
@@ -619,7 +558,7 @@ impl Homeserver for Port {
             text.map(ToOwned::to_owned)
         };
         let what = "read the server's time".to_owned();
-        let dated = self.read(what, || request!(self, ServerTime)).await?;
+        let dated = self.read(what, request!(self, ServerTime)).await?;
         let now = dated.0.as_deref().map(jiff::fmt::rfc2822::parse);
         Ok(ServerFacts {
             name: text("name"),
@@ -633,7 +572,7 @@ impl Homeserver for Port {
         facts.map_err(|error| {
             let what = "read the account's keys".to_owned();
             let now = self.clock.now();
-            self.noted(sdk_failed(what, Bucket::Everything, now, error))
+            sdk_failed(what, Bucket::Everything, now, error)
         })
     }
 

@@ -30,12 +30,11 @@ pub(super) use requests::{
     ServerSoftware, ServerTime, WhoAmI,
 };
 
-use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, Upload, Uploaded};
+use crate::homeserver::{
+    Bucket, HomeserverError, REQUEST_TIMEOUT, RETRY_AFTER_DEFAULT, Upload, Uploaded,
+};
 use crate::metrics::{self, Outcome};
 use crate::room::state::{Content, in_url};
-
-/// How long to wait after a 429 that does not say.
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Longest wait that is believed; then the server is asked again.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);

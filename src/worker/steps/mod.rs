@@ -34,9 +34,10 @@ use tracing::warn;
 
 use self::close::Stage;
 use super::{Means, SURROUNDINGS_MAX, TRAITS_MAX};
-use crate::homeserver::{Bucket, HomeserverError, ensure_reachable};
+use crate::homeserver::pace::Priority;
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::{Kept, Progress};
-use crate::job::{Job, Output, Plan, State, Step};
+use crate::job::{Job, Output, Phase, Plan, State, Step};
 use crate::message::member::TemplateError;
 use crate::message::plan::Occasion;
 use crate::room::diff::{Observed, Part};
@@ -184,6 +185,8 @@ impl From<HomeserverError> for StepError {
 /// read again.
 pub(super) struct Drive {
     means: Arc<Means>,
+    /// The homeserver, asked with the priority of the step at hand.
+    pub(super) port: Arc<dyn Homeserver>,
     /// The step that the log says is begun, and that was not run yet.
     pub(super) started: Option<Step>,
     /// The old room as this drive read it, and when.
@@ -219,6 +222,7 @@ impl std::ops::Deref for Drive {
 impl Drive {
     pub(super) fn new(means: Arc<Means>) -> Self {
         Self {
+            port: Arc::new(means.port.clone()),
             means,
             started: None,
             before: None,
@@ -226,6 +230,19 @@ impl Drive {
             look: None,
             kept: Kept::default(),
         }
+    }
+
+    /// From here on requests are made for a step.
+    pub(super) fn prioritise(&mut self, state: &State, step: Step) {
+        let is_switched = state.outputs.contains_key(&Step::Switch);
+        let priority = match step {
+            Step::Switch => Priority::Switch,
+            // The room is made: the old one is to point to it soon.
+            Step::Populate => Priority::Switched,
+            _ if is_switched && state.phase == Phase::Running => Priority::Switched,
+            _ => Priority::Upgrade,
+        };
+        self.port = Arc::new(self.means.port.at(priority));
     }
 
     /// The old room was read; `since` is when that began, as the answer may be that old.

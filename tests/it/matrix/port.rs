@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomlift::clock::SystemClock;
-use roomlift::homeserver::gate::Gate;
+use roomlift::homeserver::pace::Priority;
+use roomlift::homeserver::paced::Paced;
 use roomlift::homeserver::{Bucket, Existence, Homeserver as _, HomeserverError, MESSAGE, Upload};
 use roomlift::matrix::Port;
 use roomlift::model::{RoomName, RoomRef};
@@ -313,8 +314,8 @@ async fn limits_and_doubt_reach_the_caller() {
     let room: OwnedRoomId = bot.create_room(json!({})).await.parse().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let session = signed_in(&synapse.base_url(), &bot, &dir).await;
-    let gate = Arc::new(Gate::default());
-    let port = Port::new(&session, Arc::clone(&gate), Arc::new(SystemClock));
+    let port = Port::new(&session, Arc::new(SystemClock));
+    let port = Paced::new(Arc::new(port), Arc::default()).at(Priority::Progress);
     let mut limited = None;
     for n in 0..6 {
         let mut content = serde_json::Map::new();
@@ -344,7 +345,7 @@ async fn limits_and_doubt_reach_the_caller() {
     assert!(started.elapsed() < Duration::from_millis(50));
     assert!(port.joined_rooms().await.unwrap().contains(&room));
     synapse.kill();
-    let fresh = Port::new(&session, Arc::default(), Arc::new(SystemClock));
+    let fresh = Port::new(&session, Arc::new(SystemClock));
     let error = fresh.joined_rooms().await.unwrap_err();
     assert!(
         matches!(error, HomeserverError::Uncertain { status: None, .. }),

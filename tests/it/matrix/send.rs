@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use roomlift::clock::{Clock as _, SystemClock};
+use roomlift::homeserver::paced::Paced;
 use roomlift::homeserver::{Homeserver as _, HomeserverError, MESSAGE};
 use roomlift::matrix::{self, Session};
 use roomlift::model::Text;
@@ -54,9 +55,8 @@ async fn sent(store: &Store) {
 fn start_sending(session: &Session, store: &Arc<Store>) -> Running {
     let stop = CancellationToken::new();
     let task = tokio::spawn(matrix::send(
-        Arc::new(port(session)),
+        Paced::new(Arc::new(port(session)), Arc::default()),
         Arc::clone(store),
-        Arc::default(),
         Arc::new(SystemClock),
         stop.clone(),
     ));

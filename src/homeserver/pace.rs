@@ -1,0 +1,474 @@
+//! The pace of requests that the homeserver limits: who goes next, and when.
+//!
+//! A limit is unknown until the server refuses something. From then on its requests go one after the other,
+//! the most important first, and each at the moment at which the server will let it through. That moment is
+//! learned: the server says when the next request may come, and what it let through between two refusals
+//! says how far apart they have to be. A limit that was not met for a while is tried again.
+//!
+//! Nothing is kept across a restart. All times are of the process's own clock, which nobody sets. Left out:
+//! which request belongs to which limit (`paced`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::RETRY_AFTER_DEFAULT;
+use crate::model::Bucket;
+
+/// How many requests at once a limit lets through after a rest, until it shows otherwise.
+/// Source: Synapse's default for every limiter.
+const BURST: u32 = 10;
+
+/// After this time without a refusal it is tried whether there still is a limit.
+const BELIEVED: Duration = Duration::from_mins(10);
+
+/// Shortest wait after a refusal; doubles with each further one.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+
+/// Longest wait after a refusal that did not say how long.
+const WAIT_MAX: Duration = Duration::from_mins(5);
+
+/// How much two requests may differ in the time they take to the server.
+const JITTER: Duration = Duration::from_millis(5);
+
+/// How far apart the moments may be at which two refusals say that the next request may come, if both are about
+/// the same limit.
+const SAME_LIMIT: Duration = Duration::from_millis(100);
+
+/// First wait for a room or an account about which a refusal seems to be; doubles with each further one.
+const SEEMS_CLOSED: Duration = Duration::from_secs(10);
+
+/// What a request is for. What waits for the same limit goes in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Priority {
+    /// A new room is there, and the old one does not point to it yet.
+    Switch,
+    /// An answer to somebody.
+    Answer,
+    /// The rest of an upgrade that is past its switch.
+    Switched,
+    /// Other upgrades, and whatever is not said to be anything else.
+    #[default]
+    Upgrade,
+    /// Reports.
+    Report,
+    /// How far something has got.
+    Progress,
+    /// Taking away what is of no use any more.
+    Tidying,
+}
+
+impl Priority {
+    /// How long such a request waits in its place. After that whoever asks has to store the wait, say so, and
+    /// come again.
+    #[must_use]
+    pub fn patience(self) -> Duration {
+        match self {
+            Self::Switch => Duration::from_mins(2),
+            Self::Switched => Duration::from_mins(1),
+            Self::Answer | Self::Upgrade | Self::Report => Duration::from_secs(20),
+            Self::Progress | Self::Tidying => Duration::ZERO,
+        }
+    }
+}
+
+/// What a limit is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitOf {
+    /// Something the account does, wherever it does it.
+    Account(Bucket),
+    /// Invitations to one room.
+    InvitationsTo(OwnedRoomId),
+}
+
+/// The limits of one account.
+#[derive(Debug, Default)]
+pub struct Pacer {
+    paces: Mutex<BTreeMap<LimitOf, Pace>>,
+    /// Told when a request may go that had to wait for another one.
+    changed: Notify,
+    invitees: Mutex<Invitees>,
+}
+
+/// What is known of one limit, and who waits for it.
+#[derive(Debug, Default)]
+struct Pace {
+    limit: Option<Limit>,
+    waiting: BTreeSet<(Priority, u64)>,
+    /// The number of the next one to wait.
+    next: u64,
+    /// Whether requests go one after the other even where no limit is known.
+    is_serial: bool,
+    /// Whether a request is under way that the next one waits for.
+    is_busy: bool,
+}
+
+/// A limit that was met.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    /// When it refused something last.
+    refused: Instant,
+    /// Refusals since it let something through.
+    refusals: u32,
+    /// When it lets the next request through.
+    next: Instant,
+    /// How far apart requests have to be.
+    interval: Duration,
+    /// How many may go at once after a rest.
+    burst: u32,
+    /// Since a moment at which it let exactly one more through: how many it has.
+    let_through: Option<(Instant, u32)>,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server counted it.
+    LetThrough,
+    /// It was one too many.
+    Refused(Duration),
+}
+
+/// Whose turn it is; the next one waits until this is dropped, where there is a limit.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pacer: &'a Pacer,
+    of: LimitOf,
+    /// Its place among those who wait, until it may go.
+    place: Option<(Priority, u64)>,
+    /// Whether the next one waits for it.
+    holds: bool,
+}
+
+impl Limit {
+    fn met(now: Instant) -> Self {
+        Self {
+            refused: now,
+            refusals: 0,
+            next: now,
+            interval: Duration::ZERO,
+            burst: BURST,
+            let_through: None,
+        }
+    }
+
+    fn note(&mut self, outcome: Outcome, now: Instant) {
+        match outcome {
+            Outcome::LetThrough => {
+                self.refusals = 0;
+                // What a full limit had over is lost, and the count would be wrong.
+                let rested = self.interval * (self.burst - 1);
+                let is_full = now > self.next + rested;
+                self.let_through = self
+                    .let_through
+                    .filter(|_| !is_full)
+                    .map(|(since, count)| (since, count + 1));
+                let earliest = now.checked_sub(rested).unwrap_or(now);
+                self.next = self.next.max(earliest) + self.interval;
+                if !self.interval.is_zero() {
+                    // Requests do not take the same time each.
+                    self.next += self.interval / 100 + JITTER;
+                }
+            }
+            Outcome::Refused(retry_after) => {
+                let is_told = retry_after != RETRY_AFTER_DEFAULT;
+                let grown = |first: Duration| first * 2_u32.pow(self.refusals.min(12));
+                let wait = if is_told {
+                    retry_after.max(grown(WAIT_MIN).min(WAIT_MAX))
+                } else {
+                    grown(retry_after).min(WAIT_MAX)
+                };
+                let opens = now + wait;
+                let had_rested = now > self.next + self.interval && !self.interval.is_zero();
+                match self.let_through {
+                    _ if had_rested => self.burst = (self.burst / 2).max(1),
+                    Some((since, count)) if count > 0 => {
+                        self.interval = opens.saturating_duration_since(since) / count;
+                    }
+                    _ if is_told && self.interval.is_zero() => self.interval = wait,
+                    _ => {}
+                }
+                self.let_through = Some((opens, 0));
+                self.refused = now;
+                self.refusals += 1;
+                self.next = opens;
+            }
+        }
+    }
+
+    /// Whether it is to be tried whether it is still there.
+    fn is_old(&self, now: Instant) -> bool {
+        now > self.refused + BELIEVED && now >= self.next
+    }
+}
+
+impl Pace {
+    /// How long a place has to wait by what is known now; `None`: for the request that is under way.
+    fn wait(&self, place: (Priority, u64), now: Instant) -> Option<Duration> {
+        if self.limit.is_none() && !self.is_serial {
+            return Some(Duration::ZERO);
+        }
+        if self.is_busy || self.waiting.range(..place).next().is_some() {
+            return None;
+        }
+        let next = self.limit.map(|limit| limit.next);
+        Some(next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now)))
+    }
+
+    /// About how long it will take until it is the turn of a place.
+    fn expected(&self, place: (Priority, u64), now: Instant) -> Duration {
+        let Some(limit) = &self.limit else {
+            return Duration::ZERO;
+        };
+        let ahead = self.waiting.range(..place).count() + usize::from(self.is_busy);
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        limit
+            .next
+            .checked_add(limit.interval.saturating_mul(ahead))
+            .map_or(Duration::MAX, |at| at.saturating_duration_since(now))
+    }
+}
+
+impl Pacer {
+    fn paces(&self) -> MutexGuard<'_, BTreeMap<LimitOf, Pace>> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn invitees(&self) -> MutexGuard<'_, Invitees> {
+        self.invitees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn of a request.
+    ///
+    /// # Errors
+    /// How long it would take, where that is longer than until `deadline`.
+    pub async fn turn(
+        &self,
+        of: LimitOf,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<Turn<'_>, Duration> {
+        let mut turn = self.queue(of, priority);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let wait = {
+                let mut paces = self.paces();
+                let pace = paces.entry(turn.of.clone()).or_default();
+                if let Some(limit) = &mut pace.limit
+                    && limit.is_old(now)
+                {
+                    // One after the other, until it refuses again or is forgotten.
+                    limit.interval = Duration::ZERO;
+                    if now > limit.refused + BELIEVED * 2 {
+                        pace.limit = None;
+                    }
+                }
+                let Some(place) = turn.place else {
+                    return Ok(turn);
+                };
+                let wait = pace.wait(place, now);
+                if wait == Some(Duration::ZERO) {
+                    pace.waiting.remove(&place);
+                    pace.is_busy = pace.is_serial || pace.limit.is_some();
+                    turn.holds = pace.is_busy;
+                    turn.place = None;
+                    return Ok(turn);
+                }
+                let expected = pace.expected(place, now);
+                if now + expected > deadline {
+                    return Err(expected);
+                }
+                wait
+            };
+            match wait {
+                Some(wait) => {
+                    // Whoever comes later may be more important.
+                    let _ = tokio::time::timeout(wait, changed).await;
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    fn queue(&self, of: LimitOf, priority: Priority) -> Turn<'_> {
+        let mut paces = self.paces();
+        let pace = paces.entry(of.clone()).or_default();
+        pace.is_serial = of == LimitOf::Account(Bucket::Invitations);
+        let place = (priority, pace.next);
+        pace.next += 1;
+        pace.waiting.insert(place);
+        Turn {
+            pacer: self,
+            of,
+            place: Some(place),
+            holds: false,
+        }
+    }
+
+    /// About how long a request would wait now.
+    #[must_use]
+    pub fn expected(&self, of: &LimitOf, priority: Priority) -> Duration {
+        let paces = self.paces();
+        let pace = paces.get(of);
+        pace.map_or(Duration::ZERO, |pace| {
+            pace.expected((priority, u64::MAX), Instant::now())
+        })
+    }
+
+    /// Whether any request waits for its turn.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.paces().values().any(|pace| !pace.waiting.is_empty())
+    }
+
+    /// Whether requests wait for each other, as a limit was met lately.
+    #[must_use]
+    pub fn is_limited(&self, bucket: Bucket) -> bool {
+        let paces = self.paces();
+        let pace = paces.get(&LimitOf::Account(bucket));
+        pace.is_some_and(|pace| pace.limit.is_some())
+    }
+
+    fn note(&self, of: &LimitOf, outcome: Outcome) {
+        let now = Instant::now();
+        let mut paces = self.paces();
+        let pace = paces.entry(of.clone()).or_default();
+        if let Outcome::Refused(_) = outcome {
+            pace.limit.get_or_insert_with(|| Limit::met(now));
+        }
+        if let Some(limit) = &mut pace.limit {
+            limit.note(outcome, now);
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Notes what came of the request.
+    pub fn note(&self, outcome: Outcome) {
+        self.pacer.note(&self.of, outcome);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut paces = self.pacer.paces();
+        if let Some(pace) = paces.get_mut(&self.of) {
+            if let Some(place) = self.place {
+                pace.waiting.remove(&place);
+            }
+            if self.holds {
+                pace.is_busy = false;
+            }
+            if pace.waiting.is_empty() && pace.limit.is_none() {
+                paces.remove(&self.of);
+            }
+        }
+        drop(paces);
+        self.pacer.changed.notify_waiters();
+    }
+}
+
+/// People who cannot be invited now, and what was refused last.
+#[derive(Debug, Default)]
+struct Invitees {
+    closed: BTreeMap<OwnedUserId, Instant>,
+    /// What was refused since an invitation was let through last.
+    refused: Vec<RefusedInvitation>,
+}
+
+#[derive(Debug)]
+struct RefusedInvitation {
+    user: OwnedUserId,
+    room: OwnedRoomId,
+    opens: Instant,
+}
+
+/// Servers limit invitations for each invitee, each room and each issuer, and do not say which it was. A refusal
+/// closes the invitee. If the next person is refused until the same moment, it closes the room; and if somebody
+/// in another room is, the account. Where the pace is known, a refusal is about that.
+/// Source: Synapse, `rc_invites`: `per_user` is the invitee.
+impl Pacer {
+    /// How long somebody cannot be invited.
+    #[must_use]
+    pub fn closed_to(&self, user: &UserId) -> Option<Duration> {
+        let now = Instant::now();
+        let mut invitees = self.invitees();
+        invitees.closed.retain(|_, until| *until > now);
+        let until = invitees.closed.get(user)?;
+        Some(until.saturating_duration_since(now))
+    }
+
+    /// Notes what came of an invitation.
+    pub fn note_invitation(&self, user: &UserId, room: &RoomId, outcome: Outcome) {
+        let to_room = LimitOf::InvitationsTo(room.to_owned());
+        let of_account = LimitOf::Account(Bucket::Invitations);
+        let Outcome::Refused(retry_after) = outcome else {
+            self.invitees().refused.clear();
+            self.note(&to_room, outcome);
+            self.note(&of_account, outcome);
+            return;
+        };
+        let known = [&of_account, &to_room];
+        if let Some(of) = known.into_iter().find(|of| self.is_about(of, retry_after)) {
+            self.note(of, outcome);
+            return;
+        }
+        let opens = Instant::now() + retry_after;
+        let mut invitees = self.invitees();
+        let is_same = |at: Instant| {
+            at.saturating_duration_since(opens) < SAME_LIMIT
+                && opens.saturating_duration_since(at) < SAME_LIMIT
+        };
+        let mut others = invitees
+            .refused
+            .iter()
+            .filter(|other| other.user != user && is_same(other.opens))
+            .map(|other| other.room != room)
+            .collect::<Vec<_>>()
+            .into_iter();
+        let is_elsewhere = others.clone().any(|elsewhere| elsewhere);
+        let is_another = others.next().is_some();
+        if is_another {
+            invitees.closed.retain(|_, until| !is_same(*until));
+        } else {
+            invitees.closed.insert(user.to_owned(), opens);
+        }
+        invitees.refused.push(RefusedInvitation {
+            user: user.to_owned(),
+            room: room.to_owned(),
+            opens,
+        });
+        drop(invitees);
+        if is_elsewhere {
+            let is_of_room = |of: &LimitOf| matches!(of, LimitOf::InvitationsTo(_));
+            for pace in self.paces().iter_mut().filter(|(of, _)| is_of_room(of)) {
+                pace.1.limit = None;
+            }
+            self.seems_closed(&of_account, retry_after);
+        } else if is_another {
+            self.seems_closed(&to_room, retry_after);
+        }
+    }
+
+    /// Notes a refusal that may be about a limit of its own for each of several people.
+    fn seems_closed(&self, of: &LimitOf, retry_after: Duration) {
+        let refusals = self.paces().get(of).and_then(|pace| pace.limit);
+        let refusals = refusals.map_or(0, |limit| limit.refusals.min(10));
+        let longest = SEEMS_CLOSED * 2_u32.pow(refusals);
+        self.note(of, Outcome::Refused(retry_after.min(longest)));
+    }
+
+    /// Whether a refusal of an invitation is about a limit whose pace is known.
+    fn is_about(&self, of: &LimitOf, retry_after: Duration) -> bool {
+        let paces = self.paces();
+        let limit = paces.get(of).and_then(|pace| pace.limit);
+        limit.is_some_and(|limit| retry_after <= limit.interval * 2)
+    }
+}

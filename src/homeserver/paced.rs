@@ -1,0 +1,381 @@
+//! A homeserver at the pace that it allows: each request waits for its turn under the limits that it counts
+//! for, and what comes of it is noted there.
+//!
+//! Short waits happen here, in place; how long that may be depends on what the request is for. A longer one is
+//! told as [`HomeserverError::RateLimited`], and whoever asked stores it (P8). Reading changes nothing, so it is
+//! repeated here: a step reads dozens of things, and would never end if one refusal made it begin again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId,
+    RoomVersionId, ServerName, UserId,
+};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::admin::ServerAdmin;
+use super::pace::{LimitOf, Outcome, Pacer, Priority, Turn};
+use super::{
+    Bucket, Existence, Homeserver, HomeserverError, Resolved, Result, RoomVersions, ToldRoom,
+    Upload, Uploaded,
+};
+use crate::checkup::{EncryptionFacts, ServerFacts};
+use crate::model::RoomRef;
+use crate::room::creation::Preset;
+use crate::room::moves::MemberEvent;
+use crate::room::state::{Content, Listing, RoomEvent, RoomState};
+
+/// Reads that are under way at the same time; the next ones wait in order.
+pub const READS_AT_ONCE: usize = 8;
+
+/// Longest wait of a read for a limit that lets none through.
+pub const READ_PATIENCE: Duration = Duration::from_mins(2);
+
+/// A homeserver whose limits are kept. Clones share what is known of them.
+#[derive(Clone)]
+pub struct Paced {
+    inner: Arc<dyn Homeserver>,
+    pacer: Arc<Pacer>,
+    reads: Arc<Semaphore>,
+    priority: Priority,
+}
+
+impl Paced {
+    /// Keeps the limits of a homeserver.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Homeserver>, pacer: Arc<Pacer>) -> Self {
+        Self {
+            inner,
+            pacer,
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            priority: Priority::default(),
+        }
+    }
+
+    /// The same for requests of another priority.
+    #[must_use]
+    pub fn at(&self, priority: Priority) -> Self {
+        Self {
+            priority,
+            ..self.clone()
+        }
+    }
+
+    /// Changes the priority of the requests to come.
+    pub fn set_priority(&mut self, priority: Priority) {
+        self.priority = priority;
+    }
+
+    /// How long a request of a bucket would wait now, where that is longer than it would wait in its place.
+    #[must_use]
+    pub fn too_long_wait(&self, bucket: Bucket) -> Option<Duration> {
+        let wait = self
+            .pacer
+            .expected(&LimitOf::Account(bucket), self.priority);
+        Some(wait).filter(|wait| *wait > self.priority.patience())
+    }
+
+    /// Whether a limit was met lately.
+    #[must_use]
+    pub fn is_limited(&self, bucket: Bucket) -> bool {
+        self.pacer.is_limited(bucket)
+    }
+
+    async fn turn(&self, of: LimitOf, deadline: Instant) -> Result<Turn<'_>> {
+        let bucket = match of {
+            LimitOf::Account(bucket) => bucket,
+            LimitOf::InvitationsTo(_) => Bucket::Invitations,
+        };
+        let turn = self.pacer.turn(of, self.priority, deadline).await;
+        turn.map_err(|retry_after| limited(bucket, retry_after))
+    }
+
+    /// A request that counts for one bucket.
+    async fn ask<T>(
+        &self,
+        bucket: Bucket,
+        request: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let deadline = Instant::now() + self.priority.patience();
+        let turn = self.turn(LimitOf::Account(bucket), deadline).await?;
+        let answer = request.await;
+        note(&turn, &answer);
+        answer
+    }
+
+    /// A request that makes a room. It counts as a message, too.
+    /// Source: Synapse, `RoomCreationHandler.create_room` and `upgrade_room`.
+    async fn make<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let deadline = Instant::now() + self.priority.patience();
+        let rooms = LimitOf::Account(Bucket::RoomCreation);
+        let turn = self.turn(rooms, deadline).await?;
+        let message = LimitOf::Account(Bucket::Everything);
+        let message = self.turn(message, deadline).await?;
+        let answer = request.await;
+        note(&turn, &answer);
+        if is_counted(&answer) {
+            message.note(Outcome::LetThrough);
+        }
+        answer
+    }
+
+    /// A request that changes nothing.
+    async fn read<T, F>(&self, mut request: impl FnMut() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        // Never closed.
+        let _permit = self.reads.acquire().await;
+        loop {
+            let deadline = Instant::now() + READ_PATIENCE;
+            let turn = self.turn(LimitOf::Account(Bucket::Reads), deadline).await?;
+            let answer = request().await;
+            note(&turn, &answer);
+            if !matches!(answer, Err(HomeserverError::RateLimited { .. })) {
+                return answer;
+            }
+        }
+    }
+}
+
+fn limited(bucket: Bucket, retry_after: Duration) -> HomeserverError {
+    HomeserverError::RateLimited {
+        request: bucket.to_string(),
+        bucket,
+        retry_after,
+    }
+}
+
+/// Whether the server let a request through its limits.
+fn is_counted<T>(answer: &Result<T>) -> bool {
+    !matches!(answer, Err(HomeserverError::RateLimited { .. }))
+}
+
+fn outcome<T>(answer: &Result<T>) -> Outcome {
+    match answer {
+        Err(HomeserverError::RateLimited { retry_after, .. }) => Outcome::Refused(*retry_after),
+        _ => Outcome::LetThrough,
+    }
+}
+
+fn note<T>(turn: &Turn<'_>, answer: &Result<T>) {
+    turn.note(outcome(answer));
+}
+
+#[async_trait]
+impl Homeserver for Paced {
+    fn account(&self) -> &UserId {
+        self.inner.account()
+    }
+
+    fn server_name(&self) -> &ServerName {
+        self.inner.server_name()
+    }
+
+    async fn room_versions(&self) -> Result<RoomVersions> {
+        self.read(|| self.inner.room_versions()).await
+    }
+
+    async fn encrypted_presets(&self) -> Result<BTreeSet<Preset>> {
+        self.read(|| self.inner.encrypted_presets()).await
+    }
+
+    async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>> {
+        self.read(|| self.inner.user_exists(user)).await
+    }
+
+    async fn state(&self, room: &RoomId) -> Result<RoomState> {
+        self.read(|| self.inner.state(room)).await
+    }
+
+    async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
+        self.read(|| self.inner.state_event(room, kind, key)).await
+    }
+
+    async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
+        self.read(|| self.inner.members(room)).await
+    }
+
+    async fn put_state(
+        &self,
+        room: &RoomId,
+        kind: &str,
+        key: &str,
+        content: &Content,
+    ) -> Result<OwnedEventId> {
+        let request = self.inner.put_state(room, kind, key, content);
+        self.ask(Bucket::Everything, request).await
+    }
+
+    async fn get_ready_for_message(&self, room: &RoomId) {
+        self.inner.get_ready_for_message(room).await;
+    }
+
+    async fn send_event(
+        &self,
+        room: &RoomId,
+        kind: &str,
+        transaction: &str,
+        content: &Content,
+    ) -> Result<OwnedEventId> {
+        let request = self.inner.send_event(room, kind, transaction, content);
+        self.ask(Bucket::Everything, request).await
+    }
+
+    async fn redact(
+        &self,
+        room: &RoomId,
+        event: &EventId,
+        transaction: &str,
+    ) -> Result<OwnedEventId> {
+        let request = self.inner.redact(room, event, transaction);
+        self.ask(Bucket::Everything, request).await
+    }
+
+    async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>> {
+        self.read(|| self.inner.event(room, event)).await
+    }
+
+    async fn create_room(&self, body: &Content) -> Result<OwnedRoomId> {
+        self.make(self.inner.create_room(body)).await
+    }
+
+    async fn upload(&self, room: &RoomId, file: &Upload) -> Result<Uploaded> {
+        self.ask(Bucket::Everything, self.inner.upload(room, file))
+            .await
+    }
+
+    async fn invite(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+        let deadline = Instant::now() + self.priority.patience();
+        let closed = |wait: Option<Duration>| match wait {
+            Some(wait) => Err(limited(Bucket::Invitations, wait)),
+            None => Ok(()),
+        };
+        closed(self.pacer.closed_to(user))?;
+        let to_room = LimitOf::InvitationsTo(room.to_owned());
+        let _to_room = self.turn(to_room, deadline).await?;
+        let of_account = LimitOf::Account(Bucket::Invitations);
+        let _of_account = self.turn(of_account, deadline).await?;
+        // It counts as a message, too. Source: Synapse, `RoomMemberHandler`.
+        let message = LimitOf::Account(Bucket::Everything);
+        let message = self.turn(message, deadline).await?;
+        // Another job may have invited them meanwhile.
+        closed(self.pacer.closed_to(user))?;
+        let answer = self.inner.invite(room, user, reason).await;
+        self.pacer.note_invitation(user, room, outcome(&answer));
+        if is_counted(&answer) {
+            message.note(Outcome::LetThrough);
+        }
+        answer
+    }
+
+    async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
+        let request = self.inner.kick(room, user, reason);
+        self.ask(Bucket::Everything, request).await
+    }
+
+    async fn leave(&self, room: &RoomId) -> Result<()> {
+        self.ask(Bucket::Everything, self.inner.leave(room)).await
+    }
+
+    async fn ban(&self, room: &RoomId, user: &str, reason: Option<&str>) -> Result<()> {
+        let request = self.inner.ban(room, user, reason);
+        self.ask(Bucket::Everything, request).await
+    }
+
+    async fn join(&self, room: &RoomRef) -> Result<OwnedRoomId> {
+        self.ask(Bucket::Joins, self.inner.join(room)).await
+    }
+
+    async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
+        self.read(|| self.inner.joined_rooms()).await
+    }
+
+    async fn resolve(&self, alias: &RoomAliasId) -> Result<Option<Resolved>> {
+        self.read(|| self.inner.resolve(alias)).await
+    }
+
+    async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
+        self.read(|| self.inner.local_aliases(room)).await
+    }
+
+    async fn create_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<()> {
+        let request = self.inner.create_alias(alias, room);
+        self.ask(Bucket::Addresses, request).await
+    }
+
+    async fn delete_alias(&self, alias: &RoomAliasId) -> Result<()> {
+        let request = self.inner.delete_alias(alias);
+        self.ask(Bucket::Addresses, request).await
+    }
+
+    async fn listing(&self, room: &RoomId) -> Result<Listing> {
+        self.read(|| self.inner.listing(room)).await
+    }
+
+    async fn set_listing(&self, room: &RoomId, listing: Listing) -> Result<()> {
+        let request = self.inner.set_listing(room, listing);
+        self.ask(Bucket::Addresses, request).await
+    }
+
+    async fn listed_elsewhere(
+        &self,
+        server: &ServerName,
+        room: &RoomId,
+        term: &str,
+    ) -> Result<Listing> {
+        self.read(|| self.inner.listed_elsewhere(server, room, term))
+            .await
+    }
+
+    async fn server_software(&self) -> Result<Option<String>> {
+        self.read(|| self.inner.server_software()).await
+    }
+
+    async fn server_facts(&self) -> Result<ServerFacts> {
+        self.read(|| self.inner.server_facts()).await
+    }
+
+    async fn encryption(&self) -> Result<EncryptionFacts> {
+        self.inner.encryption().await
+    }
+
+    fn admin(&self) -> Option<&dyn ServerAdmin> {
+        self.inner.admin()
+    }
+
+    async fn upgrade(
+        &self,
+        room: &RoomId,
+        version: &RoomVersionId,
+        additional_creators: &BTreeSet<OwnedUserId>,
+    ) -> Result<OwnedRoomId> {
+        let request = self.inner.upgrade(room, version, additional_creators);
+        self.make(request).await
+    }
+
+    async fn until_told(&self, rooms: &[&RoomId], patience: Duration) {
+        self.inner.until_told(rooms, patience).await;
+    }
+
+    async fn until_now(&self, patience: Duration) {
+        self.inner.until_now(patience).await;
+    }
+
+    async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {
+        self.inner.told_rooms().await
+    }
+
+    async fn known_state(&self, room: &RoomId) -> Result<Option<RoomState>> {
+        self.inner.known_state(room).await
+    }
+
+    async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>> {
+        self.inner.children(space).await
+    }
+}
