@@ -302,7 +302,6 @@ impl Loops {
             clock: Arc::clone(&self.clock),
             setup,
             surroundings: Shared::default(),
-            server: Shared::default(),
         }))
     }
 

@@ -23,8 +23,12 @@ use crate::model::Bucket;
 /// Source: Synapse's default for every limiter.
 const BURST: u32 = 10;
 
-/// After this time without a refusal it is tried whether there still is a limit.
+/// After this time without a refusal it is tried whether there still is a limit, or after as many requests,
+/// whatever is longer: that costs a refusal.
 const BELIEVED: Duration = Duration::from_mins(10);
+
+/// See [`BELIEVED`].
+const BELIEVED_REQUESTS: u32 = 50;
 
 /// Shortest wait after a refusal; doubles with each further one.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -88,7 +92,7 @@ pub enum LimitOf {
 /// The limits of one account.
 #[derive(Debug, Default)]
 pub struct Pacer {
-    paces: Mutex<BTreeMap<LimitOf, Pace>>,
+    queues: Mutex<BTreeMap<LimitOf, Queue>>,
     /// Told when a request may go that had to wait for another one.
     changed: Notify,
     invitees: Mutex<Invitees>,
@@ -96,7 +100,7 @@ pub struct Pacer {
 
 /// What is known of one limit, and who waits for it.
 #[derive(Debug, Default)]
-struct Pace {
+struct Queue {
     limit: Option<Limit>,
     waiting: BTreeSet<(Priority, u64)>,
     /// The number of the next one to wait.
@@ -160,9 +164,13 @@ impl Limit {
         match outcome {
             Outcome::LetThrough => {
                 self.refusals = 0;
-                // What a full limit had over is lost, and the count would be wrong.
                 let rested = self.interval * (self.burst - 1);
-                let is_full = now > self.next + rested;
+                // What a full limit had over is lost, and the count would be wrong.
+                let is_full = if self.interval.is_zero() {
+                    now > self.next + self.next.saturating_duration_since(self.refused)
+                } else {
+                    now > self.next + rested
+                };
                 self.let_through = self
                     .let_through
                     .filter(|_| !is_full)
@@ -189,7 +197,6 @@ impl Limit {
                     Some((since, count)) if count > 0 => {
                         self.interval = opens.saturating_duration_since(since) / count;
                     }
-                    _ if is_told && self.interval.is_zero() => self.interval = wait,
                     _ => {}
                 }
                 self.let_through = Some((opens, 0));
@@ -202,11 +209,12 @@ impl Limit {
 
     /// Whether it is to be tried whether it is still there.
     fn is_old(&self, now: Instant) -> bool {
-        now > self.refused + BELIEVED && now >= self.next
+        let believed = BELIEVED.max(self.interval * BELIEVED_REQUESTS);
+        now > self.refused + believed && now >= self.next
     }
 }
 
-impl Pace {
+impl Queue {
     /// How long a place has to wait by what is known now; `None`: for the request that is under way.
     fn wait(&self, place: (Priority, u64), now: Instant) -> Option<Duration> {
         if self.limit.is_none() && !self.is_serial {
@@ -234,8 +242,8 @@ impl Pace {
 }
 
 impl Pacer {
-    fn paces(&self) -> MutexGuard<'_, BTreeMap<LimitOf, Pace>> {
-        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queues(&self) -> MutexGuard<'_, BTreeMap<LimitOf, Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn invitees(&self) -> MutexGuard<'_, Invitees> {
@@ -252,36 +260,33 @@ impl Pacer {
         priority: Priority,
         deadline: Instant,
     ) -> Result<Turn<'_>, Duration> {
-        let mut turn = self.queue(of, priority);
+        let (place, mut turn) = self.line_up(of, priority);
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let now = Instant::now();
             let wait = {
-                let mut paces = self.paces();
-                let pace = paces.entry(turn.of.clone()).or_default();
-                if let Some(limit) = &mut pace.limit
+                let mut queues = self.queues();
+                let queue = queues.entry(turn.of.clone()).or_default();
+                if let Some(limit) = &mut queue.limit
                     && limit.is_old(now)
                 {
                     // One after the other, until it refuses again or is forgotten.
                     limit.interval = Duration::ZERO;
                     if now > limit.refused + BELIEVED * 2 {
-                        pace.limit = None;
+                        queue.limit = None;
                     }
                 }
-                let Some(place) = turn.place else {
-                    return Ok(turn);
-                };
-                let wait = pace.wait(place, now);
+                let wait = queue.wait(place, now);
                 if wait == Some(Duration::ZERO) {
-                    pace.waiting.remove(&place);
-                    pace.is_busy = pace.is_serial || pace.limit.is_some();
-                    turn.holds = pace.is_busy;
+                    queue.waiting.remove(&place);
+                    queue.is_busy = queue.is_serial || queue.limit.is_some();
+                    turn.holds = queue.is_busy;
                     turn.place = None;
                     return Ok(turn);
                 }
-                let expected = pace.expected(place, now);
+                let expected = queue.expected(place, now);
                 if now + expected > deadline {
                     return Err(expected);
                 }
@@ -297,53 +302,57 @@ impl Pacer {
         }
     }
 
-    fn queue(&self, of: LimitOf, priority: Priority) -> Turn<'_> {
-        let mut paces = self.paces();
-        let pace = paces.entry(of.clone()).or_default();
-        pace.is_serial = of == LimitOf::Account(Bucket::Invitations);
-        let place = (priority, pace.next);
-        pace.next += 1;
-        pace.waiting.insert(place);
-        Turn {
+    fn line_up(&self, of: LimitOf, priority: Priority) -> ((Priority, u64), Turn<'_>) {
+        let mut queues = self.queues();
+        let queue = queues.entry(of.clone()).or_default();
+        queue.is_serial = of == LimitOf::Account(Bucket::Invitations);
+        let place = (priority, queue.next);
+        queue.next += 1;
+        queue.waiting.insert(place);
+        drop(queues);
+        let turn = Turn {
             pacer: self,
             of,
             place: Some(place),
             holds: false,
-        }
+        };
+        (place, turn)
     }
 
     /// About how long a request would wait now.
     #[must_use]
     pub fn expected(&self, of: &LimitOf, priority: Priority) -> Duration {
-        let paces = self.paces();
-        let pace = paces.get(of);
-        pace.map_or(Duration::ZERO, |pace| {
-            pace.expected((priority, u64::MAX), Instant::now())
+        let queues = self.queues();
+        let queue = queues.get(of);
+        queue.map_or(Duration::ZERO, |queue| {
+            queue.expected((priority, u64::MAX), Instant::now())
         })
     }
 
     /// Whether any request waits for its turn.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.paces().values().any(|pace| !pace.waiting.is_empty())
+        self.queues()
+            .values()
+            .any(|queue| !queue.waiting.is_empty())
     }
 
     /// Whether requests wait for each other, as a limit was met lately.
     #[must_use]
     pub fn is_limited(&self, bucket: Bucket) -> bool {
-        let paces = self.paces();
-        let pace = paces.get(&LimitOf::Account(bucket));
-        pace.is_some_and(|pace| pace.limit.is_some())
+        let queues = self.queues();
+        let queue = queues.get(&LimitOf::Account(bucket));
+        queue.is_some_and(|queue| queue.limit.is_some())
     }
 
     fn note(&self, of: &LimitOf, outcome: Outcome) {
         let now = Instant::now();
-        let mut paces = self.paces();
-        let pace = paces.entry(of.clone()).or_default();
+        let mut queues = self.queues();
+        let queue = queues.entry(of.clone()).or_default();
         if let Outcome::Refused(_) = outcome {
-            pace.limit.get_or_insert_with(|| Limit::met(now));
+            queue.limit.get_or_insert_with(|| Limit::met(now));
         }
-        if let Some(limit) = &mut pace.limit {
+        if let Some(limit) = &mut queue.limit {
             limit.note(outcome, now);
         }
     }
@@ -358,19 +367,19 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut paces = self.pacer.paces();
-        if let Some(pace) = paces.get_mut(&self.of) {
+        let mut queues = self.pacer.queues();
+        if let Some(queue) = queues.get_mut(&self.of) {
             if let Some(place) = self.place {
-                pace.waiting.remove(&place);
+                queue.waiting.remove(&place);
             }
             if self.holds {
-                pace.is_busy = false;
+                queue.is_busy = false;
             }
-            if pace.waiting.is_empty() && pace.limit.is_none() {
-                paces.remove(&self.of);
+            if queue.waiting.is_empty() && queue.limit.is_none() {
+                queues.remove(&self.of);
             }
         }
-        drop(paces);
+        drop(queues);
         self.pacer.changed.notify_waiters();
     }
 }
@@ -448,8 +457,8 @@ impl Pacer {
         drop(invitees);
         if is_elsewhere {
             let is_of_room = |of: &LimitOf| matches!(of, LimitOf::InvitationsTo(_));
-            for pace in self.paces().iter_mut().filter(|(of, _)| is_of_room(of)) {
-                pace.1.limit = None;
+            for queue in self.queues().iter_mut().filter(|(of, _)| is_of_room(of)) {
+                queue.1.limit = None;
             }
             self.seems_closed(&of_account, retry_after);
         } else if is_another {
@@ -459,7 +468,7 @@ impl Pacer {
 
     /// Notes a refusal that may be about a limit of its own for each of several people.
     fn seems_closed(&self, of: &LimitOf, retry_after: Duration) {
-        let refusals = self.paces().get(of).and_then(|pace| pace.limit);
+        let refusals = self.queues().get(of).and_then(|queue| queue.limit);
         let refusals = refusals.map_or(0, |limit| limit.refusals.min(10));
         let longest = SEEMS_CLOSED * 2_u32.pow(refusals);
         self.note(of, Outcome::Refused(retry_after.min(longest)));
@@ -467,8 +476,191 @@ impl Pacer {
 
     /// Whether a refusal of an invitation is about a limit whose pace is known.
     fn is_about(&self, of: &LimitOf, retry_after: Duration) -> bool {
-        let paces = self.paces();
-        let limit = paces.get(of).and_then(|pace| pace.limit);
+        let queues = self.queues();
+        let limit = queues.get(of).and_then(|queue| queue.limit);
         limit.is_some_and(|limit| retry_after <= limit.interval * 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const SENDING: LimitOf = LimitOf::Account(Bucket::Everything);
+
+    /// A server that lets a request through every so often, and some at once after a rest.
+    struct Server {
+        interval: Duration,
+        burst: u32,
+        next: Instant,
+        refused: u32,
+    }
+
+    impl Server {
+        fn new(interval: Duration, burst: u32) -> Self {
+            let next = Instant::now();
+            Self {
+                interval,
+                burst,
+                next,
+                refused: 0,
+            }
+        }
+
+        fn ask(&mut self) -> Outcome {
+            let now = Instant::now();
+            let full = now.checked_sub(self.interval * (self.burst - 1));
+            let next = self.next.max(full.unwrap_or(now));
+            if next > now {
+                self.refused += 1;
+                return Outcome::Refused(next - now);
+            }
+            self.next = next + self.interval;
+            Outcome::LetThrough
+        }
+    }
+
+    async fn send(pacer: &Pacer, server: &mut Server) {
+        loop {
+            let deadline = Instant::now() + Duration::from_hours(1);
+            let turn = pacer.turn(SENDING, Priority::Upgrade, deadline).await;
+            sleep(Duration::from_millis(20)).await;
+            let outcome = server.ask();
+            turn.unwrap().note(outcome);
+            if outcome == Outcome::LetThrough {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_interval_of_any_limit_is_learned_and_kept() {
+        for (interval, burst) in [(5_000, 10), (200, 3), (60_000, 1), (3_333, 25)] {
+            let interval = Duration::from_millis(interval);
+            let (pacer, mut server) = (Pacer::default(), Server::new(interval, burst));
+            sleep(interval * burst).await;
+            let begun = Instant::now();
+            let requests = burst + 100;
+            for _ in 0..requests {
+                send(&pacer, &mut server).await;
+            }
+            let least = interval * (requests - burst);
+            let took = begun.elapsed();
+            assert!(
+                took <= least.mul_f64(1.2),
+                "{interval:?}: {took:?}, {least:?}"
+            );
+            assert!(server.refused <= 5, "{interval:?}: {}", server.refused);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_lifted_is_forgotten() {
+        let (pacer, mut server) = (Pacer::default(), Server::new(Duration::from_secs(5), 1));
+        for _ in 0..20 {
+            send(&pacer, &mut server).await;
+        }
+        assert!(pacer.is_limited(Bucket::Everything));
+        server.interval = Duration::ZERO;
+        sleep(BELIEVED).await;
+        let begun = Instant::now();
+        for _ in 0..50 {
+            send(&pacer, &mut server).await;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
+        sleep(BELIEVED).await;
+        send(&pacer, &mut server).await;
+        assert!(!pacer.is_limited(Bucket::Everything));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_matters_more_goes_first() {
+        let pacer = Pacer::default();
+        pacer.note(&SENDING, Outcome::Refused(Duration::from_secs(5)));
+        let order = Mutex::new(Vec::new());
+        let ask = async |priority: Priority| {
+            let deadline = Instant::now() + Duration::from_mins(10);
+            let turn = pacer.turn(SENDING, priority, deadline).await.unwrap();
+            order.lock().unwrap().push(priority);
+            turn.note(Outcome::LetThrough);
+        };
+        tokio::join!(
+            ask(Priority::Tidying),
+            ask(Priority::Report),
+            ask(Priority::Switched),
+            ask(Priority::Upgrade),
+            ask(Priority::Switch),
+        );
+        let mut sorted = order.lock().unwrap().clone();
+        sorted.sort_unstable();
+        assert_eq!(*order.lock().unwrap(), sorted);
+        assert!(!pacer.is_waiting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_too_long_is_told_at_once_and_leaves_no_place() {
+        let pacer = Pacer::default();
+        pacer.note(&SENDING, Outcome::Refused(Duration::from_mins(10)));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let wait = pacer.turn(SENDING, Priority::Upgrade, deadline).await;
+        assert_eq!(wait.unwrap_err(), Duration::from_mins(10));
+        assert!(!pacer.is_waiting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn odd_waits_are_no_reason_to_ask_at_once_or_never() {
+        let pacer = Pacer::default();
+        let expected = || pacer.expected(&SENDING, Priority::Upgrade);
+        let mut last = Duration::ZERO;
+        for _ in 0..20 {
+            pacer.note(&SENDING, Outcome::Refused(Duration::ZERO));
+            assert!(expected() > Duration::ZERO && expected() >= last);
+            last = expected();
+            advance(last).await;
+        }
+        assert_eq!(last, WAIT_MAX);
+        let pacer = Pacer::default();
+        pacer.note(&SENDING, Outcome::Refused(RETRY_AFTER_DEFAULT));
+        pacer.note(&SENDING, Outcome::Refused(RETRY_AFTER_DEFAULT));
+        let wait = pacer.expected(&SENDING, Priority::Upgrade);
+        assert_eq!(wait, RETRY_AFTER_DEFAULT * 2, "not told, so it grows");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_invitation_closes_the_invitee_then_the_room_then_the_account() {
+        let pacer = Pacer::default();
+        let [ann, ben, cat] =
+            ["@ann:x", "@ben:x", "@cat:x"].map(|user| <&UserId>::try_from(user).unwrap());
+        let [here, there] = ["!here:x", "!there:x"].map(|room| <&RoomId>::try_from(room).unwrap());
+        let wait = |of: LimitOf| pacer.expected(&of, Priority::Upgrade);
+        let to = |room: &RoomId| LimitOf::InvitationsTo(room.to_owned());
+        let of_account = || LimitOf::Account(Bucket::Invitations);
+        let refused = |seconds| Outcome::Refused(Duration::from_secs(seconds));
+        pacer.note_invitation(ann, here, refused(300));
+        assert_eq!(pacer.closed_to(ann), Some(Duration::from_mins(5)));
+        assert_eq!(
+            (pacer.closed_to(ben), wait(to(here))),
+            (None, Duration::ZERO)
+        );
+        // Another limit of one person.
+        pacer.note_invitation(ben, here, refused(200));
+        assert_eq!(wait(to(here)), Duration::ZERO);
+        pacer.note_invitation(cat, here, Outcome::LetThrough);
+        pacer.note_invitation(ann, here, refused(7));
+        pacer.note_invitation(ben, here, refused(7));
+        assert_eq!(wait(to(here)), Duration::from_secs(7));
+        assert_eq!(
+            (wait(to(there)), wait(of_account())),
+            (Duration::ZERO, Duration::ZERO)
+        );
+        pacer.note_invitation(cat, there, refused(7));
+        assert_eq!(wait(of_account()), Duration::from_secs(7));
+        assert_eq!(wait(to(here)), Duration::ZERO);
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,6 +33,9 @@ use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 /// Reads that are under way at the same time; the next ones wait in order.
 pub const READS_AT_ONCE: usize = 8;
 
+/// Longest time to get a turn that is no wait.
+const UNNOTICED: Duration = Duration::from_millis(10);
+
 /// Longest wait of a read for a limit that lets none through.
 pub const READ_PATIENCE: Duration = Duration::from_mins(2);
 
@@ -42,6 +46,8 @@ pub struct Paced {
     pacer: Arc<Pacer>,
     reads: Arc<Semaphore>,
     priority: Priority,
+    /// How often a request of this clone, and of those made of it, had to wait.
+    waits: Arc<AtomicU64>,
 }
 
 impl Paced {
@@ -53,7 +59,23 @@ impl Paced {
             pacer,
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             priority: Priority::default(),
+            waits: Arc::default(),
         }
+    }
+
+    /// The same, with waits counted apart.
+    #[must_use]
+    pub fn counting(&self) -> Self {
+        Self {
+            waits: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// How often a request had to wait. As long as this stays the same, what was read is as new as it can be.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// The same for requests of another priority.
@@ -63,11 +85,6 @@ impl Paced {
             priority,
             ..self.clone()
         }
-    }
-
-    /// Changes the priority of the requests to come.
-    pub fn set_priority(&mut self, priority: Priority) {
-        self.priority = priority;
     }
 
     /// How long a request of a bucket would wait now, where that is longer than it would wait in its place.
@@ -90,7 +107,11 @@ impl Paced {
             LimitOf::Account(bucket) => bucket,
             LimitOf::InvitationsTo(_) => Bucket::Invitations,
         };
+        let asked = Instant::now();
         let turn = self.pacer.turn(of, self.priority, deadline).await;
+        if asked.elapsed() > UNNOTICED {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+        }
         turn.map_err(|retry_after| limited(bucket, retry_after))
     }
 

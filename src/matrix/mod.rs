@@ -4,7 +4,6 @@
 //! Left out: what events mean (`handlers`) and what is to be sent (`message`, `worker`). Neither
 //! the SDK's event cache nor its send queue is used: inbox and outbox are ours, and survive a kill.
 
-mod beat;
 mod claim;
 mod encryption;
 mod event;
@@ -17,6 +16,7 @@ mod receive;
 mod send;
 mod session;
 mod source;
+mod syncs;
 mod trouble;
 mod unread;
 mod wire;
@@ -28,7 +28,6 @@ use std::path::PathBuf;
 
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
-pub use beat::Beat;
 pub use event::{ForUs, received};
 pub use first::{discover, sign_in};
 pub use port::Port;
@@ -38,6 +37,7 @@ pub use session::{Session, connect};
 pub use source::{
     Gap, Invitation, Page, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent, Undecrypted,
 };
+pub use syncs::Syncs;
 
 use crate::homeserver::HomeserverError;
 use crate::model::DatabaseMark;

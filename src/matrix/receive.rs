@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
-use super::beat::{BREATH, Ended, Heard, REST, REST_AT_WORK};
 use super::claim::Claiming;
 use super::event::{ForUs, once_more, received, taken_back, tombstone, withdrawal};
 use super::invitations::Invitations;
@@ -205,8 +204,8 @@ impl Receiver {
             .members_may_be_missing()
             .map_err(MatrixError::Inbox)?;
         loop {
-            let beat = self.source.beat();
-            let sync = beat.begin();
+            let syncs = self.source.syncs();
+            let sync = syncs.begin();
             let answer = self.source.sync(poll).await;
             count("sync", &answer);
             match answer {
@@ -218,16 +217,15 @@ impl Receiver {
                     self.set_up_encryption(&mut encryption_tries).await?;
                     self.take_invitations(&answer, &mut invitations).await?;
                     self.enter_again(&mut place.enter_at).await;
-                    let heard = Heard::of(&answer, &self.admin_rooms, self.own());
                     self.take(answer, &mut place, started).await?;
                     metrics::synced(self.clock.now());
                     self.ready.send_replace(Readiness::Ready);
-                    beat.take(sync);
-                    poll = LOOK_AGAIN;
-                    if place.unread.is_empty() && place.reading.is_empty() {
-                        poll = LONG_POLL;
-                        self.rest(heard).await?;
-                    }
+                    syncs.take(sync);
+                    poll = if place.unread.is_empty() && place.reading.is_empty() {
+                        LONG_POLL
+                    } else {
+                        LOOK_AGAIN
+                    };
                 }
                 Err(error) => {
                     self.still_signed_in(&error)?;
@@ -238,33 +236,6 @@ impl Receiver {
                         .map_err(MatrixError::Inbox)?;
                     tokio::time::sleep(trouble.with(&error)).await;
                 }
-            }
-        }
-    }
-
-    /// Rests between two beats of sync. Not where more may follow that somebody waits to be answered, but
-    /// for what comes while the bot is at work: that costs the homeserver as much as the work does.
-    async fn rest(&self, heard: Heard) -> Result<(), MatrixError> {
-        let rest = match heard {
-            Heard::Call | Heard::Nothing => return Ok(()),
-            // It may be a yes, and then a job is at work.
-            Heard::Talk => BREATH,
-            Heard::Ourselves => Duration::ZERO,
-            Heard::Chatter => REST,
-        };
-        let beat = self.source.beat();
-        let begun = Instant::now();
-        loop {
-            let is_at_work = self.store.is_at_work(self.clock.now());
-            let longest = if is_at_work.map_err(MatrixError::Inbox)? {
-                REST_AT_WORK
-            } else {
-                rest
-            };
-            let left = longest.saturating_sub(begun.elapsed());
-            // In breaths, since answers may be waited for as soon as the work is done.
-            if left.is_zero() || beat.rest(left.min(BREATH)).await == Ended::Hurried {
-                return Ok(());
             }
         }
     }

@@ -273,10 +273,11 @@ impl Sender {
     }
 
     async fn send(&self, post: &Due) -> Result<Outcome, MatrixError> {
-        let port = self.port.at(priority(post));
-        if let Some(wait) = port.too_long_wait(Bucket::Everything) {
+        let paced = self.port.at(priority(post));
+        if let Some(wait) = paced.too_long_wait(Bucket::Everything) {
             // Not a try: nothing leaves.
-            let later = Sent::Later(after(self.clock.now(), wait.min(POST_WAIT_MAX)));
+            let wait = wait.clamp(RETRY_FIRST, POST_WAIT_MAX);
+            let later = Sent::Later(after(self.clock.now(), wait));
             self.store
                 .post_sent(post.id, post.revision, &later)
                 .map_err(MatrixError::Outbox)?;
@@ -295,7 +296,7 @@ impl Sender {
                     let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
                     edited.insert(post.id, self.clock.now());
                 }
-                let answer = self.ask(&port, &post.room_id, request).await;
+                let answer = self.ask(&paced, &post.room_id, request).await;
                 if let Ok(event) = &answer {
                     tracing::debug!(room = %post.room_id, %event, "said");
                 }

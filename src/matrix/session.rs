@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
-use super::beat::Beat;
 use super::encryption;
+use super::syncs::Syncs;
 use super::wire::{SharedClient, WhoAmI, failed, once};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Account, Credentials, Secret};
@@ -62,7 +62,7 @@ pub struct Session {
     device: OwnedDeviceId,
     credentials: Credentials,
     recovery_key: Option<Secret>,
-    beat: Arc<Beat>,
+    syncs: Arc<Syncs>,
 }
 
 impl Session {
@@ -83,8 +83,8 @@ impl Session {
     }
 
     /// When sync rests.
-    pub(super) fn beat(&self) -> &Arc<Beat> {
-        &self.beat
+    pub(super) fn syncs(&self) -> &Arc<Syncs> {
+        &self.syncs
     }
 
     /// The password, where that is how the account logs in.
@@ -233,7 +233,7 @@ async fn restore(
         device: saved.device_id,
         credentials: account.credentials.clone(),
         recovery_key: account.recovery_key.clone(),
-        beat: Arc::default(),
+        syncs: Arc::default(),
     })
 }
 

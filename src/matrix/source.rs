@@ -16,7 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::MatrixError;
-use super::beat::Beat;
+use super::syncs::Syncs;
 use crate::homeserver::Result;
 use crate::model::Device;
 use crate::room::state::Content;
@@ -30,8 +30,6 @@ pub struct SyncAnswer {
     pub invited: BTreeSet<OwnedRoomId>,
     /// Rooms that the account is not in any more.
     pub left: BTreeSet<OwnedRoomId>,
-    /// How many messages to the device, such as keys.
-    pub to_device: usize,
 }
 
 /// News of a room.
@@ -126,8 +124,8 @@ pub trait SyncSource: Send + Sync {
     /// The bot's own account.
     fn account(&self) -> &UserId;
 
-    /// When sync rests, shared with the port.
-    fn beat(&self) -> &Beat;
+    /// Which syncs were taken in, shared with the port.
+    fn syncs(&self) -> &Syncs;
 
     /// Whether this device has synced before, and so is not told of all rooms again.
     async fn has_synced(&self) -> bool;

@@ -408,20 +408,6 @@ impl Store {
         self.replaced.get()
     }
 
-    /// Whether jobs call for something now, or posts are to be sent. Edits are not counted: they wait.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn is_at_work(&self, now: Timestamp) -> Result<bool> {
-        self.read("look for work", |db| {
-            let mut query = db.prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM job WHERE due_at <= ?1)
-                     OR EXISTS (SELECT 1 FROM outbox WHERE due_at <= ?1 AND event_id IS NULL)",
-            )?;
-            Ok(query.query_row([now.as_millisecond()], |row| row.get(0))?)
-        })
-    }
-
     /// How the database is: for `doctor`.
     ///
     /// # Errors

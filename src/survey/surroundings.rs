@@ -5,9 +5,8 @@
 //! rest once. Left out: the rooms themselves, whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3};
 use ruma::{OwnedRoomId, RoomId};
 
 use crate::homeserver::{Homeserver, Result, RoomVersions};
@@ -23,7 +22,7 @@ pub struct Surroundings {
     /// tombstone and links with spaces.
     pub rooms: BTreeMap<OwnedRoomId, RoomState>,
     /// What the server is.
-    pub server: Arc<ServerTraits>,
+    pub server: ServerTraits,
 }
 
 /// What a server is, which changes when somebody updates it.
@@ -61,9 +60,9 @@ impl Surroundings {
     /// Reads them.
     ///
     /// # Errors
-    /// When what sync told cannot be read.
-    pub async fn read(port: &dyn Homeserver, server: Arc<ServerTraits>) -> Result<Self> {
-        let rooms = told(port).await?;
+    /// When the server does not answer, or what sync told cannot be read.
+    pub async fn read(port: &dyn Homeserver) -> Result<Self> {
+        let (rooms, server) = try_join(told(port), ServerTraits::read(port)).await?;
         Ok(Self { rooms, server })
     }
 

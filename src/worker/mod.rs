@@ -11,7 +11,7 @@ mod link;
 mod steps;
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,17 +40,11 @@ use crate::metrics;
 use crate::model::{Confirmation, JobId, Text, WorkId};
 use crate::permissions::Office;
 use crate::store::{Outgoing, Post, Store, StoreError, Write};
-use crate::survey::{self, ServerTraits, Surroundings};
+use crate::survey::{self, Surroundings};
 use crate::telemetry::chain;
-
-/// How long what was seen of a room may be used again, counted from the beginning of a wait.
-const PARKED_MAX: Duration = Duration::from_mins(1);
 
 /// How long the jobs of a campaign share what one of them read of their surroundings.
 const SURROUNDINGS_MAX: Duration = Duration::from_secs(10);
-
-/// How long it is believed what the server offers and what it is.
-const TRAITS_MAX: Duration = Duration::from_mins(10);
 
 /// How long work rests that cannot be done: its log cannot be read, or it ran into a bug outside its steps.
 const SET_ASIDE: Duration = Duration::from_hours(1);
@@ -85,8 +79,6 @@ pub struct Means {
     pub setup: Setup,
     /// What the jobs of campaigns share.
     pub surroundings: Shared<Surroundings>,
-    /// What all jobs share.
-    pub server: Shared<ServerTraits>,
 }
 
 /// What was read for one job and serves others a while.
@@ -118,10 +110,6 @@ impl<T> Shared<T> {
 pub struct Worker {
     means: Arc<Means>,
     busy: Mutex<HashSet<WorkId>>,
-    /// What was read for jobs that wait for a rate limit, and until when it may be used: a server
-    /// that lets one invitation through every few seconds is not asked for the whole room in
-    /// between. Lost without harm.
-    parked: Mutex<HashMap<JobId, (Drive, Timestamp)>>,
     /// Held while a job of a campaign looks after its follow-up.
     pinging: tokio::sync::Mutex<()>,
 }
@@ -133,7 +121,6 @@ impl Worker {
         Self {
             means: Arc::new(means),
             busy: Mutex::default(),
-            parked: Mutex::default(),
             pinging: tokio::sync::Mutex::default(),
         }
     }
@@ -306,7 +293,7 @@ impl Worker {
 
     /// Takes a job as far as it goes now.
     async fn drive(&self, id: JobId) -> Result<(), StoreError> {
-        let mut drive = self.unpark(id);
+        let mut drive = Drive::new(Arc::clone(&self.means));
         let mut first = true;
         loop {
             let Some(job) = self.means.store.job(id)? else {
@@ -343,11 +330,8 @@ impl Worker {
                 Action::AwaitConfirmation(at) if at <= now => {
                     self.record(&job, vec![Entry::Expired], vec![])
                 }
-                Action::Wait(_, at) => {
-                    self.park(id, drive, at);
-                    return Ok(());
-                }
-                Action::AwaitConfirmation(_)
+                Action::Wait(..)
+                | Action::AwaitConfirmation(_)
                 | Action::FollowUp(_)
                 | Action::AwaitCampaign
                 | Action::AwaitResume
@@ -396,28 +380,6 @@ impl Worker {
             return Ok(());
         }
         self.record(job, follow_up::entries(doing.events), doing.writes)
-    }
-
-    /// Keeps what a step has seen over a short wait.
-    fn park(&self, id: JobId, drive: Drive, until: Timestamp) {
-        let fresh = SignedDuration::try_from(PARKED_MAX)
-            .ok()
-            .and_then(|longest| self.means.clock.now().checked_add(longest).ok());
-        let Some(fresh) = fresh.filter(|fresh| until < *fresh && drive.seen.is_some()) else {
-            return;
-        };
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.insert(id, (drive, fresh));
-    }
-
-    fn unpark(&self, id: JobId) -> Drive {
-        let now = self.means.clock.now();
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        parked.retain(|_, (_, fresh)| *fresh > now);
-        match parked.remove(&id) {
-            Some((drive, _)) => drive,
-            None => Drive::new(Arc::clone(&self.means)),
-        }
     }
 
     async fn step(&self, drive: &mut Drive, job: &Job, step: Step) -> Result<(), StoreError> {

@@ -72,6 +72,13 @@ impl Limits {
         self
     }
 
+    /// How long it takes at least to get so many tokens; `None` where nothing is limited.
+    pub(crate) fn least(&self, kind: Kind, tokens: u32) -> Option<Duration> {
+        let rate = self.rates.get(&kind)?;
+        let waited_for = (f64::from(tokens) - rate.burst).max(0.0);
+        Some(Duration::from_secs_f64(waited_for / rate.per_second))
+    }
+
     /// Takes a token that is not asked for.
     pub(crate) fn record(&mut self, limiter: &Limiter, now: Timestamp) {
         if self.rates.contains_key(&limiter.kind) && self.take(limiter, now).is_some() {

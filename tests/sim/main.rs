@@ -16,6 +16,7 @@ mod life;
 mod limits;
 mod odd;
 mod oracle;
+mod paced;
 mod place;
 mod port;
 mod said;

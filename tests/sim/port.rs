@@ -16,7 +16,7 @@ use roomlift::homeserver::{
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
 use roomlift::matrix::{
-    Beat, Invitation, MatrixError, Page, SyncAnswer, SyncSource, TimelineEvent,
+    Invitation, MatrixError, Page, SyncAnswer, SyncSource, Syncs, TimelineEvent,
 };
 use roomlift::model::{RoomName, RoomRef};
 use roomlift::room::creation::Preset;
@@ -44,7 +44,7 @@ const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
 /// How the bot reaches the simulated server.
 pub(crate) struct SimPort {
     life: Arc<Life>,
-    beat: Beat,
+    syncs: Syncs,
 }
 
 /// Counts a request as under way.
@@ -67,7 +67,7 @@ impl SimPort {
     pub(crate) fn new(life: Arc<Life>) -> Self {
         Self {
             life,
-            beat: Beat::default(),
+            syncs: Syncs::default(),
         }
     }
 
@@ -254,8 +254,8 @@ fn bucket(endpoint: Endpoint) -> Bucket {
     }
 }
 
-/// Counts a request as Synapse does. How long to wait where it is too many.
-pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> {
+/// What Synapse counts a request for.
+pub(crate) fn limiters(world: &World, by: &UserId, request: &Request) -> Vec<Limiter> {
     let mine = |kind| Limiter {
         kind,
         of: by.to_string(),
@@ -264,7 +264,7 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
         kind,
         of: of.to_owned(),
     };
-    let limiters = match request.endpoint {
+    match request.endpoint {
         Endpoint::Upgrade if !world::VERSIONS.contains(&request.detail.as_str()) => vec![],
         Endpoint::CreateRoom | Endpoint::Upgrade => {
             vec![mine(Kind::Messages), mine(Kind::RoomCreation)]
@@ -275,14 +275,7 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
             mine(Kind::InvitesPerIssuer),
             mine(Kind::Messages),
         ],
-        Endpoint::Join => {
-            let room = joined_room(world, &request.about);
-            let room = room.filter(|room| room.membership(by) != "join");
-            let id = room.map(|room| room.id.clone())?;
-            let (per_room, now) = (of(Kind::JoinsPerRoom, id.as_str()), world.now);
-            let wait = world.count(&mine(Kind::Joins));
-            return wait.or_else(|| world.limits.peek(&per_room, now));
-        }
+        Endpoint::Join => vec![mine(Kind::Joins)],
         Endpoint::Send | Endpoint::Redact if is_repeated(world, by, request) => vec![],
         // Synapse counts neither addresses nor listings, nor what an account keeps for itself.
         Endpoint::CreateAlias
@@ -292,7 +285,23 @@ pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option
         endpoint if endpoint.is_write() => vec![mine(Kind::Messages)],
         Endpoint::Sync | Endpoint::Poll => vec![],
         _ => vec![mine(Kind::Reads)],
-    };
+    }
+}
+
+/// Counts a request as Synapse does. How long to wait where it is too many.
+pub(crate) fn count(world: &mut World, by: &UserId, request: &Request) -> Option<Duration> {
+    let limiters = limiters(world, by, request);
+    if request.endpoint == Endpoint::Join {
+        let room = joined_room(world, &request.about);
+        let room = room.filter(|room| room.membership(by) != "join")?;
+        let per_room = Limiter {
+            kind: Kind::JoinsPerRoom,
+            of: room.id.to_string(),
+        };
+        let now = world.now;
+        let wait = limiters.iter().find_map(|limiter| world.count(limiter));
+        return wait.or_else(|| world.limits.peek(&per_room, now));
+    }
     limiters.iter().find_map(|limiter| world.count(limiter))
 }
 
@@ -698,14 +707,14 @@ impl Homeserver for SimPort {
         let told = async {
             let is_told = |room: &&RoomId| self.life.shared.device().rooms.contains_key(*room);
             while !rooms.iter().all(is_told) {
-                self.beat.next().await;
+                self.syncs.next().await;
             }
         };
         let _told = timeout(patience, told).await;
     }
 
     async fn until_now(&self, patience: Duration) {
-        let _told = timeout(patience, self.beat.next()).await;
+        let _told = timeout(patience, self.syncs.next()).await;
     }
 
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {
@@ -738,8 +747,8 @@ impl SyncSource for SimPort {
         &self.life.shared.bot
     }
 
-    fn beat(&self) -> &Beat {
-        &self.beat
+    fn syncs(&self) -> &Syncs {
+        &self.syncs
     }
 
     async fn has_synced(&self) -> bool {

@@ -33,9 +33,9 @@ use ruma::{
 };
 use serde_json::Value;
 
-use super::beat::Beat;
 use super::members::member;
 use super::session::Session;
+use super::syncs::Syncs;
 use super::wire::{
     Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerFeatures, ServerSoftware,
     ServerTime, SharedClient, count, failed, found, joined, once, sdk_failed, send_event, upload,
@@ -64,8 +64,8 @@ pub struct Port {
     client: SharedClient,
     account: OwnedUserId,
     clock: Arc<dyn Clock>,
-    /// To wait for sync by.
-    beat: Arc<Beat>,
+    /// To wait for what sync tells.
+    syncs: Arc<Syncs>,
     /// There if the account is a server admin's.
     room_power: Option<RoomPower>,
     /// Whether a recovery key is configured, which opens the account's secrets.
@@ -95,7 +95,7 @@ impl Port {
             client,
             account: session.user().to_owned(),
             clock,
-            beat: Arc::clone(session.beat()),
+            syncs: Arc::clone(session.syncs()),
             room_power: None,
             has_recovery_key: session.recovery_key().is_some(),
         }
@@ -313,10 +313,6 @@ impl Homeserver for Port {
         content: &Content,
     ) -> Result<OwnedEventId> {
         let now = self.clock.now();
-        if joined(&self.client, room).is_none() {
-            // Only what sync tells of a room lets the bot speak in it, if it is encrypted.
-            self.beat.hurry();
-        }
         let sent = send_event(&self.client, room, kind, transaction, content, now).await;
         count("send", &sent);
         sent
@@ -599,7 +595,7 @@ impl Homeserver for Port {
     async fn until_told(&self, rooms: &[&RoomId], patience: Duration) {
         let told = async {
             while !rooms.iter().all(|room| self.is_told(room)) {
-                self.beat.next().await;
+                self.syncs.next().await;
             }
         };
         // Whoever asked looks for themselves what there is.
@@ -607,7 +603,7 @@ impl Homeserver for Port {
     }
 
     async fn until_now(&self, patience: Duration) {
-        let _told = tokio::time::timeout(patience, self.beat.next()).await;
+        let _told = tokio::time::timeout(patience, self.syncs.next()).await;
     }
 
     async fn told_rooms(&self) -> Result<Vec<ToldRoom>> {

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::clock::{Clock as _, SystemClock};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, Result};
-use crate::matrix::beat::Beat;
 use crate::matrix::session::Session;
+use crate::matrix::syncs::Syncs;
 use crate::matrix::wire::{failed, joined, once, raw, sdk_failed};
 use crate::matrix::{MatrixError, encryption};
 use crate::model::Device;
@@ -43,8 +43,8 @@ impl SyncSource for Session {
         self.user()
     }
 
-    fn beat(&self) -> &Beat {
-        Self::beat(self)
+    fn syncs(&self) -> &Syncs {
+        Self::syncs(self)
     }
 
     async fn has_synced(&self) -> bool {
@@ -65,7 +65,6 @@ impl SyncSource for Session {
                 .collect(),
             invited: rooms.invited.into_keys().collect(),
             left: rooms.left.into_keys().collect(),
-            to_device: answer.to_device.len(),
         })
     }
 

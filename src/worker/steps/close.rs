@@ -7,10 +7,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
-use super::{Done, Drive, RequestFailure, Seen, StepError, new_room, plan_of};
+use super::{Done, Drive, Read, RequestFailure, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
@@ -70,11 +69,10 @@ pub(super) async fn close(
     part: Part,
     stage: Stage,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
-    let mut seen = match take_seen(drive, plan, new_room, part, stage) {
+    let mut seen = match take_seen(drive, plan, new_room, stage) {
         Some(seen) => seen,
         None => read(drive, job, plan, new_room, stage).await?,
     };
-    seen.part = Some(part);
     let mut to_make = VecDeque::from(changes(&seen, job, part));
     match make(drive, job, plan, &mut seen, &mut to_make).await {
         Ok(done) => {
@@ -88,8 +86,6 @@ pub(super) async fn close(
         }) => {
             let left = to_make.len();
             let all = total(&seen.target, part).max(left);
-            // Nothing happened: what was seen still holds.
-            drive.seen = Some(seen);
             Err(StepError::RateLimited {
                 bucket,
                 retry_after,
@@ -124,6 +120,9 @@ async fn make(
     let (mut limited, mut wait) = (VecDeque::new(), None);
     while let Some(mut change) = to_make.pop_front() {
         if let Change::ShowAliases { side, content, .. } = &mut change {
+            if !drive.holds(seen.read) {
+                read_shown(port, *side, &mut seen.now).await?;
+            }
             let shown = match side {
                 // The server refuses all of it if one address does not lead there.
                 Side::New => Some(showable(&seen.target, &seen.now)).filter(|new| !new.is_empty()),
@@ -231,6 +230,29 @@ async fn show_moved(port: &dyn Homeserver, seen: &mut Seen) {
     }
 }
 
+/// Reads again which addresses a room shows: they are written whole.
+async fn read_shown(
+    port: &dyn Homeserver,
+    side: Side,
+    now: &mut Observed,
+) -> Result<(), HomeserverError> {
+    let room = match side {
+        Side::Old => &mut now.old,
+        Side::New => &mut now.new,
+    };
+    let shown = match port.state_event(&room.room_id, ALIASES, "").await {
+        Ok(shown) => shown,
+        Err(HomeserverError::Refused { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some(shown) = shown.filter(|shown| room.content(ALIASES, "") != Some(shown)) {
+        let by = room.event(ALIASES, "").map(|event| event.sender.clone());
+        let by = by.unwrap_or_else(|| port.account().to_owned());
+        room.put(slot(ALIASES, ""), &by, shown);
+    }
+    Ok(())
+}
+
 /// A change made from what is there now, right before it is sent: power levels and join rules are whole, so
 /// that what somebody changed in them since they were read would be undone (P12). `None` where nothing is
 /// left to change, or where somebody else decides by now.
@@ -275,7 +297,7 @@ async fn as_it_is_now(
 /// What the step of a part leaves that has nothing to do, as far as that is known without asking.
 pub(super) fn idle(drive: &mut Drive, job: &Job, state: &State, part: Part) -> Option<Output> {
     let (plan, new_room) = (state.plan.as_ref()?, state.new_room()?);
-    let seen = take_seen(drive, plan, new_room, part, Stage::Final)?;
+    let seen = take_seen(drive, plan, new_room, Stage::Final)?;
     let is_idle = changes(&seen, job, part).is_empty();
     drive.seen = Some(seen);
     is_idle.then(|| Output::Closed {
@@ -293,24 +315,19 @@ fn changes(seen: &Seen, job: &Job, part: Part) -> Vec<Change> {
 }
 
 /// Takes what this drive saw of both rooms, where that still holds for a part; what does not is dropped.
-fn take_seen(
-    drive: &mut Drive,
-    plan: &Plan,
-    new_room: &RoomId,
-    part: Part,
-    stage: Stage,
-) -> Option<Seen> {
+fn take_seen(drive: &mut Drive, plan: &Plan, new_room: &RoomId, stage: Stage) -> Option<Seen> {
     let seen = drive
         .seen
         .take()
         .filter(|seen| seen.now.new.room_id == new_room)?;
-    // A part that was held up goes on with what it saw.
-    if seen.stage == stage && (seen.part == Some(part) || drive.is_just_now(seen.read)) {
+    if !drive.holds(seen.read) {
+        return None;
+    }
+    if seen.stage == stage {
         return Some(seen);
     }
-    let (at, before) = drive.just_read()?;
-    (stage == Stage::Final && seen.stage == Stage::Staged)
-        .then(|| switched(seen.now.new, at, before, plan))
+    let before = drive.just_read()?;
+    (stage == Stage::Final).then(|| switched(seen.now.new, seen.read, before, plan))
 }
 
 /// Tries again what was left to people, where nothing hinders the bot any more; says what is
@@ -397,7 +414,7 @@ pub(super) async fn read(
     new_room: &RoomId,
     stage: Stage,
 ) -> Result<Seen, StepError> {
-    let at = drive.clock.now();
+    let since = drive.reading();
     let port = &*drive.port;
     let before = drive.snapshot(job)?;
     let (mut before, old) = match stage {
@@ -418,8 +435,7 @@ pub(super) async fn read(
     };
     let now = survey::observe(port, &before, old, &target, new_room).await?;
     Ok(Seen {
-        read: at,
-        part: None,
+        read: since,
         stage,
         before,
         target,
@@ -430,13 +446,12 @@ pub(super) async fn read(
 /// Both rooms after a switch by the bot, where it had read both itself just before: nothing is
 /// read again. What somebody changed in between is seen by `verify`, which looks anew, unless the
 /// bot has overwritten it by then: hence only what was read just now is gone on from.
-fn switched(new: RoomState, read: Timestamp, before: &Snapshot, plan: &Plan) -> Seen {
+fn switched(new: RoomState, read: Read, before: &Snapshot, plan: &Plan) -> Seen {
     let target = target(before, &plan.intent, &new.room_id);
     let after = after_switch(before, &plan.intent, &target, &new.room_id);
     let now = Observed { new, ..after };
     Seen {
         read,
-        part: None,
         stage: Stage::Final,
         before: before.clone(),
         target,

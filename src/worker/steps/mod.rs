@@ -28,13 +28,13 @@ mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use ruma::OwnedRoomId;
 use tracing::warn;
 
 use self::close::Stage;
-use super::{Means, SURROUNDINGS_MAX, TRAITS_MAX};
+use super::{Means, SURROUNDINGS_MAX};
 use crate::homeserver::pace::Priority;
+use crate::homeserver::paced::Paced;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::{Kept, Progress};
 use crate::job::{Job, Output, Phase, Plan, State, Step};
@@ -44,7 +44,7 @@ use crate::room::diff::{Observed, Part};
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
 use crate::store::{StoreError, Write};
-use crate::survey::{ServerTraits, Surroundings};
+use crate::survey::Surroundings;
 use crate::telemetry::chain;
 
 /// How long the server is given to finish a request whose answer was lost, counted from the loss, before it
@@ -52,10 +52,6 @@ use crate::telemetry::chain;
 /// default), and a server that is still at it then has most often done it twice that time later. Nothing can
 /// exclude that it takes longer: `verify` looks for a second room.
 pub(super) const SETTLE: Duration = Duration::from_secs(150);
-
-/// How long it is believed that nobody but the bot changed a room since it was read: what others set
-/// meanwhile would be overwritten. Steps that begin later read it again.
-const JUST_READ_MAX: Duration = Duration::from_secs(10);
 
 /// How often a request that gets no certain answer is tried while the server answers others.
 const REQUEST_TRIES_MAX: u32 = 3;
@@ -185,12 +181,13 @@ impl From<HomeserverError> for StepError {
 /// read again.
 pub(super) struct Drive {
     means: Arc<Means>,
+    paced: Paced,
     /// The homeserver, asked with the priority of the step at hand.
     pub(super) port: Arc<dyn Homeserver>,
     /// The step that the log says is begun, and that was not run yet.
     pub(super) started: Option<Step>,
-    /// The old room as this drive read it, and when.
-    before: Option<(Timestamp, Snapshot)>,
+    /// The old room as this drive read it.
+    before: Option<(Read, Snapshot)>,
     /// What was read of both rooms, kept up with the changes made since.
     pub(super) seen: Option<Seen>,
     /// The same, read after the last change that `verify` looks for.
@@ -199,12 +196,15 @@ pub(super) struct Drive {
     pub(super) kept: Kept,
 }
 
+/// A place in the waits of a drive. What was read holds until the next one: it is handed from step to step,
+/// and after a wait it is read again, as others may have changed it (P12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Read(u64);
+
 /// Both rooms as they were read, and what they should be.
 pub(super) struct Seen {
     /// When the older of them was read.
-    pub(super) read: Timestamp,
-    /// The part whose changes were made last.
-    pub(super) part: Option<Part>,
+    pub(super) read: Read,
     pub(super) stage: Stage,
     pub(super) before: Snapshot,
     pub(super) target: Target,
@@ -221,8 +221,10 @@ impl std::ops::Deref for Drive {
 
 impl Drive {
     pub(super) fn new(means: Arc<Means>) -> Self {
+        let paced = means.port.counting();
         Self {
-            port: Arc::new(means.port.clone()),
+            port: Arc::new(paced.clone()),
+            paced,
             means,
             started: None,
             before: None,
@@ -242,29 +244,28 @@ impl Drive {
             _ if is_switched && state.phase == Phase::Running => Priority::Switched,
             _ => Priority::Upgrade,
         };
-        self.port = Arc::new(self.means.port.at(priority));
+        self.port = Arc::new(self.paced.at(priority));
     }
 
-    /// The old room was read; `since` is when that began, as the answer may be that old.
-    pub(super) fn has_read(&mut self, since: Timestamp, before: Snapshot) {
+    /// Reading begins.
+    pub(super) fn reading(&self) -> Read {
+        Read(self.paced.waits())
+    }
+
+    /// Whether what was read then still holds.
+    pub(super) fn holds(&self, read: Read) -> bool {
+        read == self.reading()
+    }
+
+    /// The old room was read; `since` is when that began.
+    pub(super) fn has_read(&mut self, since: Read, before: Snapshot) {
         self.before = Some((since, before));
     }
 
-    /// The old room and when it was read, if that is just now.
-    pub(super) fn just_read(&self) -> Option<(Timestamp, &Snapshot)> {
+    /// The old room as it was read, if that still holds.
+    pub(super) fn just_read(&self) -> Option<&Snapshot> {
         let (read, before) = self.before.as_ref()?;
-        self.is_just_now(*read).then_some((*read, before))
-    }
-
-    /// Whether what was read then is as good as new.
-    pub(super) fn is_just_now(&self, read: Timestamp) -> bool {
-        self.is_younger(read, JUST_READ_MAX)
-    }
-
-    /// Whether something was read at most so long ago.
-    fn is_younger(&self, read: Timestamp, age_max: Duration) -> bool {
-        let age = Duration::try_from(self.clock.now().duration_since(read));
-        age.is_ok_and(|age| age <= age_max)
+        self.holds(*read).then_some(before)
     }
 
     /// What surrounds the room of a job. The jobs of a campaign share what one of them read just
@@ -276,23 +277,7 @@ impl Drive {
         if shares && let Some(known) = kept.fresh(now, SURROUNDINGS_MAX) {
             return Ok(known);
         }
-        // What would be in the way is asked for anew: the server may have been updated just for this.
-        let version = job.request.options.version.as_ref();
-        let version = version.unwrap_or(&self.setup.upgrade.version);
-        let is_enough = |known: &Arc<ServerTraits>| {
-            known.software.is_some()
-                && known.encrypts.is_empty()
-                && known.versions.available.contains(version)
-        };
-        let known = self.means.server.fresh(now, TRAITS_MAX);
-        let server = if let Some(known) = known.filter(is_enough) {
-            known
-        } else {
-            let read = Arc::new(ServerTraits::read(&*self.port).await?);
-            self.means.server.keep(now, &read);
-            read
-        };
-        let read = Arc::new(Surroundings::read(&*self.port, server).await?);
+        let read = Arc::new(Surroundings::read(&*self.port).await?);
         if shares {
             kept.keep(now, &read);
         }

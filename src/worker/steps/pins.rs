@@ -26,7 +26,7 @@ const PINNED_EVENTS: &str = "m.room.pinned_events";
 
 /// What the step leaves where there is nothing to post.
 pub(super) fn idle(drive: &Drive) -> Option<Output> {
-    let (_, before) = drive.just_read()?;
+    let before = drive.just_read()?;
     without_copies(drive, before)
 }
 

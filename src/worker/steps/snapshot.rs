@@ -20,7 +20,7 @@ use crate::store::Write;
 use crate::survey::{self, Presence};
 
 pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    let since = drive.clock.now();
+    let since = drive.reading();
     let may_still = may_still(drive, job, state);
     let read = plan::read(drive, job);
     let (before, plan) = match plan_of(state)?.intent.method {

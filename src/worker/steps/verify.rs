@@ -20,9 +20,6 @@ use crate::room::diff::{Change, Part, diff};
 use crate::room::state::Content;
 use crate::survey;
 
-/// How old the look at both rooms may be that was taken since the last change.
-const LOOK_MAX: Duration = Duration::from_secs(2);
-
 /// How long after each look the next one follows; the last is repeated.
 const RECHECK_AFTER: [Duration; 4] = [
     Duration::from_mins(10),
@@ -52,7 +49,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     match open {
         None => {
             let look = drive.look.take();
-            drive.seen = look.filter(|look| drive.is_younger(look.read, LOOK_MAX));
+            drive.seen = look.filter(|look| drive.holds(look.read));
             let mut changed = 0;
             for part in Part::ALL {
                 let (made, not_made) =

@@ -11,7 +11,7 @@ use roomlift::homeserver::{Bucket, Existence, Homeserver as _, HomeserverError, 
 use roomlift::matrix::Port;
 use roomlift::model::{RoomName, RoomRef};
 use roomlift::room::state::{Content, Listing, RoomEvent};
-use roomlift::survey::{ServerTraits, Surroundings};
+use roomlift::survey::Surroundings;
 use roomlift_testbed::{Fault, Proxy, Rule, Synapse, SynapseOptions, User, eventually};
 use ruma::{OwnedEventId, OwnedRoomId, RoomAliasId, RoomVersionId, ServerName, UserId, event_id};
 use serde_json::{Value, json};
@@ -213,8 +213,7 @@ async fn the_port_does_what_it_says() {
         .await;
     let store = store_in(&dir);
     let running = receive(&session, &store, room.as_str()).await;
-    let server = ServerTraits::read(&port).await.unwrap();
-    let around = Surroundings::read(&port, server.into()).await.unwrap();
+    let around = Surroundings::read(&port).await.unwrap();
     let referrers = around.referrers(&new);
     let ids: BTreeSet<_> = referrers
         .iter()
@@ -612,8 +611,7 @@ async fn a_replacement_is_what_both_rooms_say() {
     let store = store_in(&dir);
     let running = receive(&session, &store, &living).await;
     let port = port(&session);
-    let server = ServerTraits::read(&port).await.unwrap();
-    let around = Surroundings::read(&port, server.into()).await.unwrap();
+    let around = Surroundings::read(&port).await.unwrap();
     let cases = [
         ("upgraded", &old, Some(&new)),
         ("the new room", &new, None),

@@ -32,7 +32,7 @@ async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
         return Ok(());
     }
     let noted = drive.snapshot(job)?.joined_rooms;
-    let since = drive.clock.now();
+    let since = drive.reading();
     let around = drive.surroundings(job).await?;
     let old_room = &job.request.old_room;
     let Some(before) = survey::snapshot(&*drive.port, old_room, &around).await? else {

@@ -45,9 +45,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     // What the steps before this one have just completed, if they did.
     let mut seen = drive.seen.take();
     let new = match &seen {
-        Some(seen) if called == Called::Never && drive.is_just_now(seen.read) => {
-            seen.now.new.clone()
-        }
+        Some(seen) if called == Called::Never && drive.holds(seen.read) => seen.now.new.clone(),
         _ => drive.port.state(&new_room).await?,
     };
     if let Some(tombstone) = new.tombstone() {
@@ -132,12 +130,12 @@ async fn bring_up_to(
     }
     let of = |before: &Snapshot| target(before, &plan.intent, new_room);
     let is_as_wanted = of(&before) == of(&stored);
-    let since = drive.clock.now();
+    let since = drive.reading();
     let snapshot = Write::Snapshot {
         job: job.id,
         snapshot: Box::new(before.clone()),
     };
-    drive.store.commit(since, &[snapshot])?;
+    drive.store.commit(drive.clock.now(), &[snapshot])?;
     drive.has_read(since, before);
     if !is_as_wanted {
         drive.seen = None;

@@ -1,0 +1,164 @@
+//! How long an upgrade takes under the server's limits, beside what those limits take at least, and how many
+//! requests they refuse.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fault::Endpoint;
+use crate::limits::{Kind, Limiter, Limits};
+use crate::place::{Entry, Setup};
+use crate::port::limiters;
+use crate::sim::Sim;
+
+/// What a run took.
+#[derive(Debug)]
+struct Took {
+    /// From the first request that has an effect to the last one of the work.
+    time: Duration,
+    /// What the limits take at least for as many requests.
+    floor: Duration,
+    requests: usize,
+    refused: u64,
+}
+
+impl Took {
+    fn of(sim: &Sim) -> Self {
+        let log = sim.shared.log();
+        let world = sim.world();
+        // What is tidied up or told afterwards is not waited for.
+        let is_work = |endpoint: Endpoint| {
+            !matches!(
+                endpoint,
+                Endpoint::Redact | Endpoint::Send | Endpoint::SetAccountData
+            )
+        };
+        let writes = log
+            .iter()
+            .filter(|logged| logged.request.endpoint.is_write());
+        let work: Vec<_> = writes
+            .clone()
+            .filter(|logged| is_work(logged.request.endpoint))
+            .collect();
+        let (first, last): (Timestamp, Timestamp) =
+            (work.first().unwrap().at, work.last().unwrap().at);
+        let mut taken: BTreeMap<Limiter, u32> = BTreeMap::new();
+        for logged in writes.filter(|logged| logged.at <= last) {
+            // That a message was sent is known by now, so that it would not count.
+            let mut request = logged.request.clone();
+            if request.endpoint == Endpoint::Send {
+                request.endpoint = Endpoint::PutState;
+            }
+            for limiter in limiters(&world, &sim.place.bot, &request) {
+                *taken.entry(limiter).or_default() += 1;
+            }
+        }
+        let floor = taken
+            .iter()
+            .filter_map(|(limiter, taken)| world.limits.least(limiter.kind, *taken))
+            .max();
+        Self {
+            time: last.duration_since(first).unsigned_abs(),
+            floor: floor.unwrap_or_default(),
+            requests: log.len(),
+            refused: world.limits.refused,
+        }
+    }
+
+    /// Not much longer than the limits take, and few requests in vain.
+    fn assert_paced(&self) {
+        assert!(self.time <= self.floor.mul_f64(1.05), "{self:?}");
+        assert!(self.refused * 20 <= self.requests as u64, "{self:?}");
+    }
+}
+
+fn upgraded(setup: &Setup, limits: Limits, command: &str) -> Sim {
+    let mut sim = Sim::with(setup);
+    sim.world().limits = limits;
+    sim.lasts(SignedDuration::from_hours(12));
+    let command = command.replace("SPACE", sim.place.space.as_str());
+    sim.say(&command);
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    sim.assert_promises();
+    sim
+}
+
+fn invited(siblings: usize, members: usize) -> Setup {
+    Setup {
+        siblings,
+        members,
+        entry: Entry::Invite,
+        pins: 0,
+        ..Setup::default()
+    }
+}
+
+#[test]
+fn two_rooms_of_thirty_are_invited_as_fast_as_synapse_lets_them() {
+    let sim = upgraded(
+        &invited(1, 30),
+        Limits::synapse(),
+        "!upgrade space SPACE 12 --method staged --invite all --join-rule keep --yes",
+    );
+    Took::of(&sim).assert_paced();
+}
+
+#[test]
+fn fifteen_rooms_move_as_fast_as_synapse_lets_them() {
+    let setup = Setup {
+        siblings: 14,
+        pins: 0,
+        ..Setup::default()
+    };
+    let command = "!upgrade space SPACE 12 --method staged --yes";
+    let sim = upgraded(&setup, Limits::synapse(), command);
+    Took::of(&sim).assert_paced();
+}
+
+/// A limit on each room's invitations holds up no other room.
+#[test]
+fn a_limit_on_each_room_is_met_room_by_room() {
+    let limits = Limits::none().with(Kind::InvitesPerRoom, 0.1, 2.0);
+    let command = "!upgrade space SPACE 12 --method staged --invite all --join-rule keep --yes";
+    let sim = upgraded(&invited(3, 12), limits, command);
+    Took::of(&sim).assert_paced();
+}
+
+/// Once a new room is made, the old one points to it within a few tokens of the limit, whatever else waits.
+#[test]
+fn no_switch_waits_for_other_work() {
+    let setup = Setup {
+        siblings: 7,
+        pins: 0,
+        ..Setup::default()
+    };
+    let command = "!upgrade space SPACE 12 --method staged --yes";
+    let sim = upgraded(&setup, Limits::synapse(), command);
+    let log = sim.shared.log();
+    let mut made: BTreeMap<String, Timestamp> = BTreeMap::new();
+    let mut longest = Duration::ZERO;
+    let world = sim.world();
+    for logged in log.iter() {
+        let request = &logged.request;
+        if request.endpoint == Endpoint::PutState && request.detail.starts_with("m.room.tombstone")
+        {
+            let old = world
+                .rooms
+                .values()
+                .find(|room| room.id == logged.request.about);
+            let new: ruma::OwnedRoomId = old
+                .and_then(|room| room.successor())
+                .unwrap()
+                .parse()
+                .unwrap();
+            let since = Timestamp::from_millisecond(world.rooms[&new].events[0].at).unwrap();
+            longest = longest.max(logged.at.duration_since(since).unsigned_abs());
+            made.insert(logged.request.about.clone(), logged.at);
+        }
+    }
+    // The space moves as well.
+    assert_eq!(made.len(), 9);
+    assert!(longest <= Duration::from_secs(30), "{longest:?}");
+}
