@@ -18,6 +18,7 @@ use super::{count, duration};
 use crate::job::follow_up::{EndReason, FollowUpEvent, Pause, PingOutcome};
 use crate::job::{Entry, Job, Output, Refusal, State, Step, StepEvent, WaitReason};
 use crate::room::state::{Listing, Membership, Snapshot};
+use crate::room::target::names;
 
 /// Longest file. What does not fit is left out and counted; the newest entries come first.
 pub const RECORD_BYTES_MAX: usize = 512 * 1024;
@@ -181,6 +182,9 @@ fn json(
 
 fn summary(snapshot: &Snapshot) -> Summary {
     let members = |membership| snapshot.room.members(membership).count();
+    let old_room = &snapshot.room.room_id;
+    let named_by = snapshot.referrers.iter();
+    let named_by = named_by.filter(|room| names(room, old_room));
     Summary {
         version: snapshot.room.create().version.to_string(),
         state_events: snapshot.room.events.len(),
@@ -189,7 +193,7 @@ fn summary(snapshot: &Snapshot) -> Summary {
         banned: members(Membership::Ban),
         local_aliases: snapshot.aliases.len(),
         listing: snapshot.listing,
-        named_by: snapshot.referrers.len(),
+        named_by: named_by.count(),
     }
 }
 

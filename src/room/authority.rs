@@ -306,8 +306,8 @@ mod tests {
             replaced: [].into(),
             aliases: BTreeSet::new(),
             listing: Listing::Private,
-            referrers: Vec::new(),
-            joined_rooms: ["!seen:x".try_into().unwrap()].into(),
+            referrers: vec![room("!seen:x", &[])],
+            known_successors: BTreeSet::new(),
         }
     }
 

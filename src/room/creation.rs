@@ -300,7 +300,7 @@ mod tests {
             aliases: BTreeSet::new(),
             listing: Listing::Private,
             referrers: Vec::new(),
-            joined_rooms: BTreeSet::new(),
+            known_successors: BTreeSet::new(),
         }
     }
 

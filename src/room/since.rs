@@ -112,7 +112,7 @@ mod tests {
             aliases: [].into(),
             listing: Listing::Private,
             referrers: Vec::new(),
-            joined_rooms: [].into(),
+            known_successors: [].into(),
         };
         let mut now = before;
         put(&mut now, 5, "m.room.name", "", json!({ "name": "Gardens" }));

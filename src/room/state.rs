@@ -414,14 +414,17 @@ pub struct Snapshot {
     /// Whether the bot's server lists it.
     pub listing: Listing,
     /// Rooms the bot is in that name this one: spaces with it as a child, rooms that let its
-    /// members in. Only the state that matters is in them: create, name, power, the reference.
+    /// members in; and spaces that this one names. Only the state that matters is in them: create,
+    /// name, power, the reference.
     pub referrers: Vec<RoomState>,
     /// Rooms named in the join rules, and spaces that the room says it is in, that were upgraded before,
     /// and what replaced them in the end.
     #[serde(default)]
     pub replaced: BTreeMap<OwnedRoomId, OwnedRoomId>,
-    /// Every room the account was in; a room created later is not among them.
-    pub joined_rooms: BTreeSet<OwnedRoomId>,
+    /// Rooms that the account was in and that say they replace this one; a room created later is not
+    /// among them. Older rows have every room that the account was in.
+    #[serde(alias = "joined_rooms")]
+    pub known_successors: BTreeSet<OwnedRoomId>,
 }
 
 /// Makes JSON content from literal JSON; content that is no object is empty.

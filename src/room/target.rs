@@ -350,10 +350,7 @@ fn others(
 /// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
 #[must_use]
 pub fn unseen_spaces(old: &Snapshot) -> BTreeSet<OwnedRoomId> {
-    let is_seen = |space: &OwnedRoomId| {
-        let mut seen = old.referrers.iter().map(|room| &room.room_id);
-        old.joined_rooms.contains(space) || seen.any(|seen| seen == space)
-    };
+    let is_seen = |space: &OwnedRoomId| old.referrers.iter().any(|room| room.room_id == *space);
     parents(&old.room)
         .into_iter()
         .map(|space| old.replaced.get(&space).cloned().unwrap_or(space))
@@ -369,6 +366,15 @@ pub fn is_link(content: &Content) -> bool {
         .get("via")
         .and_then(Value::as_array)
         .is_some_and(|via| !via.is_empty())
+}
+
+/// Whether a room names another in its links or join rules.
+#[must_use]
+pub fn names(room: &RoomState, other: &RoomId) -> bool {
+    ["m.space.child", "m.space.parent"]
+        .into_iter()
+        .any(|kind| room.content(kind, other.as_str()).is_some_and(is_link))
+        || join_rules::rooms(room).iter().any(|named| named == other)
 }
 
 /// Servers in a link's `via`.

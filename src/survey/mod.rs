@@ -210,14 +210,16 @@ pub async fn snapshot(
             replaced.insert(named, replacement);
         }
     }
-    Ok(Some(Snapshot {
+    let mut snapshot = Snapshot {
         room: state,
         replaced,
         aliases,
         listing,
         referrers: around.referrers(room),
-        joined_rooms: around.rooms.keys().cloned().collect(),
-    }))
+        known_successors: around.successors(room),
+    };
+    see_spaces(&around.rooms, &mut snapshot);
+    Ok(Some(snapshot))
 }
 
 /// Power levels of a closed room without what closing raised, as a room made after them would be closed as
@@ -397,17 +399,18 @@ async fn where_lead(
 /// # Errors
 /// When what sync told cannot be read.
 pub async fn add_seen_spaces(port: &dyn Homeserver, before: &mut Snapshot) -> Result<()> {
-    let unseen = target::unseen_spaces(before);
-    if unseen.is_empty() {
-        return Ok(());
+    if !target::unseen_spaces(before).is_empty() {
+        see_spaces(&surroundings::told(port).await?, before);
     }
-    let rooms = surroundings::told(port).await?;
-    let seen = unseen.iter().filter_map(|space| rooms.get(space));
-    let seen: Vec<_> = seen
-        .map(|space| surroundings::naming(space, &before.room.room_id))
-        .collect();
-    before.referrers.extend(seen);
     Ok(())
+}
+
+/// Adds the spaces that a room says it is in, where the bot is in them as well.
+fn see_spaces(rooms: &BTreeMap<OwnedRoomId, RoomState>, before: &mut Snapshot) {
+    let unseen = target::unseen_spaces(before);
+    let seen = unseen.iter().filter_map(|space| rooms.get(space));
+    let seen = seen.map(|space| surroundings::naming(space, &before.room.room_id));
+    before.referrers.extend(seen.collect::<Vec<_>>());
 }
 
 /// The old room as it is now; `None` where the account is not in it any more.

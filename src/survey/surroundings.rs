@@ -11,9 +11,8 @@ use ruma::{OwnedRoomId, RoomId};
 
 use crate::homeserver::{Homeserver, Result, RoomVersions};
 use crate::room::creation::Preset;
-use crate::room::join_rules;
 use crate::room::state::RoomState;
-use crate::room::target::is_link;
+use crate::room::target::names;
 
 /// What surrounds a room.
 #[derive(Debug, Clone)]
@@ -77,6 +76,16 @@ impl Surroundings {
             .collect()
     }
 
+    /// Rooms that say they replace another one, whoever made them.
+    #[must_use]
+    pub fn successors(&self, room: &RoomId) -> BTreeSet<OwnedRoomId> {
+        self.rooms
+            .values()
+            .filter(|other| other.create().predecessor.as_deref() == Some(room))
+            .map(|other| other.room_id.clone())
+            .collect()
+    }
+
     /// The room that replaces another; see [`replacement`].
     #[must_use]
     pub fn replacement(&self, room: &RoomId) -> Option<OwnedRoomId> {
@@ -129,15 +138,6 @@ pub(super) fn naming(room: &RoomState, other: &RoomId) -> RoomState {
         !matches!(kind.as_str(), "m.space.child" | "m.space.parent") || key == other.as_str()
     });
     RoomState::new(room.room_id.clone(), events.map(|(_, event)| event.clone()))
-}
-
-/// Whether a room names another in its links or join rules.
-#[must_use]
-pub fn names(room: &RoomState, other: &RoomId) -> bool {
-    ["m.space.child", "m.space.parent"]
-        .into_iter()
-        .any(|kind| room.content(kind, other.as_str()).is_some_and(is_link))
-        || join_rules::rooms(room).iter().any(|named| named == other)
 }
 
 #[cfg(test)]

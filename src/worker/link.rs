@@ -15,9 +15,8 @@ use crate::job::Refusal;
 use crate::room::diff::Change;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{RoomState, Snapshot};
-use crate::room::target::{slot, target};
+use crate::room::target::{names, slot, target};
 use crate::store::StoreError;
-use crate::survey::surroundings::names;
 
 /// Why links could not be compared.
 #[derive(Debug, thiserror::Error)]

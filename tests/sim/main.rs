@@ -9,6 +9,7 @@ mod carried;
 mod clock;
 mod conformance;
 mod fault;
+mod growth;
 mod isolated;
 mod kills;
 mod known;

@@ -164,7 +164,7 @@ fn snapshot() -> Snapshot {
         aliases: BTreeSet::new(),
         listing: Listing::Private,
         referrers: vec![],
-        joined_rooms: BTreeSet::new(),
+        known_successors: BTreeSet::new(),
     }
 }
 

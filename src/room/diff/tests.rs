@@ -29,7 +29,7 @@ fn snapshot() -> Snapshot {
         aliases: ["#a:x".try_into().unwrap()].into(),
         listing: Listing::Private,
         referrers: Vec::new(),
-        joined_rooms: BTreeSet::new(),
+        known_successors: BTreeSet::new(),
     }
 }
 

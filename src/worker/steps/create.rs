@@ -8,11 +8,11 @@ use tracing::warn;
 
 use super::mark::{answer_lost, is_settled, mark, may_have_left};
 use super::{Done, Drive, StepError, orphan, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError};
+use crate::homeserver::HomeserverError;
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::room::creation::{is_marked, request, staged};
-use crate::room::state::Snapshot;
+use crate::room::state::{RoomState, Snapshot};
 use crate::room::target::{room_to_be, target};
 use crate::telemetry::chain;
 
@@ -101,15 +101,8 @@ async fn find(
     if !may_have_left(&super::mark::reread(drive, job)?, Step::Create) {
         return Ok(None);
     }
-    let port: &dyn Homeserver = &*drive.port;
-    for room in port.joined_rooms().await?.difference(&before.joined_rooms) {
-        match port.state(room).await {
-            Ok(state) if is_marked(&state, &plan.intent, &job.request.key()) => {
-                return Ok(Some(room.clone()));
-            }
-            Ok(_) | Err(HomeserverError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
+    let mark = job.request.key();
+    let is_it = |room: &RoomState| is_marked(room, &plan.intent, &mark);
+    let made = orphan::made_since(&*drive.port, &before.known_successors, is_it).await?;
+    Ok(made.into_iter().next())
 }

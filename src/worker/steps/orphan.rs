@@ -15,6 +15,7 @@ use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::Job;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{Membership, RoomState, content};
+use crate::survey::surroundings::told;
 
 /// What people read who are removed from a room that is given up.
 const GIVEN_UP: &str = "This room was prepared for an upgrade that was called off.";
@@ -58,19 +59,37 @@ pub(super) async fn late(
         return Ok(Vec::new());
     }
     let port = &*drive.port;
-    let before = drive.snapshot(job)?.joined_rooms;
-    let mut late = Vec::new();
-    for room in port.joined_rooms().await?.difference(&before) {
-        if room == new_room {
+    let mut known = drive.snapshot(job)?.known_successors;
+    known.insert(new_room.to_owned());
+    let is_it = |room: &RoomState| is_ours(room, &job.request.old_room, port);
+    Ok(made_since(port, &known, is_it).await?)
+}
+
+/// Rooms of a kind that the account is in, without those that were known before. What a room was made as
+/// never changes: only rooms of which sync has not told anything else are asked for.
+pub(super) async fn made_since(
+    port: &dyn Homeserver,
+    known: &BTreeSet<OwnedRoomId>,
+    is_it: impl Fn(&RoomState) -> bool + Send + Sync,
+) -> Result<Vec<OwnedRoomId>, HomeserverError> {
+    let told = told(port).await?;
+    let is_another = |room: &OwnedRoomId| {
+        let made = told.get(room);
+        let made = made.filter(|room| room.event("m.room.create", "").is_some());
+        made.is_some_and(|room| !is_it(room))
+    };
+    let mut found = Vec::new();
+    for room in port.joined_rooms().await?.difference(known) {
+        if is_another(room) {
             continue;
         }
         match port.state(room).await {
-            Ok(state) if is_ours(&state, &job.request.old_room, port) => late.push(room.clone()),
+            Ok(state) if is_it(&state) => found.push(room.clone()),
             Ok(_) | Err(HomeserverError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
-    Ok(late)
+    Ok(found)
 }
 
 /// The room that a job leads to, or has made and not given up.

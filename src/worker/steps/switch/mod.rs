@@ -25,13 +25,13 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 
 /// Reads the old room once more and stores it, unless that was done just now: what people changed there
 /// while limits, a pause or a slow server held up the upgrade comes along, and is not set back. To be
-/// called before anything was asked of the server. Rooms that the bot is in stay as they were noted before
-/// the upgrade: by those, a room that was made half-way is found (P2).
+/// called before anything was asked of the server. Other rooms that replace the old one stay as they were
+/// noted before the upgrade: by those, a room that was made half-way is found (P2).
 async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
     if drive.just_read().is_some() {
         return Ok(());
     }
-    let noted = drive.snapshot(job)?.joined_rooms;
+    let noted = drive.snapshot(job)?.known_successors;
     let since = drive.reading();
     let around = drive.surroundings(job).await?;
     let old_room = &job.request.old_room;
@@ -41,7 +41,7 @@ async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
         });
     };
     let before = Snapshot {
-        joined_rooms: noted,
+        known_successors: noted,
         ..before
     };
     let snapshot = Write::Snapshot {

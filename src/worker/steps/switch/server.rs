@@ -18,7 +18,7 @@ use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::model::{RoomName, RoomRef};
 use crate::room::creation::{request, staged};
 use crate::room::diff::Part;
-use crate::room::state::Snapshot;
+use crate::room::state::{RoomState, Snapshot};
 use crate::room::target::{room_to_be, target};
 use crate::telemetry::chain;
 
@@ -318,12 +318,10 @@ async fn orphan(
     job: &Job,
     before: &Snapshot,
 ) -> Result<Option<OwnedRoomId>, HomeserverError> {
-    for room in port.joined_rooms().await?.difference(&before.joined_rooms) {
-        if is_ours(port, job, room).await? {
-            return Ok(Some(room.clone()));
-        }
-    }
-    Ok(None)
+    let is_it = |room: &RoomState| super::super::orphan::is_ours(room, &job.request.old_room, port);
+    let known = &before.known_successors;
+    let made = super::super::orphan::made_since(port, known, is_it).await?;
+    Ok(made.into_iter().next())
 }
 
 /// Whether a room that our tombstone leads to can be entered after all.
