@@ -297,7 +297,8 @@ impl Receiver {
         {
             tracing::warn!(%room, "the bot is not in this admin room any more; invite it again");
         }
-        let followed = self.store.followed_rooms().map_err(MatrixError::Inbox)?;
+        let followed = self.store.followed_of(answer.joined.keys());
+        let followed = followed.map_err(MatrixError::Inbox)?;
         let (members, gaps) = members::told(&answer, &followed);
         self.store
             .note_members(self.clock.now(), &members, &gaps)

@@ -23,7 +23,9 @@ use crate::homeserver::paced::Paced;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
 use crate::model::Text;
 use crate::room::state::Content;
-use crate::store::{Due, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted};
+use crate::store::{
+    Due, HOLDS_UP_TRIES, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted,
+};
 use crate::telemetry::chain;
 
 /// At most one edit of a post in this time, and none so soon after it was sent, unless something new is
@@ -40,11 +42,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest wait after an uncertain answer.
 const RETRY_MAX: Duration = Duration::from_mins(1);
 
-/// How often a post is tried that fails while the server answers other requests; until then it holds up those
-/// behind it in its room. After that they go before it (P13).
-const HOLDS_UP_TRIES: u32 = 6;
-
-/// How often such a post is tried in all, once a minute: about a day.
+/// How often a post is tried that fails while the server answers other requests, once a minute: about a day.
 const TRIES_MAX: u32 = 1500;
 
 /// Tries of a post to a room that the bot is not in, before they become fewer: an hour's.
@@ -59,8 +57,8 @@ const POLL_WAITING: Duration = Duration::from_secs(1);
 /// Looking again without having been woken.
 const POLL_IDLE: Duration = Duration::from_secs(30);
 
-/// Posts looked at together. More than that only wait when as many are stuck.
-const LOOKED_AT_MAX: u32 = 1000;
+/// Posts of one room that are looked at together: those to be sent, and edits that wait a moment.
+const LOOKED_AT_MAX: u32 = 100;
 
 /// Posts sent by one room before the outbox is read again.
 const POSTS_PER_ROOM: usize = 20;
@@ -121,12 +119,9 @@ impl Rooms {
     /// Begins what can be begun; returns when to look again.
     fn start(&mut self, sender: &Arc<Sender>) -> Result<Duration, StoreError> {
         let now = sender.clock.now();
-        let due = sender.store.due_posts(now, LOOKED_AT_MAX)?;
-        let mut pause = POLL_IDLE;
+        let due = sender.store.due_posts(now, LOOKED_AT_MAX, &self.busy)?;
         if !due.is_empty() {
-            let due: HashSet<i64> = due.into_iter().map(|post| post.id).collect();
-            let waiting = sender.store.due_posts(Timestamp::MAX, LOOKED_AT_MAX)?;
-            let ready = sender.ready(waiting, &due, now);
+            let ready = sender.ready(due, now);
             for (room, posts) in ready {
                 if self.busy.len() < ROOMS_AT_ONCE && self.busy.insert(room.clone()) {
                     let sender = Arc::clone(sender);
@@ -136,12 +131,13 @@ impl Rooms {
                     });
                 }
             }
-            pause = POLL_WAITING;
         }
-        if let Some(next) = sender.store.next_post_due()?.filter(|next| *next > now) {
-            pause = pause.min(next.duration_since(now).unsigned_abs());
-        }
-        Ok(pause)
+        Ok(match sender.store.next_post_due()? {
+            None => POLL_IDLE,
+            // It waits for others, or is under way.
+            Some(next) if next <= now => POLL_WAITING,
+            Some(next) => next.duration_since(now).unsigned_abs().min(POLL_IDLE),
+        })
     }
 
     fn ended(
@@ -210,12 +206,7 @@ enum Outcome {
 
 impl Sender {
     /// The posts that may go now, by room, in their order.
-    fn ready(
-        &self,
-        waiting: Vec<Due>,
-        due: &HashSet<i64>,
-        now: Timestamp,
-    ) -> Vec<(OwnedRoomId, Vec<Due>)> {
+    fn ready(&self, due: Vec<Due>, now: Timestamp) -> Vec<(OwnedRoomId, Vec<Due>)> {
         let mut edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
         let is_limited = self.port.is_limited(Bucket::Everything);
         let interval = if is_limited {
@@ -226,26 +217,13 @@ impl Sender {
         // One that was edited in the future was so before the clock was set back.
         edited.retain(|_, at| *at <= now && after(*at, interval) > now);
         // The last new post of each room that goes out now.
-        let news: HashMap<OwnedRoomId, i64> = waiting
+        let news: HashMap<OwnedRoomId, i64> = due
             .iter()
-            .filter(|post| post.event_id.is_none() && due.contains(&post.id))
+            .filter(|post| post.event_id.is_none())
             .map(|post| (post.room_id.clone(), post.id))
             .collect();
-        let mut held_up: HashSet<OwnedRoomId> = HashSet::new();
         let mut ready: Vec<(OwnedRoomId, Vec<Due>)> = Vec::new();
-        for post in waiting {
-            if held_up.contains(&post.room_id) {
-                continue;
-            }
-            if !due.contains(&post.id) {
-                // A new post that failed keeps its place before others; an edit has none, nor has
-                // what is held back.
-                let holds_up = (1..HOLDS_UP_TRIES).contains(&post.attempts);
-                if post.event_id.is_none() && holds_up {
-                    held_up.insert(post.room_id);
-                }
-                continue;
-            }
+        for post in due {
             // What is said next comes after what it follows from: a report after the last edit of the
             // progress, however soon. Not under a tight limit: an edit at each opening would leave
             // nothing for the report, and nothing for the work.
@@ -443,17 +421,11 @@ impl Sender {
         };
         Ok(match self.store.posted_event(key)? {
             Some(event) => Task::Ask(request(event)),
-            None if self.is_waiting(key)? => {
+            None if self.store.is_waiting(key)? => {
                 Task::Record(Sent::Later(after(self.clock.now(), POLL_WAITING)))
             }
             None => Task::Record(Sent::GivenUp),
         })
-    }
-
-    /// Whether the post with a key is still to be sent.
-    fn is_waiting(&self, key: &str) -> Result<bool, StoreError> {
-        let waiting = self.store.due_posts(Timestamp::MAX, u32::MAX)?;
-        Ok(waiting.iter().any(|post| key_of(&post.txn) == Some(key)))
     }
 
     /// What a failure means for a post; logs it.
@@ -535,11 +507,6 @@ fn priority(post: &Due) -> Priority {
 /// Whether an earlier try may have put an earlier revision into the room.
 fn may_be_older(post: &Due) -> bool {
     post.event_id.is_none() && post.attempts > 0 && post.revision > 0
-}
-
-/// The key within a transaction id: what follows the id of the database.
-fn key_of(transaction: &str) -> Option<&str> {
-    transaction.split_once('.').map(|(_, key)| key)
 }
 
 /// A notice that mentions nobody.

@@ -162,8 +162,9 @@ impl Store {
     /// When the database cannot be read.
     pub fn due_campaigns(&self, now: Timestamp) -> Result<Vec<CampaignId>> {
         self.read("read due campaigns", |db| {
-            let mut query =
-                db.prepare_cached("SELECT id FROM campaign WHERE due_at <= ?1 ORDER BY id")?;
+            let mut query = db.prepare_cached(
+                "SELECT id FROM campaign INDEXED BY campaign_due WHERE due_at <= ?1 ORDER BY id",
+            )?;
             let rows = query.query_map([now.as_millisecond()], |row| row.get(0).map(CampaignId))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })

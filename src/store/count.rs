@@ -1,6 +1,9 @@
 //! How much there is, for those who watch over the bot.
 
-use super::{Result, Store, column};
+use super::{Result, Store};
+
+/// What posts that are to be sent are counted as; no job has such a state.
+const UNSENT: &str = "unsent";
 
 /// Jobs and posts, counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,18 +21,11 @@ impl Store {
     /// When the database cannot be read.
     pub fn counts(&self) -> Result<Counts> {
         self.read("count jobs and posts", |db| {
-            let mut query = db.prepare_cached("SELECT state, count(*) FROM job GROUP BY state")?;
-            let rows = query.query_map([], |row| Ok((column(row, 0), column(row, 1))))?;
-            let mut jobs = Vec::new();
-            for row in rows {
-                let (state, count) = row?;
-                jobs.push((state?, count?));
-            }
-            let unsent = db.query_row(
-                "SELECT count(*) FROM outbox WHERE due_at IS NOT NULL",
-                [],
-                |row| row.get(0),
-            )?;
+            let mut query = db.prepare_cached("SELECT what, count FROM tally WHERE count > 0")?;
+            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut jobs: Vec<(String, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+            let unsent = jobs.extract_if(.., |(what, _)| what == UNSENT);
+            let unsent = unsent.map(|(_, count)| count).sum();
             Ok(Counts { jobs, unsent })
         })
     }

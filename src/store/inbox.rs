@@ -220,13 +220,17 @@ impl Store {
     /// When the database cannot be read.
     pub fn received(&self, lane: Lane, limit: u32) -> Result<Vec<Received>> {
         self.read("read the inbox", |db| {
-            let mut query = db.prepare_cached(
+            // As in the indexes of the lanes.
+            let is = match lane {
+                Lane::Commands => "IS NOT",
+                Lane::Invitations => "IS",
+            };
+            let mut query = db.prepare_cached(&format!(
                 "SELECT event_id, room_id, sender, sent_at, kind FROM inbox
-                 WHERE handled_at IS NULL
-                 AND coalesce(json_extract(kind, '$.type') = 'invitation', false) = ?1
-                 ORDER BY seq LIMIT ?2",
-            )?;
-            let mut rows = query.query(params![lane == Lane::Invitations, limit])?;
+                 WHERE handled_at IS NULL AND json_extract(kind, '$.type') {is} 'invitation'
+                 ORDER BY seq LIMIT ?1"
+            ))?;
+            let mut rows = query.query([limit])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 match received(row) {

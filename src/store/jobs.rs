@@ -180,7 +180,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn job(&self, id: JobId) -> Result<Option<Job>> {
-        self.read("read a job", |db| one(db, "id = ?1", params![id.0]))
+        self.read("read a job", |db| one(db, "WHERE id = ?1", params![id.0]))
     }
 
     /// The job with a key ([`Request::key`]).
@@ -189,7 +189,7 @@ impl Store {
     /// When the database cannot be read.
     pub fn job_of_key(&self, key: &str) -> Result<Option<Job>> {
         self.read("read a job", |db| {
-            one(db, "command_event = ?1", params![key])
+            one(db, "WHERE command_event = ?1", params![key])
         })
     }
 
@@ -199,7 +199,11 @@ impl Store {
     /// When the database cannot be read.
     pub fn jobs_for_room(&self, old_room: &RoomId) -> Result<Vec<Job>> {
         self.read("read jobs", |db| {
-            many(db, "old_room = ?1 ORDER BY id", params![old_room.as_str()])
+            many(
+                db,
+                "WHERE old_room = ?1 ORDER BY id",
+                params![old_room.as_str()],
+            )
         })
     }
 
@@ -211,7 +215,7 @@ impl Store {
         self.read("read a job", |db| {
             one(
                 db,
-                "old_room = ?1 AND state IN ('running', 'in_review', 'unwinding', 'stuck')",
+                "WHERE old_room = ?1 AND state IN ('running', 'in_review', 'unwinding', 'stuck')",
                 params![old_room.as_str()],
             )
         })
@@ -226,7 +230,7 @@ impl Store {
         self.read("read plans", |db| {
             many(
                 db,
-                "old_room = ?1 AND state IN ('planning', 'planned') AND campaign_id IS NULL
+                "WHERE old_room = ?1 AND state IN ('planning', 'planned') AND campaign_id IS NULL
                  ORDER BY id DESC",
                 params![old_room.as_str()],
             )
@@ -242,7 +246,8 @@ impl Store {
         self.read("read a job", |db| {
             one(
                 db,
-                "admin_room = ?1 AND (old_room = ?2 OR json_extract(summary, '$.new_room') = ?2)
+                "WHERE +admin_room = ?1 AND id IN (SELECT id FROM job WHERE old_room = ?2 UNION ALL
+                     SELECT id FROM job WHERE json_extract(summary, '$.new_room') = ?2)
                  ORDER BY state IN ('closed', 'cancelled', 'expired', 'failed'), id DESC",
                 params![admin_room.as_str(), room.as_str()],
             )
@@ -256,9 +261,10 @@ impl Store {
     pub fn jobs(&self, admin_room: &RoomId, filter: Filter, limit: usize) -> Result<Vec<Job>> {
         let filter = match filter {
             Filter::Active => {
-                "admin_room = ?1 AND campaign_id IS NULL AND state IN ('planning', 'planned', 'running', 'in_review', 'unwinding', 'stuck')"
+                "INDEXED BY job_open WHERE admin_room = ?1 AND campaign_id IS NULL
+                 AND state IN ('planning', 'planned', 'running', 'in_review', 'unwinding', 'stuck')"
             }
-            Filter::All => "admin_room = ?1 AND campaign_id IS NULL",
+            Filter::All => "WHERE admin_room = ?1 AND campaign_id IS NULL",
         };
         self.read("list jobs", |db| {
             many(
@@ -277,8 +283,9 @@ impl Store {
     pub fn due_jobs(&self, now: Timestamp) -> Result<Vec<JobId>> {
         self.read("read due jobs", |db| {
             let mut query = db.prepare_cached(
-                "SELECT id FROM job
-                     WHERE due_at <= ?1 OR (due_at IS NOT NULL AND touched_at > ?1) ORDER BY id",
+                "SELECT id FROM job INDEXED BY job_due WHERE due_at <= ?1
+                 UNION SELECT id FROM job INDEXED BY job_waiting_since
+                       WHERE due_at IS NOT NULL AND touched_at > ?1 ORDER BY id",
             )?;
             let rows = query.query_map([now.as_millisecond()], |row| row.get(0).map(JobId))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -328,8 +335,8 @@ impl Store {
     pub fn next_work_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         self.read("read due jobs", |db| {
             let at: Option<i64> = db.query_row(
-                "SELECT min(due_at) FROM (SELECT due_at FROM job WHERE due_at > ?1
-                                          UNION ALL SELECT due_at FROM campaign WHERE due_at > ?1)",
+                "SELECT min(at) FROM (SELECT min(due_at) AS at FROM job WHERE due_at > ?1
+                                      UNION ALL SELECT min(due_at) FROM campaign WHERE due_at > ?1)",
                 [now.as_millisecond()],
                 |row| row.get(0),
             )?;
@@ -362,7 +369,7 @@ fn one(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result
 
 fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Job>> {
     let mut query = db.prepare_cached(&format!(
-        "SELECT id, request, created_at, admin_room FROM job WHERE {filter}"
+        "SELECT id, request, created_at, admin_room FROM job {filter}"
     ))?;
     let rows = query.query_map(values, |row| Ok(head(row)))?;
     let mut jobs = Vec::new();

@@ -60,26 +60,42 @@ pub(super) fn follow(
 
 /// Forgets the rooms of a job, unless another one follows them.
 pub(super) fn unfollow(tx: &Transaction<'_>, job: JobId) -> Result<()> {
-    tx.execute("DELETE FROM follow_up WHERE job_id = ?1", [job.0])?;
-    tx.execute(
-        "DELETE FROM followed_room WHERE room_id NOT IN
-         (SELECT old_room FROM follow_up UNION SELECT new_room FROM follow_up)",
-        [],
-    )?;
+    let rooms: Option<[String; 2]> = tx
+        .query_row(
+            "DELETE FROM follow_up WHERE job_id = ?1 RETURNING old_room, new_room",
+            [job.0],
+            |row| Ok([row.get(0)?, row.get(1)?]),
+        )
+        .optional()?;
+    for room in rooms.iter().flatten() {
+        tx.execute(
+            "DELETE FROM followed_room WHERE room_id = ?1
+             AND NOT EXISTS (SELECT 1 FROM follow_up WHERE old_room = ?1)
+             AND NOT EXISTS (SELECT 1 FROM follow_up WHERE new_room = ?1)",
+            [room],
+        )?;
+    }
     Ok(())
 }
 
 impl Store {
-    /// Rooms whose members are of interest.
+    /// Of some rooms, those whose members are of interest.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn followed_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
+    pub fn followed_of<'a>(
+        &self,
+        rooms: impl Iterator<Item = &'a OwnedRoomId>,
+    ) -> Result<BTreeSet<OwnedRoomId>> {
         self.read("read which rooms are followed", |db| {
-            let mut query = db.prepare_cached("SELECT room_id FROM followed_room")?;
-            let rows = query.query_map([], |row| row.get::<_, String>(0))?;
-            rows.map(|room| parsed("followed_room.room_id", &room?))
-                .collect()
+            let mut query = db.prepare_cached("SELECT 1 FROM followed_room WHERE room_id = ?1")?;
+            let mut followed = BTreeSet::new();
+            for room in rooms {
+                if query.exists([room.as_str()])? {
+                    followed.insert(room.clone());
+                }
+            }
+            Ok(followed)
         })
     }
 
@@ -125,6 +141,12 @@ impl Store {
                     )
                     .optional()?;
                 if let Some(change) = change {
+                    for followed in [
+                        "UPDATE follow_up SET restless = 1 WHERE old_room = ?1",
+                        "UPDATE follow_up SET restless = 1 WHERE new_room = ?1",
+                    ] {
+                        tx.prepare_cached(followed)?.execute([room.as_str()])?;
+                    }
                     let known = seat(tx, room, &event.user)?.map(|(seat, _)| seat);
                     put(tx, room, event, Seat::after(known, event, now), change)?;
                 }
@@ -141,7 +163,7 @@ impl Store {
     /// When the database cannot be written.
     pub fn members_may_be_missing(&self) -> Result<()> {
         self.write("note a gap", |tx| {
-            tx.execute("UPDATE followed_room SET gaps = gaps + 1", [])?;
+            tx.execute("UPDATE gap_everywhere SET count = count + 1", [])?;
             Ok(())
         })
     }
@@ -154,8 +176,8 @@ impl Store {
         self.read("read what is known of members", |db| {
             Ok(db
                 .query_row(
-                    "SELECT changes, gaps FROM followed_room
-                     WHERE room_id = ?1 AND gaps > gaps_read",
+                    "SELECT changes, gaps + count AS gaps FROM followed_room, gap_everywhere
+                     WHERE room_id = ?1 AND gaps + count > gaps_read",
                     [room.as_str()],
                     |row| {
                         Ok(Unread {
@@ -224,9 +246,21 @@ impl Store {
     /// When the database cannot be read.
     pub fn restless_jobs(&self) -> Result<Vec<JobId>> {
         self.read("read whose members changed", |db| {
-            let mut query = db.prepare_cached(&format!("{CHANGES} WHERE looked <> now"))?;
+            let mut query = db.prepare_cached("SELECT job_id FROM follow_up WHERE restless")?;
             let rows = query.query_map([], |row| row.get(0).map(JobId))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Whether members of a job's rooms changed since it was last looked at.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_restless(&self, job: JobId) -> Result<bool> {
+        self.read("read whether members changed", |db| {
+            let mut query =
+                db.prepare_cached("SELECT 1 FROM follow_up WHERE job_id = ?1 AND restless")?;
+            Ok(query.exists([job.0])?)
         })
     }
 
@@ -237,22 +271,13 @@ impl Store {
     pub fn look_at_members(&self, job: JobId) -> Result<()> {
         self.write("note a look", |tx| {
             tx.execute(
-                &format!(
-                    "UPDATE follow_up SET looked = (SELECT now FROM ({CHANGES})
-                     WHERE job_id = follow_up.job_id) WHERE job_id = ?1"
-                ),
+                "UPDATE follow_up SET restless = 0 WHERE job_id = ?1",
                 [job.0],
             )?;
             Ok(())
         })
     }
 }
-
-/// Each follow-up with the changes of its rooms so far.
-const CHANGES: &str = "SELECT job_id, looked, now FROM (SELECT f.job_id, f.looked,
-    o.changes + n.changes AS now FROM follow_up f
-    JOIN followed_room o ON o.room_id = f.old_room
-    JOIN followed_room n ON n.room_id = f.new_room)";
 
 /// What is known of somebody, and since which change.
 fn seat(db: &Connection, room: &RoomId, user: &OwnedUserId) -> Result<Option<(Seat, i64)>> {

@@ -18,7 +18,7 @@ pub use count::Counts;
 pub use inbox::{Lane, Received, ReceivedKind, Withdrawal};
 pub use jobs::Filter;
 pub use members::Unread;
-pub use outbox::{Due, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
+pub use outbox::{Due, HOLDS_UP_TRIES, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -48,6 +48,7 @@ const MIGRATION_STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/004_campaigns.sql")),
     M::up(include_str!("../../migrations/005_follow_up.sql")),
     M::up(include_str!("../../migrations/006_reactions.sql")),
+    M::up(include_str!("../../migrations/007_growth.sql")),
 ];
 
 /// The form of the database that this program writes; each migration makes the next one.

@@ -4,13 +4,14 @@
 //! for it twice posts it once (P3). A message can be revised: the difference goes out as an edit.
 //! Transaction ids are stored with the row, before the first try. Left out: sending.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use ruma::serde::Base64;
 use ruma::serde::base64::Standard;
 use ruma::{EventId, OwnedEventId, OwnedRoomId};
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, StoreError, column, parsed};
@@ -19,6 +20,12 @@ use crate::telemetry::chain;
 
 /// Longest wait of a post. One that is longer was written by a clock that was wrong, and is over.
 pub const POST_WAIT_MAX: Duration = Duration::from_mins(10);
+
+/// How often a new post is tried that fails while the server answers other requests; until then it holds up
+/// those behind it in its room. After that they go before it (P13). The index `outbox_in_the_way` has it, too.
+pub const HOLDS_UP_TRIES: u32 = 6;
+
+const _: () = assert!(HOLDS_UP_TRIES == 6, "outbox_in_the_way and its query");
 
 /// Something to be posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,33 +194,35 @@ pub(super) fn withdraw(tx: &Transaction<'_>, key: &str) -> Result<()> {
 }
 
 impl Store {
-    /// Posts to be sent now, in the order they were stored; at most `limit`.
+    /// Posts that may be sent now, but for those of some rooms: of each room at most `limit`, and all in
+    /// the order in which they were stored. What stands behind a new post that was tried in vain waits for that one.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn due_posts(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>> {
+    pub fn due_posts(
+        &self,
+        now: Timestamp,
+        limit: u32,
+        without: &HashSet<OwnedRoomId>,
+    ) -> Result<Vec<Due>> {
+        let longest = i64::try_from(POST_WAIT_MAX.as_millis()).unwrap_or(i64::MAX);
+        let now = now.as_millisecond();
+        let too_late = now.saturating_add(longest);
         self.read("read the outbox", |db| {
-            let mut query = db.prepare_cached(
-                "SELECT id, room_id, post, txn, revision, event_id, attempts FROM outbox
-                 WHERE due_at <= ?1 OR due_at > ?3 ORDER BY id LIMIT ?2",
-            )?;
-            let now = now.as_millisecond();
-            let longest = i64::try_from(POST_WAIT_MAX.as_millis()).unwrap_or(i64::MAX);
-            let values = params![now, limit, now.saturating_add(longest)];
-            let rows = query.query_map(values, |row| Ok((row.get::<_, i64>(0)?, due(row))))?;
             let mut posts = Vec::new();
-            for row in rows {
-                match row? {
-                    (_, Ok(post)) => posts.push(post),
-                    (id, Err(error)) => {
-                        tracing::error!(
-                            id,
-                            error = chain(&error),
-                            "a post cannot be read, and is left out"
-                        );
-                    }
+            for room in rooms_to_send_to(db)? {
+                if without.iter().any(|without| *without == room) {
+                    continue;
+                }
+                let mut due = db.prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM outbox WHERE room_id = ?1 AND due_at <= ?2)
+                         OR EXISTS (SELECT 1 FROM outbox WHERE room_id = ?1 AND due_at > ?3)",
+                )?;
+                if due.query_row(params![room, now, too_late], |row| row.get(0))? {
+                    due_in(db, &room, [now, too_late], limit, &mut posts)?;
                 }
             }
+            posts.sort_by_key(|post| post.id);
             Ok(posts)
         })
     }
@@ -224,8 +233,11 @@ impl Store {
     /// When the database cannot be read.
     pub fn next_post_due(&self) -> Result<Option<Timestamp>> {
         self.read("read the outbox", |db| {
-            let at: Option<i64> =
-                db.query_row("SELECT min(due_at) FROM outbox", [], |row| row.get(0))?;
+            let at: Option<i64> = db.query_row(
+                "SELECT min(due_at) FROM outbox WHERE due_at IS NOT NULL",
+                [],
+                |row| row.get(0),
+            )?;
             at.map(|at| super::from_millis("outbox.due_at", at))
                 .transpose()
         })
@@ -334,6 +346,20 @@ impl Store {
         })
     }
 
+    /// Whether the post with a key is still to be sent.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_waiting(&self, key: &str) -> Result<bool> {
+        self.read("read the outbox", |db| {
+            Ok(db.query_row(
+                "SELECT EXISTS (SELECT 1 FROM outbox WHERE key = ?1 AND due_at IS NOT NULL)",
+                [key],
+                |row| row.get(0),
+            )?)
+        })
+    }
+
     /// The key of the post that an event comes from.
     ///
     /// # Errors
@@ -349,6 +375,62 @@ impl Store {
                 .optional()?)
         })
     }
+}
+
+/// Rooms with posts that are to be sent, now or later: from one to the next, however many posts each has.
+fn rooms_to_send_to(db: &Connection) -> Result<Vec<String>> {
+    let mut next = db.prepare_cached(
+        "SELECT min(room_id) FROM outbox WHERE due_at IS NOT NULL AND room_id > ?1",
+    )?;
+    let mut rooms: Vec<String> = Vec::new();
+    loop {
+        let last = rooms.last().map_or("", String::as_str);
+        match next.query_row([last], |row| row.get(0))? {
+            Some(room) => rooms.push(room),
+            None => return Ok(rooms),
+        }
+    }
+}
+
+/// The posts of a room that may be sent now.
+fn due_in(
+    db: &Connection,
+    room: &str,
+    [now, too_late]: [i64; 2],
+    limit: u32,
+    posts: &mut Vec<Due>,
+) -> Result<()> {
+    // One that failed keeps its place before others. An edit has none, nor has what is held back.
+    let mut in_the_way = db.prepare_cached(
+        "SELECT id FROM outbox INDEXED BY outbox_in_the_way
+         WHERE room_id = ?1 AND due_at IS NOT NULL AND event_id IS NULL AND attempts BETWEEN 1 AND 5
+         AND due_at > ?2 AND due_at <= ?3 ORDER BY id LIMIT 1",
+    )?;
+    let before: Option<i64> = in_the_way
+        .query_row(params![room, now, too_late], |row| row.get(0))
+        .optional()?;
+    let mut query = db.prepare_cached(
+        "SELECT id, room_id, post, txn, revision, event_id, attempts
+         FROM outbox INDEXED BY outbox_room
+         WHERE room_id = ?1 AND due_at IS NOT NULL AND id < ?5 AND (due_at <= ?2 OR due_at > ?3)
+         ORDER BY id LIMIT ?4",
+    )?;
+    let before = before.unwrap_or(i64::MAX);
+    let values = params![room, now, too_late, limit, before];
+    let rows = query.query_map(values, |row| Ok((row.get::<_, i64>(0)?, due(row))))?;
+    for row in rows {
+        match row? {
+            (_, Ok(post)) => posts.push(post),
+            (id, Err(error)) => {
+                tracing::error!(
+                    id,
+                    error = chain(&error),
+                    "a post cannot be read, and is left out"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 fn due(row: &Row<'_>) -> Result<Due, StoreError> {

@@ -1,5 +1,7 @@
 //! P1 and P3 as far as the database carries them: accepted once, posted once, never guessed.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use ruma::RoomId;
 
@@ -104,7 +106,7 @@ fn a_post_is_stored_once_per_key_and_revised_in_place() {
             &[Write::Enqueue(out("one")), Write::Enqueue(out("two"))],
         )
         .unwrap();
-    let due = store.due_posts(now(), 10).unwrap();
+    let due = store.due_posts(now(), 10, &HashSet::new()).unwrap();
     assert_eq!(due.len(), 1);
     assert_eq!((due[0].revision, &due[0].post), (0, &out("one").post));
     store
@@ -113,7 +115,7 @@ fn a_post_is_stored_once_per_key_and_revised_in_place() {
             &[Write::Revise(out("one")), Write::Revise(out("three"))],
         )
         .unwrap();
-    let revised = store.due_posts(now(), 10).unwrap();
+    let revised = store.due_posts(now(), 10, &HashSet::new()).unwrap();
     assert_eq!(revised.len(), 1);
     assert_eq!(
         (revised[0].revision, &revised[0].post),
@@ -139,10 +141,10 @@ fn a_file_that_is_in_its_room_is_not_kept() {
         },
     };
     store.commit(now(), &[Write::Enqueue(file)]).unwrap();
-    let due = store.due_posts(now(), 10).unwrap();
+    let due = store.due_posts(now(), 10, &HashSet::new()).unwrap();
     let sent = Sent::Posted("$posted".try_into().unwrap());
     store.post_sent(due[0].id, due[0].revision, &sent).unwrap();
-    assert_eq!(store.due_posts(now(), 10).unwrap(), []);
+    assert_eq!(store.due_posts(now(), 10, &HashSet::new()).unwrap(), []);
     drop(store);
     let db = Connection::open(&path).unwrap();
     let bytes: usize = db
@@ -328,4 +330,5 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 mod campaigns;
+mod growth;
 mod outbox;

@@ -318,7 +318,7 @@ impl Worker {
                     self.follow_up(&job, &state).await
                 }
                 Action::FollowUp(_) | Action::Wait(Step::Verify, _) | Action::Finished
-                    if self.means.store.restless_jobs()?.contains(&id) =>
+                    if self.means.store.is_restless(id)? =>
                 {
                     self.follow_up(&job, &state).await
                 }

@@ -139,10 +139,11 @@ fn only_news_of_followed_rooms_call_for_a_look() {
 #[test]
 fn nothing_is_kept_of_rooms_that_nobody_follows_any_more() {
     let (_folder, store, job) = store();
-    assert_eq!(store.followed_rooms().unwrap(), [new(), old()].into());
+    let followed = || store.followed_of([new(), old()].iter()).unwrap();
+    assert_eq!(followed(), [new(), old()].into());
     store.commit(at(3), &[Write::Unfollow(job)]).unwrap();
     assert!(!store.is_followed(job).unwrap());
-    assert_eq!(store.followed_rooms().unwrap(), BTreeSet::new());
+    assert_eq!(followed(), BTreeSet::new());
     assert_eq!(store.seats(&old()).unwrap(), Seats::new());
 }
 

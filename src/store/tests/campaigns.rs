@@ -20,7 +20,7 @@ fn named(room: &OwnedRoomId) -> RoomRef {
     }
 }
 
-fn request(room: &str, command: &str, turn: Option<Turn>) -> Write {
+pub(super) fn request(room: &str, command: &str, turn: Option<Turn>) -> Write {
     let old_room: OwnedRoomId = room.try_into().unwrap();
     Write::CreateJob(Box::new(Request {
         named: named(&old_room),
@@ -34,7 +34,7 @@ fn request(room: &str, command: &str, turn: Option<Turn>) -> Write {
     }))
 }
 
-fn campaign() -> Write {
+pub(super) fn campaign() -> Write {
     let space: OwnedRoomId = "!space:x".try_into().unwrap();
     Write::CreateCampaign(Box::new(campaign::Request {
         named: named(&space),
@@ -48,7 +48,7 @@ fn campaign() -> Write {
     }))
 }
 
-fn turn(rank: u32) -> Turn {
+pub(super) fn turn(rank: u32) -> Turn {
     Turn {
         campaign: CampaignId(1),
         rank,
@@ -56,19 +56,23 @@ fn turn(rank: u32) -> Turn {
     }
 }
 
+pub(super) fn wait() -> Entry {
+    Entry::Step {
+        step: crate::job::Step::Plan,
+        event: StepEvent::Waiting {
+            until: at(5000),
+            reason: WaitReason::Unreachable,
+            kept: crate::job::log::Kept::default(),
+            progress: None,
+        },
+    }
+}
+
 fn waits(job: i64, expected: usize) -> Write {
     Write::Append {
         job: JobId(job),
         expected,
-        entries: vec![Entry::Step {
-            step: crate::job::Step::Plan,
-            event: StepEvent::Waiting {
-                until: at(5000),
-                reason: WaitReason::Unreachable,
-                kept: crate::job::log::Kept::default(),
-                progress: None,
-            },
-        }],
+        entries: vec![wait()],
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sync into the inbox: nothing lost between two runs, nothing twice.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -197,7 +198,10 @@ async fn an_answer_is_heard_when_the_work_is_done() {
         })
         .await;
         let begun = Instant::now();
-        let due = store.due_posts(SystemClock.now(), 1).unwrap().remove(0);
+        let due = store
+            .due_posts(SystemClock.now(), 1, &HashSet::new())
+            .unwrap()
+            .remove(0);
         let event = OwnedEventId::try_from("$posted:example.org").unwrap();
         let posted = Sent::Posted(event);
         store.post_sent(due.id, due.revision, &posted).unwrap();

@@ -1,5 +1,6 @@
 //! The outbox into rooms: once, in order, encrypted where the room is.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -158,7 +159,7 @@ async fn the_outbox_becomes_true() {
     commit(&store, &[Write::Enqueue(say("late", &room, "old", None))]);
     eventually("a try", Duration::from_secs(10), async || {
         store
-            .due_posts(Timestamp::MAX, 10)
+            .due_posts(Timestamp::MAX, 10, &HashSet::new())
             .unwrap()
             .iter()
             .any(|p| p.attempts > 0)
