@@ -1,12 +1,15 @@
 //! Scenes about a bot that has been at work for long: what has piled up is in nobody's way.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use roomlift::model::JobId;
 use ruma::RoomId;
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::fault::{Endpoint, Fault, Rule};
-use crate::sim::Sim;
+use crate::sim::{Sim, say};
 use crate::world::content;
 
 /// The room that a room leads to.
@@ -69,4 +72,62 @@ fn a_room_that_replaced_the_old_one_before_is_not_taken_for_a_new_one() {
     assert_ne!(successor(&sim, &room), first);
     let world = sim.world();
     assert_eq!(world.rooms[&first].membership(&sim.place.bot), "join");
+}
+
+/// A year of commands and answers, and posts for a room that the bot is not in any more.
+fn grown(sim: &Sim, rows: u32) {
+    let database = Connection::open(sim.database()).unwrap();
+    let numbers =
+        format!("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT {rows})");
+    let message = r#"{"type":"message","body":"!upgrade help","formatted_body":null}"#;
+    let post = r#"json_object('type', 'message', 'reply_to', NULL, 'text',
+                  json_object('plain', 'Old news ' || i, 'html', 'Old news ' || i))"#;
+    let admin = &sim.place.admin_room;
+    let insert = |into: &str, values: &str, only: &str| {
+        let sql = format!("{numbers} INSERT INTO {into} SELECT {values} FROM n {only}");
+        database.execute(&sql, []).unwrap();
+    };
+    insert(
+        "inbox (event_id, seq, room_id, sender, sent_at, kind, handled_at)",
+        &format!("'$old' || i, 1000 + i, '{admin}', '@maria:sim.test', 1, '{message}', 1"),
+        "",
+    );
+    let outbox = "outbox (key, room_id, post, txn, event_id, sent_revision, due_at)";
+    let sent = format!("'sent:' || i, '{admin}', {post}, 'old.' || i, '$sent' || i, 0, NULL");
+    insert(outbox, &sent, "");
+    let unsent = format!("'gone:' || i, '!gone:sim.test', {post}, 'old.gone:' || i, NULL, NULL, 1");
+    insert(outbox, &unsent, "");
+    let late = format!("'late:' || i, '{admin}', {post}, 'old.late:' || i, NULL, NULL, 1");
+    insert(outbox, &late, "WHERE i < 30");
+}
+
+#[test]
+fn what_has_piled_up_delays_no_answer_and_keeps_its_order() {
+    let mut sim = Sim::new();
+    grown(&sim, 20_000);
+    sim.lasts(SignedDuration::from_mins(10));
+    sim.oracle.expect.prompt = true;
+    for seconds in [60, 61, 62] {
+        sim.after(Duration::from_secs(seconds), |world, place| {
+            say(world, &place.reader, &place.admin_room, "!upgrade help");
+        });
+    }
+    sim.say_after(Duration::from_secs(63), "!upgrade status 99");
+    sim.run();
+    let late = sim
+        .oracle
+        .broken()
+        .into_iter()
+        .find(|broken| broken.promise == 14);
+    assert!(late.is_none(), "{late:?}");
+    let said = sim.said(&sim.place.admin_room);
+    let old: Vec<_> = said
+        .iter()
+        .filter(|text| text.starts_with("Old news"))
+        .collect();
+    let expected: Vec<_> = (0..30).map(|number| format!("Old news {number}")).collect();
+    assert_eq!(old, expected.iter().collect::<Vec<_>>());
+    let helped = said.iter().filter(|text| text.contains("!upgrade confirm"));
+    assert_eq!(helped.count(), 3, "{said:?}");
+    sim.assert_said("There is no upgrade #99");
 }
