@@ -72,3 +72,40 @@ CREATE TABLE gap_everywhere (
     count INTEGER NOT NULL
 ) STRICT;
 INSERT INTO gap_everywhere VALUES (0);
+
+-- What is over goes after a while: when each last changed, and what has gone.
+UPDATE job SET touched_at = coalesce((SELECT max(at) FROM job_log WHERE job_id = id), created_at)
+    WHERE touched_at = 0;
+CREATE INDEX job_over ON job (touched_at) WHERE due_at IS NULL AND campaign_id IS NULL
+    AND state IN ('done', 'closed', 'cancelled', 'expired', 'failed');
+
+ALTER TABLE campaign ADD COLUMN touched_at INTEGER NOT NULL DEFAULT 0;
+UPDATE campaign SET touched_at =
+    coalesce((SELECT max(at) FROM campaign_log WHERE campaign_id = id), created_at);
+CREATE INDEX campaign_over ON campaign (touched_at) WHERE due_at IS NULL
+    AND state IN ('done', 'closed', 'cancelled', 'expired');
+
+-- When nothing was left to send. Of older rows: not later than the last thing that happened.
+ALTER TABLE outbox ADD COLUMN settled_at INTEGER;
+UPDATE outbox SET settled_at = (SELECT coalesce(max(at), 0) FROM job_log) WHERE due_at IS NULL;
+CREATE INDEX outbox_settled ON outbox (settled_at) WHERE due_at IS NULL;
+
+-- Tombstones stay: each start tells of them again.
+CREATE INDEX inbox_over ON inbox (handled_at, seq)
+    WHERE handled_at IS NOT NULL AND json_extract(kind, '$.type') <> 'tombstone';
+
+CREATE TABLE pruned (
+    -- Jobs and campaigns of which nothing else is left.
+    kind TEXT NOT NULL,                -- job or campaign
+    id INTEGER NOT NULL,
+    admin_room TEXT NOT NULL,
+    at INTEGER NOT NULL,               -- when they were removed
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pruned_of_room ON pruned (admin_room, at);
+
+CREATE TABLE inbox_pruned (
+    -- One row. What was sent up to here was handled and may be gone: it is not accepted again.
+    up_to INTEGER NOT NULL
+) STRICT;
+INSERT INTO inbox_pruned VALUES (-9223372036854775808);

@@ -295,6 +295,7 @@ impl Loops {
             schedule: config.schedule.clone(),
             messages: config.messages.clone(),
             offices,
+            keep: config.keep,
         };
         Arc::new(Worker::new(Means {
             store: Arc::clone(&self.store),

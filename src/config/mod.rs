@@ -86,6 +86,15 @@ const MIN_DURATION: Duration = Duration::from_mins(1);
 /// Longest of the durations: nobody expects an older command or plan to take effect.
 const MAX_DURATION: Duration = Duration::from_hours(30 * 24);
 
+/// How long what is over is kept: a year, as `1y` says it.
+const DEFAULT_KEEP: Duration = Duration::from_hours(8_766);
+
+/// No command and no plan is older than the first of these when it takes effect.
+const KEEP: std::ops::RangeInclusive<Duration> = MAX_DURATION..=Duration::from_hours(876_600);
+
+/// Stands for ever.
+const NEVER_REMOVED: &str = "0";
+
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -107,6 +116,8 @@ pub struct Config {
     pub follow_up: FollowUpSettings,
     /// Upgrades that begin later.
     pub schedule: ScheduleSettings,
+    /// How long what is over is kept; `None`: for ever.
+    pub keep: Option<Duration>,
     /// Texts for members.
     pub messages: Messages,
     /// What the account may do as a server admin, if it is one.
@@ -389,6 +400,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
     let upgrade = read_upgrade(root.child("upgrade"), &mut findings);
     let follow_up = follow_up::read(root.child("follow_up"), &mut findings);
     let schedule = read_schedule(root.child("schedule"), &mut findings);
+    let keep = read_records(root.child("records"), &mut findings);
     let messages = read_messages(root.child("messages"), &mut findings, &mut warnings);
     let synapse_admin = read_synapse_admin(&mut root, &mut findings);
     // What is wrong at the top is told first.
@@ -408,6 +420,7 @@ fn read(text: &str, base_dir: &Path, env: Env<'_>) -> Result<(Config, Origin), C
                     upgrade,
                     follow_up,
                     schedule,
+                    keep,
                     messages,
                     synapse_admin,
                     warnings,
@@ -685,6 +698,15 @@ fn read_synapse_admin(root: &mut Section, findings: &mut Vec<Finding>) -> Option
     };
     findings.extend(section.finish());
     is_there.then_some(SynapseAdmin { make_room_admin })
+}
+
+fn read_records(mut section: Section, findings: &mut Vec<Finding>) -> Option<Duration> {
+    let keep = section.parsed("keep", |text| match text {
+        NEVER_REMOVED => Ok(None),
+        text => values::duration(text, KEEP).map(Some),
+    });
+    findings.extend(section.finish());
+    keep.unwrap_or(Some(DEFAULT_KEEP))
 }
 
 fn read_messages(

@@ -66,6 +66,7 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
     assert_eq!(full.warnings, []);
     assert_eq!(full.upgrade, plain.upgrade);
     assert_eq!(full.schedule, plain.schedule);
+    assert_eq!(full.keep, plain.keep);
     assert_eq!(full.messages, plain.messages);
     assert_eq!(full.log, plain.log);
     assert_eq!(full.log_format, plain.log_format);
@@ -83,9 +84,29 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
 }
 
 #[test]
+fn records_are_kept_for_a_year_or_as_long_as_it_says() {
+    let days = |days: u64| Some(Duration::from_hours(24 * days));
+    for (lines, keep) in [
+        ("", Some(DEFAULT_KEEP)),
+        ("[records]", Some(DEFAULT_KEEP)),
+        ("[records]\nkeep = \"2y\"", Some(DEFAULT_KEEP * 2)),
+        ("[records]\nkeep = \"30d\"", days(30)),
+        ("[records]\nkeep = \"0\"", None),
+    ] {
+        let text = format!("{MINIMAL}\n{lines}");
+        assert_eq!(parse(&text).unwrap().keep, keep, "{lines}");
+    }
+    let short = mistakes(&format!("{MINIMAL}\n[records]\nkeep = \"29d\""));
+    assert!(
+        short.contains("records.keep: `29d` is out of bounds"),
+        "{short}"
+    );
+}
+
+#[test]
 fn the_example_names_every_key() {
     let text = MINIMAL.replace("room = ", "x = 1\nroom = ")
-        + "[upgrade]\nx = 1\n[follow_up]\nx = 1\n[schedule]\nx = 1\n[messages]\nx = 1\n[synapse_admin]\nx = 1\n[x]\n[account.x]\n";
+        + "[upgrade]\nx = 1\n[follow_up]\nx = 1\n[schedule]\nx = 1\n[records]\nx = 1\n[messages]\nx = 1\n[synapse_admin]\nx = 1\n[x]\n[account.x]\n";
     let text = mistakes(&text);
     let mut keys = 0;
     for line in text.lines() {
@@ -105,7 +126,7 @@ fn the_example_names_every_key() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 51);
+    assert_eq!(keys, 53);
 }
 
 #[test]
@@ -172,6 +193,9 @@ fn defaults() {
             ],
             missed_start: Run,
         },
+        keep: Some(
+            31557600s,
+        ),
         messages: Messages {
             announcement: "This room will be upgraded on {{ time }}, in {{ rest }}. A new room will take its place; a link here will lead to it.{% if reason %}\n\nReason: {{ reason }}{% endif %}",
             called_off: "This room will not be upgraded on {{ time }} after all.",
@@ -246,7 +270,7 @@ fn everything_wrong_is_told_at_once() {
     the configuration has mistakes:
     - data_dir: is a number; write text in quotation marks
     - log: `loud=er` is not possible; write `error`, `warn`, `info`, `debug` or `trace`
-    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `log_format`, `listen`, `account`, `admin_room`, `upgrade`, `follow_up`, `schedule`, `messages`, `synapse_admin`
+    - lgo: is not a key; did you mean `log`? Keys before the first table: `data_dir`, `log`, `log_format`, `listen`, `account`, `admin_room`, `upgrade`, `follow_up`, `schedule`, `records`, `messages`, `synapse_admin`
     - account.homeserver: is not an address; write it like `"https://matrix.example.org"`
     - account.user_id: `bot` is not a user id; write `"@name:example.org"`
     - account.password: is a number; write text in quotation marks

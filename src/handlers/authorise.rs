@@ -10,7 +10,7 @@ use crate::command::Need;
 use crate::config::TargetPower;
 use crate::job::{Job, State};
 use crate::message::answer;
-use crate::model::{CampaignId, JobId, JobRef, Text};
+use crate::model::{CampaignId, JobId, JobRef, Text, WorkId};
 use crate::permissions::{self, Decision, Denial, Facts};
 use crate::room::power::Allowance;
 use crate::store::StoreError;
@@ -139,12 +139,21 @@ impl Desk {
         id: JobId,
     ) -> Result<Result<(Job, State), Text>, HandleError> {
         let Some((job, state)) = self.job(call, id)? else {
-            return Ok(Err(answer::no_such_job(id)));
+            return Ok(Err(self.no_such(call, WorkId::Job(id))?));
         };
         let denial = self.authorise(call, Work::Job(&job), Need::Change);
         Ok(match denial.await? {
             Some(denial) => Err(answer::denied(denial)),
             None => Ok((job, state)),
+        })
+    }
+
+    /// What is said of a number that nothing has in the caller's admin room: it may have been removed.
+    pub(super) fn no_such(&self, call: &Call<'_>, id: WorkId) -> Result<Text, StoreError> {
+        Ok(match (self.store.pruned(id, &call.office.room_id)?, id) {
+            (Some(at), _) => answer::pruned(id, at),
+            (None, WorkId::Job(id)) => answer::no_such_job(id),
+            (None, WorkId::Campaign(id)) => answer::no_such_campaign(id),
         })
     }
 
@@ -168,7 +177,7 @@ impl Desk {
         id: CampaignId,
     ) -> Result<Result<(Campaign, CampaignState), Text>, HandleError> {
         let Some((campaign, state)) = self.campaign(call, id)? else {
-            return Ok(Err(answer::no_such_campaign(id)));
+            return Ok(Err(self.no_such(call, WorkId::Campaign(id))?));
         };
         let denial = self.authorise(call, Work::Campaign(&campaign), Need::Change);
         Ok(match denial.await? {
@@ -185,9 +194,14 @@ impl Desk {
     ) -> Result<Result<(Job, State), Text>, HandleError> {
         let room = match of {
             JobRef::Id(id) => {
-                return Ok(self.job(call, *id)?.ok_or_else(|| answer::no_such_job(*id)));
+                return Ok(match self.job(call, *id)? {
+                    Some(found) => Ok(found),
+                    None => Err(self.no_such(call, WorkId::Job(*id))?),
+                });
             }
-            JobRef::Campaign(id) => return Ok(Err(answer::no_such_campaign(*id))),
+            JobRef::Campaign(id) => {
+                return Ok(Err(self.no_such(call, WorkId::Campaign(*id))?));
+            }
             JobRef::Room(room) => room,
         };
         let Some(id) = survey::find(&*self.port, room).await? else {

@@ -26,9 +26,13 @@ pub(super) fn run(
     };
     let jobs = desk.store.jobs(&call.office.room_id, Filter::All, limit)?;
     let nothing = "No upgrade was asked for in this room yet. `!upgrade help` shows how.";
+    let is_all = jobs.len() < limit;
     let (jobs, mut others) = readable(jobs);
     others.extend(campaigns(desk, call, Filter::All, limit)?);
-    Ok(call.answer(answer::list(&others, &jobs, desk.clock.now(), nothing)))
+    let removed = desk.store.last_pruned(&call.office.room_id)?;
+    let removed = removed.filter(|_| is_all);
+    let now = desk.clock.now();
+    Ok(call.answer(answer::list(&others, &jobs, removed, now, nothing)))
 }
 
 /// Jobs with their states; for those whose log cannot be read, a line that says so.

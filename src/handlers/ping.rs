@@ -33,9 +33,10 @@ pub(super) async fn run(
     let (id, jobs) = match of {
         JobRef::Campaign(id) => {
             let found = match need {
-                Need::Ask => desk
-                    .campaign(call, *id)?
-                    .ok_or_else(|| answer::no_such_campaign(*id)),
+                Need::Ask => match desk.campaign(call, *id)? {
+                    Some(found) => Ok(found),
+                    None => Err(desk.no_such(call, WorkId::Campaign(*id))?),
+                },
                 Need::Change => desk.campaign_to_change(call, *id).await?,
             };
             if let Err(text) = found {

@@ -1,8 +1,8 @@
 //! `!upgrade report <id>`: the whole record of a job or campaign, as a text and as JSON.
 
 use super::{Call, Desk, HandleError};
+use crate::message::emoji;
 use crate::message::record::{record, record_of_campaign};
-use crate::message::{answer, emoji};
 use crate::model::WorkId;
 use crate::store::{Outgoing, Post, StoreError, Write};
 
@@ -10,14 +10,14 @@ pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>
     let record = match id {
         WorkId::Job(id) => {
             let Some((job, state)) = desk.job(call, id)? else {
-                return Ok(call.refuse(answer::no_such_job(id)));
+                return Ok(call.refuse(desk.no_such(call, WorkId::Job(id))?));
             };
             let snapshot = desk.store.snapshot(id)?;
             record(&job, &state, snapshot.as_ref(), desk.clock.now())
         }
         WorkId::Campaign(id) => {
             let Some((campaign, _)) = desk.campaign(call, id)? else {
-                return Ok(call.refuse(answer::no_such_campaign(id)));
+                return Ok(call.refuse(desk.no_such(call, WorkId::Campaign(id))?));
             };
             record_of_campaign(&campaign, &desk.store.children(id)?, desk.clock.now())
         }

@@ -9,7 +9,7 @@ use super::{Call, Desk, HandleError};
 use crate::job::{Job, State};
 use crate::message::campaign::progress;
 use crate::message::{answer, follow_up};
-use crate::model::JobRef;
+use crate::model::{JobRef, WorkId};
 use crate::picture::{HEIGHT, Line, WIDTH, png};
 use crate::room::moves::{Moves, Tally};
 use crate::store::{Filter, Outgoing, Post, Write};
@@ -36,11 +36,11 @@ pub(super) async fn run(
                 Filter::Active,
                 ACTIVE_MAX,
             )?);
-            return Ok(call.answer(answer::list(&others, &jobs, now, nothing)));
+            return Ok(call.answer(answer::list(&others, &jobs, None, now, nothing)));
         }
         Some(JobRef::Campaign(id)) => {
             let Some((campaign, state)) = desk.campaign(call, id)? else {
-                return Ok(call.refuse(answer::no_such_campaign(id)));
+                return Ok(call.refuse(desk.no_such(call, WorkId::Campaign(id))?));
             };
             let children = desk.store.children(id)?;
             let bot = desk.port.account();

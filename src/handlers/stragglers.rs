@@ -1,8 +1,8 @@
 //! `!upgrade stragglers <id|room>`: who has not come to the new room.
 
 use super::{Call, Desk, HandleError};
-use crate::message::{answer, follow_up};
-use crate::model::{CampaignId, JobRef};
+use crate::message::follow_up;
+use crate::model::{CampaignId, JobRef, WorkId};
 use crate::store::Write;
 
 pub(super) async fn run(
@@ -28,7 +28,7 @@ pub(super) async fn run(
 /// Everybody who has not come to some room of a campaign.
 async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
     let Some((_, state)) = desk.campaign(call, id)? else {
-        return Ok(call.refuse(answer::no_such_campaign(id)));
+        return Ok(call.refuse(desk.no_such(call, WorkId::Campaign(id))?));
     };
     let mut rooms = Vec::new();
     for (job, state) in desk.followed_in(id)? {

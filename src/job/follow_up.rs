@@ -390,6 +390,12 @@ impl FollowUp {
         }
     }
 
+    /// Whether something is still to come of it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.stage != Stage::Over
+    }
+
     /// When it is to be looked at; the past means at once.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {

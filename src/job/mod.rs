@@ -145,6 +145,45 @@ impl Job {
         })
     }
 
+    /// Whether a step ever was about to send its one request: before that there is nothing to look for.
+    #[must_use]
+    pub fn may_have_sent(&self, step: Step) -> bool {
+        self.log.iter().any(|(_, entry)| {
+            matches!(
+                entry,
+                Entry::Step {
+                    step: of,
+                    event: StepEvent::Called { .. },
+                } if *of == step
+            )
+        })
+    }
+
+    /// Whether it ended before the old room led anywhere, and may have left a room behind all the same.
+    #[must_use]
+    pub fn ended_in_doubt(&self) -> bool {
+        let ended = self.state().is_ok_and(|state| {
+            let is_over = matches!(
+                state.phase,
+                Phase::Failed | Phase::Cancelled | Phase::Expired
+            );
+            is_over && state.new_room().is_none()
+        });
+        ended
+            && [Step::Create, Step::Switch]
+                .into_iter()
+                .any(|step| self.may_have_sent(step))
+    }
+
+    /// Whether nothing comes of it any more by itself: it has ended, and so has its follow-up.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state().is_ok_and(|state| {
+            let is_followed = state.follow_up.as_ref().is_some_and(FollowUp::is_open);
+            state.phase.is_end() && state.next_action() == Action::Finished && !is_followed
+        })
+    }
+
     /// The state that the log amounts to.
     ///
     /// # Errors

@@ -290,7 +290,7 @@ impl Sender {
             }
         };
         self.store
-            .post_sent(post.id, post.revision, &sent)
+            .post_sent(self.clock.now(), post.id, post.revision, &sent)
             .map_err(MatrixError::Outbox)?;
         Ok(match sent {
             Sent::Later(_) if post.attempts >= HOLDS_UP_TRIES => Outcome::Settled,

@@ -82,6 +82,20 @@ pub fn no_such_campaign(id: CampaignId) -> Text {
     ))
 }
 
+/// A job or campaign of which nothing is left.
+#[must_use]
+pub fn pruned(id: WorkId, at: Timestamp) -> Text {
+    let id = match id {
+        WorkId::Job(id) => format!("#{id}"),
+        WorkId::Campaign(id) => id.to_string(),
+    };
+    lines(&format!(
+        "{id} ended long ago, and I removed its records on {}. Whoever runs me can have records kept longer \
+         (`keep` in the configuration).",
+        moment::moment(at, "UTC")
+    ))
+}
+
 /// A space that the bot is not in.
 #[must_use]
 pub fn not_in_space(name: &RoomName, bot: &UserId) -> Text {
@@ -393,10 +407,16 @@ pub fn status(job: &Job, state: &State, now: Timestamp) -> Text {
     report::report(job, state).unwrap_or_else(|| progress(job, state, now))
 }
 
-/// Campaigns, as lines that are made already, and jobs, a line each.
+/// Campaigns, as lines that are made already, and jobs, a line each; and when older ones were removed last.
 #[must_use]
-pub fn list(campaigns: &[Vec<Span>], jobs: &[(Job, State)], now: Timestamp, nothing: &str) -> Text {
-    if jobs.is_empty() && campaigns.is_empty() {
+pub fn list(
+    campaigns: &[Vec<Span>],
+    jobs: &[(Job, State)],
+    removed: Option<Timestamp>,
+    now: Timestamp,
+    nothing: &str,
+) -> Text {
+    if jobs.is_empty() && campaigns.is_empty() && removed.is_none() {
         return lines(nothing);
     }
     let mut doc = Doc::new();
@@ -423,6 +443,12 @@ pub fn list(campaigns: &[Vec<Span>], jobs: &[(Job, State)], now: Timestamp, noth
             until(now, job.created_at)
         )));
         doc = doc.item(&line);
+    }
+    if let Some(at) = removed {
+        doc = doc.line(&own(&format!(
+            "I removed the records of upgrades that ended long ago, the last on {}.",
+            moment::moment(at, "UTC")
+        )));
     }
     doc.finish()
 }

@@ -16,8 +16,9 @@ pub struct Woken(i64);
 
 pub(super) fn create(tx: &Transaction<'_>, now: Timestamp, request: &Request) -> Result<()> {
     tx.execute(
-        "INSERT INTO campaign (command_event, admin_room, space, request, state, due_at, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (command_event) DO NOTHING",
+        "INSERT INTO campaign (command_event, admin_room, space, request, state, due_at, created_at,
+                               touched_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6) ON CONFLICT (command_event) DO NOTHING",
         params![
             request.command_event.as_str(),
             request.admin_room.as_str(),
@@ -61,7 +62,7 @@ pub(super) fn append(
     }
     // What follows depends on the jobs as well: the worker looks at once.
     tx.execute(
-        "UPDATE campaign SET state = ?2, due_at = ?3, woken = woken + 1 WHERE id = ?1",
+        "UPDATE campaign SET state = ?2, due_at = ?3, touched_at = ?3, woken = woken + 1 WHERE id = ?1",
         params![id.0, state.phase.name(), now.as_millisecond()],
     )?;
     Ok(())

@@ -107,7 +107,8 @@ pub enum Lane {
 
 impl Store {
     /// Stores events of one sync answer, what became of events, and how far the rooms were read, in one
-    /// transaction. Events that are known already, and withdrawals of what was handled, change nothing.
+    /// transaction. Events that are known already, or so old that they may have been and are not any more, and
+    /// withdrawals of what was handled, change nothing.
     ///
     /// # Errors
     /// When the database cannot be written; nothing is stored then.
@@ -121,7 +122,8 @@ impl Store {
             for event in events {
                 tx.execute(
                     "INSERT INTO inbox (event_id, seq, room_id, sender, sent_at, kind)
-                     VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM inbox), ?2, ?3, ?4, ?5)
+                     SELECT ?1, (SELECT coalesce(max(seq), 0) + 1 FROM inbox), ?2, ?3, ?4, ?5
+                     FROM inbox_pruned WHERE ?4 > up_to OR ?6
                      ON CONFLICT (event_id) DO NOTHING",
                     params![
                         event.event_id.as_str(),
@@ -129,6 +131,8 @@ impl Store {
                         event.sender.as_str(),
                         event.sent_at.as_millisecond(),
                         super::json(&event.kind)?,
+                        // Those stay.
+                        matches!(event.kind, ReceivedKind::Tombstone { .. }),
                     ],
                 )?;
             }

@@ -129,6 +129,10 @@ pub(super) fn move_admin_room(tx: &Transaction<'_>, from: &RoomId, to: &RoomId) 
         "UPDATE campaign SET admin_room = ?2 WHERE admin_room = ?1",
         rooms,
     )?;
+    tx.execute(
+        "UPDATE pruned SET admin_room = ?2 WHERE admin_room = ?1",
+        rooms,
+    )?;
     // What stands in the old room stays there, and is edited there.
     tx.execute(
         "UPDATE outbox SET room_id = ?2 WHERE room_id = ?1 AND event_id IS NULL
@@ -363,11 +367,19 @@ impl Store {
     }
 }
 
-fn one(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Option<Job>> {
+pub(super) fn one(
+    db: &Connection,
+    filter: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<Option<Job>> {
     Ok(many(db, &format!("{filter} LIMIT 1"), values)?.pop())
 }
 
-fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Job>> {
+pub(super) fn many(
+    db: &Connection,
+    filter: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<Job>> {
     let mut query = db.prepare_cached(&format!(
         "SELECT id, request, created_at, admin_room FROM job {filter}"
     ))?;

@@ -11,6 +11,7 @@ mod inbox;
 mod jobs;
 mod members;
 mod outbox;
+mod records;
 
 pub use backup::{backup, restore};
 pub use campaigns::Woken;
@@ -19,6 +20,7 @@ pub use inbox::{Lane, Received, ReceivedKind, Withdrawal};
 pub use jobs::Filter;
 pub use members::Unread;
 pub use outbox::{Due, HOLDS_UP_TRIES, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
+pub use records::Round;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

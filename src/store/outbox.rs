@@ -267,7 +267,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn post_sent(&self, id: i64, revision: i64, sent: &Sent) -> Result<()> {
+    pub fn post_sent(&self, now: Timestamp, id: i64, revision: i64, sent: &Sent) -> Result<()> {
         let reopened = self.write("record a post", |tx| {
             let reopened = match sent {
                 Sent::Posted(event) | Sent::PostedBefore(event) => tx.execute(
@@ -282,13 +282,13 @@ impl Store {
                 // Files are in the room now, and are never edited: the database does not keep them.
                 Sent::Posted(event) => tx.execute(
                     "UPDATE outbox SET event_id = coalesce(event_id, ?3), sent_revision = ?2,
-                     attempts = 0, due_at = CASE WHEN revision = ?2 THEN NULL ELSE due_at END,
+                     attempts = 0, due_at = CASE WHEN revision = ?2 THEN NULL ELSE due_at END, settled_at = ?4,
                      post = CASE json_extract(post, '$.type')
                             WHEN 'file' THEN json_set(post, '$.body', '')
                             WHEN 'image' THEN json_set(post, '$.png', '')
                             ELSE post END
                      WHERE id = ?1",
-                    params![id, revision, event.as_str()],
+                    params![id, revision, event.as_str(), now.as_millisecond()],
                 )?,
                 Sent::PostedBefore(event) => tx.execute(
                     "UPDATE outbox SET event_id = ?2, sent_revision = 0, attempts = 0 WHERE id = ?1",
@@ -303,9 +303,10 @@ impl Store {
                     "UPDATE outbox SET due_at = ?2, attempts = max(attempts - 1, 1) WHERE id = ?1",
                     params![id, at.as_millisecond()],
                 )?,
-                Sent::GivenUp => {
-                    tx.execute("UPDATE outbox SET due_at = NULL WHERE id = ?1", params![id])?
-                }
+                Sent::GivenUp => tx.execute(
+                    "UPDATE outbox SET due_at = NULL, settled_at = ?2 WHERE id = ?1",
+                    params![id, now.as_millisecond()],
+                )?,
             };
             Ok(reopened)
         })?;

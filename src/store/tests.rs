@@ -143,7 +143,9 @@ fn a_file_that_is_in_its_room_is_not_kept() {
     store.commit(now(), &[Write::Enqueue(file)]).unwrap();
     let due = store.due_posts(now(), 10, &HashSet::new()).unwrap();
     let sent = Sent::Posted("$posted".try_into().unwrap());
-    store.post_sent(due[0].id, due[0].revision, &sent).unwrap();
+    store
+        .post_sent(now(), due[0].id, due[0].revision, &sent)
+        .unwrap();
     assert_eq!(store.due_posts(now(), 10, &HashSet::new()).unwrap(), []);
     drop(store);
     let db = Connection::open(&path).unwrap();
@@ -332,3 +334,4 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 mod campaigns;
 mod growth;
 mod outbox;
+mod records;

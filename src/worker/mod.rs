@@ -8,6 +8,7 @@ mod campaign;
 mod failure;
 mod follow_up;
 mod link;
+mod records;
 mod steps;
 
 use std::any::Any;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span, warn};
 
+use self::records::Pruning;
 use self::steps::{Drive, StepError};
 use crate::announce;
 use crate::clock::Clock;
@@ -65,6 +67,8 @@ pub struct Setup {
     pub messages: Messages,
     /// Where commands come from.
     pub offices: Vec<Office>,
+    /// How long what is over is kept; `None`: for ever.
+    pub keep: Option<Duration>,
 }
 
 /// What the worker and its steps work with.
@@ -137,6 +141,7 @@ impl Worker {
         let tasks = TaskTracker::new();
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
         let mut looked: Option<Timestamp> = None;
+        let mut pruning = Pruning::default();
         loop {
             // Register before looking, so that a signal in between is not missed.
             let woken = self.means.store.wakes.work.notified();
@@ -202,7 +207,7 @@ impl Worker {
                 };
                 tasks.spawn(work.instrument(info_span!("job", job.id = %id)));
             }
-            let pause = self.pause(now)?;
+            let pause = self.prune(now, &mut pruning)?.min(self.pause(now)?);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,

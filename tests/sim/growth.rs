@@ -80,8 +80,8 @@ fn grown(sim: &Sim, rows: u32) {
     let numbers =
         format!("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT {rows})");
     let message = r#"{"type":"message","body":"!upgrade help","formatted_body":null}"#;
-    let post = r#"json_object('type', 'message', 'reply_to', NULL, 'text',
-                  json_object('plain', 'Old news ' || i, 'html', 'Old news ' || i))"#;
+    let post = r"json_object('type', 'message', 'reply_to', NULL, 'text',
+                  json_object('plain', 'Old news ' || i, 'html', 'Old news ' || i))";
     let admin = &sim.place.admin_room;
     let insert = |into: &str, values: &str, only: &str| {
         let sql = format!("{numbers} INSERT INTO {into} SELECT {values} FROM n {only}");
@@ -130,4 +130,41 @@ fn what_has_piled_up_delays_no_answer_and_keeps_its_order() {
     let helped = said.iter().filter(|text| text.contains("!upgrade confirm"));
     assert_eq!(helped.count(), 3, "{said:?}");
     sim.assert_said("There is no upgrade #99");
+}
+
+/// More than a year goes by after an upgrade, and somebody asks for it.
+fn a_year_later() -> Sim {
+    let mut sim = Sim::new();
+    sim.lasts(SignedDuration::from_hours(24 * 500));
+    sim.say("!upgrade #garden:sim.test 11 --method staged --yes");
+    let days = |days: u64| Duration::from_hours(24 * days);
+    sim.after(days(430), |world, place| {
+        say(world, &place.reader, &place.admin_room, "A quiet year.");
+    });
+    sim.say_after(days(440), "!upgrade report 1");
+    sim.say_after(days(441), "!upgrade status 1");
+    sim.say_after(days(442), "!upgrade list");
+    sim.say_after(
+        days(443),
+        "!upgrade #garden:sim.test 12 --method staged --yes",
+    );
+    sim
+}
+
+#[test]
+fn an_upgrade_of_long_ago_is_gone_and_its_room_can_be_upgraded_again() {
+    let mut sim = a_year_later();
+    sim.run();
+    sim.assert_said("Upgrade #1 is done");
+    let said = sim.said(&sim.place.admin_room);
+    let gone = said
+        .iter()
+        .filter(|text| text.contains("#1 ended long ago, and I removed its records on"));
+    assert_eq!(gone.count(), 2, "{said:#?}");
+    sim.assert_said("I removed the records of upgrades that ended long ago, the last on");
+    sim.assert_said("Upgrade #2 is done");
+    let store = sim.store();
+    assert!(store.job(JobId(1)).unwrap().is_none());
+    assert!(store.snapshot(JobId(1)).unwrap().is_none());
+    assert!(store.job(JobId(2)).unwrap().is_some());
 }

@@ -143,6 +143,20 @@ fn follow_up() -> Sim {
     sim
 }
 
+/// A plan of long ago, and a new one after its records were removed.
+fn old_records() -> Sim {
+    let mut sim = Sim::new();
+    sim.lasts(SignedDuration::from_hours(24 * 500));
+    let days = |days: u64| Duration::from_hours(24 * days);
+    sim.say("!upgrade plan #garden:sim.test 11");
+    sim.after(days(400), |world, place| {
+        say(world, &place.reader, &place.admin_room, "A quiet year.");
+    });
+    sim.say_after(days(410), "!upgrade report 1");
+    sim.say_after(days(411), "!upgrade plan #garden:sim.test 12");
+    sim
+}
+
 /// The admin room itself is upgraded, by its moderator, while the bot listens.
 fn admin_room_moves() -> Sim {
     let sim = Sim::new();
@@ -283,6 +297,11 @@ fn a_schedule_survives_every_kill() {
 #[test]
 fn a_follow_up_survives_every_kill() {
     kill_everywhere(follow_up);
+}
+
+#[test]
+fn the_end_of_old_records_survives_every_kill() {
+    kill_everywhere(old_records);
 }
 
 #[test]

@@ -112,6 +112,7 @@ fn snapshot() -> Snapshot {
 }
 
 /// As many rows of each kind as a bot has after years, and as many that wait for other rooms.
+#[expect(clippy::too_many_lines, reason = "an entry for each kind of row")]
 fn fill(db: &Connection) {
     let Write::CreateJob(job) = request("!other:x", "$other", None) else {
         panic!("a job");
@@ -127,25 +128,27 @@ fn fill(db: &Connection) {
     for (into, values) in [
         (
             "inbox (event_id, seq, room_id, sender, sent_at, kind, handled_at)",
-            format!("'$in' || i, 100 + i, '!admin:x', '@maria:x', 1, '{kind}', 1"),
+            format!("'$in' || i, 100 + i, '!admin:x', '@maria:x', 1, '{kind}', 1000000"),
         ),
         (
             "inbox (event_id, seq, room_id, sender, sent_at, kind, handled_at)",
             format!(
                 "'$invited' || i, {ROWS} + 100 + i, '!' || i || ':x', '@maria:x', 1,
-                 '{{\"type\":\"invitation\"}}', 1"
+                 '{{\"type\":\"invitation\"}}', 1000000"
             ),
         ),
         (
             "inbox (event_id, seq, room_id, sender, sent_at, kind, handled_at)",
             format!(
                 "'$liked' || i, {ROWS} * 2 + 100 + i, '!admin:x', '@maria:x', 1,
-                 json_object('type', 'reaction', 'key', 'x', 'to', '$to' || i), 1"
+                 json_object('type', 'reaction', 'key', 'x', 'to', '$to' || i), 1000000"
             ),
         ),
         (
-            "campaign (command_event, admin_room, space, request, state, created_at)",
-            format!("'$space' || i, '!admin:x', '!space' || i || ':x', '{space}', 'done', 1"),
+            "campaign (command_event, admin_room, space, request, state, created_at, touched_at)",
+            format!(
+                "'$space' || i, '!admin:x', '!space' || i || ':x', '{space}', 'done', 1, 1000000"
+            ),
         ),
         (
             "campaign_log (campaign_id, seq, at, entry)",
@@ -156,7 +159,7 @@ fn fill(db: &Connection) {
                   touched_at)",
             format!(
                 "'$job' || i, '!admin:x', '!old' || i || ':x', '{job}', 'done', NULL, 1,
-                 json_object('new_room', '!new' || i || ':x'), 1"
+                 json_object('new_room', '!new' || i || ':x'), 1000000"
             ),
         ),
         (
@@ -164,7 +167,7 @@ fn fill(db: &Connection) {
                   campaign_id, touched_at)",
             format!(
                 "'$part' || i, '!admin:x', '!part' || i || ':x', '{job}', 'done',
-                 iif(i % 2, NULL, 9000000), 1, NULL, 100 + i, 1"
+                 iif(i % 2, NULL, 9000000), 1, NULL, 100 + i, 1000000"
             ),
         ),
         (
@@ -173,8 +176,11 @@ fn fill(db: &Connection) {
         ),
         ("snapshot (job_id, body)", "100 + i, '{}'".to_owned()),
         (
-            "outbox (key, room_id, post, txn, revision, sent_revision, event_id, due_at)",
-            format!("'sent' || i, '!admin:x', '{post}', 'x.' || i, 0, 0, '$sent' || i, NULL"),
+            "outbox (key, room_id, post, txn, revision, sent_revision, event_id, due_at,
+                     settled_at)",
+            format!(
+                "'sent' || i, '!admin:x', '{post}', 'x.' || i, 0, 0, '$sent' || i, NULL, 1000000"
+            ),
         ),
         // In a few rooms that the bot is not in any more: some were tried, and some wait behind those.
         (
@@ -200,6 +206,10 @@ fn fill(db: &Connection) {
         (
             "admin_room_moved (old_room, new_room)",
             "'!former' || i || ':x', '!later' || i || ':x'".to_owned(),
+        ),
+        (
+            "pruned (kind, id, admin_room, at)",
+            "'job', -i, '!admin:x', 1".to_owned(),
         ),
         (
             "marker (room_id, event_id)",
@@ -250,6 +260,7 @@ fn a_day(store: &Store) {
     campaigns(store);
     posts(store);
     members(store);
+    records(store);
     store.counts().unwrap();
     store.instance().unwrap();
     store.is_at_work(at(1000)).unwrap();
@@ -261,6 +272,31 @@ fn a_day(store: &Store) {
         to: room("after"),
     };
     store.commit(at(1000), &[moves]).unwrap();
+}
+
+/// Work that ended long ago, among all that ended later.
+fn records(store: &Store) {
+    super::records::ended(store, "ended", at(10));
+    let campaign = CampaignId(1);
+    let writes = [
+        Write::Append {
+            job: JobId(1),
+            expected: 0,
+            entries: vec![Entry::Superseded],
+        },
+        Write::AppendCampaign {
+            campaign,
+            expected: 1,
+            entries: vec![campaign::Entry::Superseded],
+        },
+    ];
+    store.commit(at(10), &writes).unwrap();
+    let woken = store.campaign_woken(campaign).unwrap();
+    store.campaign_rests(campaign, woken, None).unwrap();
+    super::records::prune(store, at(1000), at(50));
+    let id = WorkId::Job(JobId(-1));
+    assert!(store.pruned(id, &room("admin")).unwrap().is_some());
+    assert!(store.last_pruned(&room("admin")).unwrap().is_some());
 }
 
 fn receive(store: &Store) {
@@ -394,7 +430,7 @@ fn posts(store: &Store) {
         Sent::GivenUp,
     ] {
         store.post_tried(id).unwrap();
-        store.post_sent(id, revision, &sent).unwrap();
+        store.post_sent(at(1000), id, revision, &sent).unwrap();
     }
     store.posted_event("said").unwrap();
     store.is_enqueued("said").unwrap();

@@ -6,7 +6,7 @@
 use ruma::OwnedRoomId;
 use tracing::warn;
 
-use super::mark::{answer_lost, is_settled, mark, may_have_left};
+use super::mark::{answer_lost, is_settled, mark};
 use super::{Done, Drive, StepError, orphan, plan_of};
 use crate::homeserver::HomeserverError;
 use crate::job::log::Called;
@@ -98,7 +98,7 @@ async fn find(
     before: &Snapshot,
 ) -> Result<Option<OwnedRoomId>, StepError> {
     // Before the first call there can be none, and looking would cost requests.
-    if !may_have_left(&super::mark::reread(drive, job)?, Step::Create) {
+    if !super::mark::reread(drive, job)?.may_have_sent(Step::Create) {
         return Ok(None);
     }
     let mark = job.request.key();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Drive, SETTLE, StepError};
 use crate::job::log::Direction;
-use crate::job::{Entry, Job, Phase, State, Step, StepEvent};
+use crate::job::{Entry, Job, State, Step, StepEvent};
 use crate::store::{StoreError, Write};
 
 /// Writes a mark.
@@ -29,19 +29,6 @@ pub(super) fn mark(
         entries: vec![Entry::Step { step, event }],
     };
     Ok(drive.store.commit(drive.clock.now(), &[append])?)
-}
-
-/// Whether a step ever was about to send its request: before that there is nothing to look for.
-pub(super) fn may_have_left(job: &Job, step: Step) -> bool {
-    job.log.iter().any(|(_, entry)| {
-        matches!(
-            entry,
-            Entry::Step {
-                step: of,
-                event: StepEvent::Called { .. },
-            } if *of == step
-        )
-    })
 }
 
 /// Notes that no answer will come any more. From now on the rooms are watched.
@@ -68,21 +55,6 @@ pub(super) fn may_come_late(job: &Job) -> bool {
             }
         )
     })
-}
-
-/// Whether a job ended before the old room led anywhere, and may have left a room behind all the same.
-pub(super) fn ended_in_doubt(job: &Job) -> bool {
-    let ended = job.state().is_ok_and(|state| {
-        let is_over = matches!(
-            state.phase,
-            Phase::Failed | Phase::Cancelled | Phase::Expired
-        );
-        is_over && state.new_room().is_none()
-    });
-    ended
-        && [Step::Create, Step::Switch]
-            .into_iter()
-            .any(|step| may_have_left(job, step))
 }
 
 /// The job with the marks that were written since.

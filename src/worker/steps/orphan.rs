@@ -9,7 +9,7 @@ use ruma::{OwnedRoomId, RoomId};
 use serde_json::json;
 use tracing::warn;
 
-use super::mark::{ended_in_doubt, may_come_late};
+use super::mark::may_come_late;
 use super::{Drive, StepError};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::Job;
@@ -37,7 +37,7 @@ pub(super) async fn of_earlier_jobs(
     let old_room = &job.request.old_room;
     let earlier = drive.store.jobs_for_room(old_room)?;
     let mut others = earlier.iter().filter(|earlier| earlier.id != job.id);
-    if !others.any(ended_in_doubt) {
+    if !others.any(Job::ended_in_doubt) {
         return Ok(Vec::new());
     }
     let kept: BTreeSet<_> = earlier.iter().filter_map(leads_to).collect();

@@ -204,7 +204,9 @@ async fn an_answer_is_heard_when_the_work_is_done() {
             .remove(0);
         let event = OwnedEventId::try_from("$posted:example.org").unwrap();
         let posted = Sent::Posted(event);
-        store.post_sent(due.id, due.revision, &posted).unwrap();
+        store
+            .post_sent(SystemClock.now(), due.id, due.revision, &posted)
+            .unwrap();
         alice.send_text(&room, "!upgrade confirm 1").await;
         eventually("the answer", within, async || {
             (bodies(&drain(&store)) == ["!upgrade confirm 1"]).then_some(())

@@ -9,7 +9,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::Value;
 
 use super::super::close::Stage;
-use super::super::mark::{answer_lost, fold, is_settled, mark, may_have_left, reread};
+use super::super::mark::{answer_lost, fold, is_settled, mark, reread};
 use super::super::{Done, Drive, StepError, close, plan_of};
 use super::{overtaken, refresh, tombstone};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
@@ -268,7 +268,7 @@ async fn look(
         .state_event(old, "m.room.tombstone", "")
         .await?
         .unwrap_or_default();
-    let asked = may_have_left(job, Step::Switch);
+    let asked = job.may_have_sent(Step::Switch);
     let to = tombstone
         .get("replacement_room")
         .and_then(Value::as_str)
