@@ -257,7 +257,7 @@ impl Sender {
             let wait = wait.clamp(RETRY_FIRST, POST_WAIT_MAX);
             let later = Sent::Later(after(self.clock.now(), wait));
             self.store
-                .post_sent(post.id, post.revision, &later)
+                .post_sent(self.clock.now(), post.id, post.revision, &later)
                 .map_err(MatrixError::Outbox)?;
             // What matters more goes before it.
             return Ok(Outcome::Settled);
@@ -494,8 +494,12 @@ impl Sender {
 
 /// What a post is sent before and after, where the server limits messages.
 fn priority(post: &Due) -> Priority {
-    let is_answer =
-        key_of(&post.txn).is_some_and(|key| key.starts_with("reply:") || key.starts_with("ack:"));
+    // What follows the id of the database is the key of the post.
+    let is_answer = post.txn.split_once('.').is_some_and(|(_, key)| {
+        ["reply:", "ack:"]
+            .iter()
+            .any(|answer| key.starts_with(answer))
+    });
     match (&post.post, &post.event_id) {
         (Post::Redaction { .. }, _) => Priority::Tidying,
         (_, Some(_)) => Priority::Progress,

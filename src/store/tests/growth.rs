@@ -13,7 +13,7 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::super::*;
 use super::campaigns::{campaign, request, turn};
-use crate::model::{Device, WorkId};
+use crate::model::{Device, TakenBack, WorkId};
 use crate::room::moves::MemberEvent;
 use crate::room::state::{Listing, RoomState};
 
@@ -263,7 +263,6 @@ fn a_day(store: &Store) {
     records(store);
     store.counts().unwrap();
     store.instance().unwrap();
-    store.is_at_work(at(1000)).unwrap();
     store.facts().unwrap();
     store.admin_room_now(&room("admin")).unwrap();
     store.has_come_to(&room("admin")).unwrap();
@@ -312,12 +311,15 @@ fn receive(store: &Store) {
         received("invited", ReceivedKind::Invitation),
     ];
     let withdrawn = [
-        Withdrawal::Edited {
+        Withdrawal {
             event: event("edited"),
             by: "@maria:x".try_into().unwrap(),
+            how: TakenBack::Edited,
         },
-        Withdrawal::Removed {
+        Withdrawal {
             event: event("removed"),
+            by: "@maria:x".try_into().unwrap(),
+            how: TakenBack::Removed,
         },
     ];
     let marker = (room("admin"), event("said"));

@@ -243,6 +243,7 @@ fn what_may_still_be_asked_for_stays() {
         Entry::Confirmed {
             by: by(),
             hash: "abc".to_owned(),
+            event: None,
         },
         snapshot(StepEvent::Started),
         snapshot(StepEvent::Succeeded {
