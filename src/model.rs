@@ -178,6 +178,45 @@ pub enum InvitePolicy {
     None,
 }
 
+/// What becomes of the rules of a policy room (MSC4321).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policies {
+    /// They are copied, and the old list need not be watched any more.
+    Move,
+    /// They stay; both lists are to be watched.
+    Transition,
+}
+
+impl Policies {
+    /// The word for it, in commands and tombstones.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Move => "move",
+            Self::Transition => "transition",
+        }
+    }
+}
+
+/// A type that the new room gets in place of the old one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomType {
+    /// A policy room (MSC3784).
+    Policy,
+}
+
+impl RoomType {
+    /// The type as it stands in a create event.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "m.policy",
+        }
+    }
+}
+
 /// Whether moderators look at a staged room before the old one is pointed to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -237,6 +276,12 @@ pub struct UpgradeOptions {
     /// What becomes of a closed join rule.
     #[serde(default)]
     pub join_rule: Option<JoinRulePolicy>,
+    /// What becomes of policy rules.
+    #[serde(default)]
+    pub policies: Option<Policies>,
+    /// Which type the new room gets; absent: that of the old one.
+    #[serde(default)]
+    pub room_type: Option<RoomType>,
     /// Whether moderators look before the switch.
     #[serde(default)]
     pub review: Review,

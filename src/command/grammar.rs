@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{Problem, Shown};
-use crate::model::{InvitePolicy, JoinRulePolicy, MethodChoice};
+use crate::model::{InvitePolicy, JoinRulePolicy, MethodChoice, Policies, RoomType};
 
 /// The command that explains the others.
 pub(super) const HELP_VERB: &str = "help";
@@ -80,6 +80,9 @@ pub(super) enum Verb {
         /// The old room: the one that was replaced.
         #[arg(value_name = "old room")]
         room: String,
+        /// What becomes of the rules of a policy room (ban list): I copy them, or they stay and both rooms are watched.
+        #[arg(long, value_name = "what")]
+        policies: Option<PoliciesWord>,
         /// Begin at once, without asking.
         #[arg(long)]
         yes: bool,
@@ -222,6 +225,12 @@ pub(super) struct HowWords {
     /// What becomes of a room that is by invitation: its members can join the new one, or it stays.
     #[arg(long, value_name = "rule")]
     pub(super) join_rule: Option<JoinRuleWord>,
+    /// What becomes of the rules of a policy room (ban list): I copy them, or they stay and both rooms are watched.
+    #[arg(long, value_name = "what")]
+    pub(super) policies: Option<PoliciesWord>,
+    /// The type that the new room of a policy room gets; without it, that of the old room.
+    #[arg(long, value_name = "type")]
+    pub(super) room_type: Option<RoomTypeWord>,
     /// One more creator of the new room. Can be given several times.
     #[arg(long, value_name = "@user:server")]
     pub(super) creator: Vec<String>,
@@ -290,6 +299,37 @@ impl From<JoinRuleWord> for JoinRulePolicy {
         match word {
             JoinRuleWord::Restricted => Self::Restricted,
             JoinRuleWord::Keep => Self::Keep,
+        }
+    }
+}
+
+/// [`Policies`] as they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PoliciesWord {
+    Move,
+    Transition,
+}
+
+impl From<PoliciesWord> for Policies {
+    fn from(word: PoliciesWord) -> Self {
+        match word {
+            PoliciesWord::Move => Self::Move,
+            PoliciesWord::Transition => Self::Transition,
+        }
+    }
+}
+
+/// A [`RoomType`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RoomTypeWord {
+    #[value(name = RoomType::Policy.name())]
+    Policy,
+}
+
+impl From<RoomTypeWord> for RoomType {
+    fn from(word: RoomTypeWord) -> Self {
+        match word {
+            RoomTypeWord::Policy => Self::Policy,
         }
     }
 }

@@ -126,7 +126,7 @@ mod tests {
         - `!upgrade <room> [version] [options]`: Upgrade a room. You see the plan first, and nothing changes before you say yes.
         - `!upgrade space <space> [version] [options]`: Upgrade every room of a space, nested spaces too. You see one plan for all of them first.
         - `!upgrade plan <room> [version] [options]`: Show what an upgrade would do, without doing it. For a space: that of all its rooms.
-        - `!upgrade adopt <old room> [--yes]`: Finish an upgrade that somebody began with another program. You see the plan first.
+        - `!upgrade adopt <old room> [options]`: Finish an upgrade that somebody began with another program. You see the plan first.
         - `!upgrade confirm <id>`: Say yes to a plan, or to a new room that you looked at.
         - `!upgrade cancel <id>`: Drop a plan, or stop a job while that is still possible.
         - `!upgrade pause [id]`: Stop after what is at hand, until you say `resume`. Without a number: everything.
@@ -158,6 +158,8 @@ mod tests {
         - `--review`: Make the new room and let moderators look at it, before anybody is sent there.
         - `--invite <who>`: Who is invited to the new room. Can be: `auto`, `all`, `none`.
         - `--join-rule <rule>`: What becomes of a room that is by invitation: its members can join the new one, or it stays. Can be: `restricted`, `keep`.
+        - `--policies <what>`: What becomes of the rules of a policy room (ban list): I copy them, or they stay and both rooms are watched. Can be: `move`, `transition`.
+        - `--room-type <type>`: The type that the new room of a policy room gets; without it, that of the old room. Can be: `m.policy`.
         - `--creator <@user:server>`: One more creator of the new room. Can be given several times.
         - `--reason <text>`: Why, in quotation marks. Members will read it.
         - `--ping <durations|off>`: When those who have not come are pinged after the switch, such as `1d,3d,7d`; or `off`.

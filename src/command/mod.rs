@@ -314,10 +314,15 @@ fn command(verb: Verb) -> Result<Command, Problem> {
                 own_admin_room,
             )?)
         }
-        Verb::Adopt { room, yes } => Command::Upgrade(UpgradeCommand {
+        Verb::Adopt {
+            room,
+            policies,
+            yes,
+        } => Command::Upgrade(UpgradeCommand {
             room: reference::room(&room)?,
             options: UpgradeOptions {
                 method: Some(MethodChoice::Adopt),
+                policies: policies.map(Into::into),
                 ..UpgradeOptions::default()
             },
             when: None,
@@ -426,6 +431,8 @@ fn upgrade_words(
         reason: reason(words.reason)?,
         invite: words.invite.map(Into::into),
         join_rule: words.join_rule.map(Into::into),
+        policies: words.policies.map(Into::into),
+        room_type: words.room_type.map(Into::into),
         review: if words.review {
             Review::Wanted
         } else {

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
 
 use super::*;
-use crate::model::{CampaignId, InvitePolicy, JobId, JoinRulePolicy, Pings, RoomName};
+use crate::model::{
+    CampaignId, InvitePolicy, JobId, JoinRulePolicy, Pings, Policies, RoomName, RoomType,
+};
 
 fn read_body(body: &str) -> Option<Result<Command, CommandError>> {
     parse(&Incoming {
@@ -99,6 +101,8 @@ fn commands() {
         reason: Some("it's time".to_owned()),
         invite: Some(InvitePolicy::All),
         join_rule: Some(JoinRulePolicy::Keep),
+        policies: Some(Policies::Transition),
+        room_type: Some(RoomType::Policy),
         review: Review::Wanted,
         own_admin_room: OwnAdminRoom::Included,
         ping: Some(Pings::After(vec![Duration::from_hours(24)])),
@@ -149,7 +153,8 @@ fn commands() {
         ),
         (
             "!upgrade --reason “it's time” --creator @c:d #a:b.org --method staged \
-             --creator @e:f 11 --creator @c:d --review --yes-this-room --invite all --join-rule keep --ping 1d",
+             --creator @e:f 11 --creator @c:d --review --yes-this-room --invite all --join-rule keep --ping 1d --policies transition \
+             --room-type m.policy",
             upgrade(all_options, Confirmation::Ask),
         ),
         (
@@ -210,6 +215,17 @@ fn commands() {
                 from: Some(RoomVersionId::V10),
                 confirmation: Confirmation::Given,
             }),
+        ),
+        (
+            "!upgrade adopt #a:b.org --policies move",
+            upgrade(
+                UpgradeOptions {
+                    method: Some(MethodChoice::Adopt),
+                    policies: Some(Policies::Move),
+                    ..none()
+                },
+                Confirmation::Ask,
+            ),
         ),
         ("!upgrade rooms", Command::Rooms(None)),
         ("!upgrade Rooms #a:b.org", Command::Rooms(Some(alias()))),

@@ -419,6 +419,62 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             "{} along. Communities that subscribe to this list must subscribe to the new room.",
             count(*rules, "ban-list rule comes", "ban-list rules come")
         ))],
+        Finding::PoliciesUndecided {
+            room,
+            version,
+            count: rules,
+        } => {
+            let command = match version {
+                Some(version) => format!("!upgrade {room} {version} --policies"),
+                None => format!("!upgrade adopt {room} --policies"),
+            };
+            own(&format!(
+                "This is a policy room (a ban list) with {}. Choose what becomes of them. `move`: I copy them to \
+                 the new room, and whoever watches the list watches the new room in place of this one. \
+                 `transition`: they stay here, new rules are made in the new room, and whoever watches the list \
+                 has to watch both. Send `{command} move` or `{command} transition`.",
+                count(*rules, "rule", "rules")
+            ))
+        }
+        Finding::PoliciesNeedStaged => own(
+            "The server's own upgrade can neither say what becomes of the rules of a policy room nor change its \
+             type. With `--method staged`, I make the new room myself.",
+        ),
+        Finding::NoPolicyRoom => own(
+            "`--policies` and `--room-type` are for policy rooms (ban lists). This room has no policy rules, and \
+             not the type of a policy room: leave them out.",
+        ),
+        Finding::PoliciesMove { count: rules } => own(&format!(
+            "{} along, with who made them and when. The bots of those who watch this list do not follow by \
+             themselves: whoever watches it has to confirm the new room or watch it.",
+            count(*rules, "ban-list rule comes", "ban-list rules come")
+        )),
+        Finding::PoliciesStay { room, count: rules } => vec![
+            text(format!(
+                "{} in the old room. Both lists have to be watched: the new one for all rules to come, and the \
+                 old one, by its id as its addresses move: ",
+                count(*rules, "ban-list rule stays", "ban-list rules stay")
+            )),
+            Span::Code(room.to_string()),
+            text("."),
+        ],
+        Finding::BecomesPolicyRoom => own(
+            "The new room gets the type `m.policy`, which marks it as a policy room. This cannot be changed later.",
+        ),
+        Finding::OtherPolicyType { kind } => {
+            let mut spans = match kind {
+                Some(kind) => vec![
+                    text("The new room keeps the type "),
+                    Span::Code(shortened(kind)),
+                ],
+                None => vec![text("The new room has no type, as the old one")],
+            };
+            spans.extend(own(
+                ". With `--room-type m.policy` it gets the type that is specified for policy rooms, which only \
+                 an upgrade can change.",
+            ));
+            spans
+        }
         Finding::BridgeAccounts {
             count: accounts,
             bots,
@@ -488,6 +544,9 @@ fn chosen(method: Method, reason: Reason) -> String {
     let why = match reason {
         Reason::Asked => "as you asked".to_owned(),
         Reason::Review => "so that you can look at it first".to_owned(),
+        Reason::PolicyRoom => {
+            "as only this can say what becomes of the rules of a policy room".to_owned()
+        }
         Reason::CreatorsTakeBack => {
             "as the server would leave everybody without power in that version".to_owned()
         }

@@ -8,6 +8,7 @@ use crate::job::log::Again;
 use crate::job::{Encryption, Job, Output, Phase, State, Step, Todo};
 use crate::model::{JobId, Method, Text, WorkId};
 use crate::room::diff::Change;
+use crate::room::finding::Finding;
 
 /// To-dos that are listed; the rest is counted.
 const TODOS_SHOWN_MAX: usize = 20;
@@ -197,9 +198,32 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
              can undo it.",
         );
     }
+    // Whether they did it, the bot cannot see.
+    let for_others: Vec<_> = plan
+        .findings
+        .iter()
+        .filter(|finding| {
+            matches!(
+                finding,
+                Finding::PolicyServer { .. }
+                    | Finding::PoliciesMove { .. }
+                    | Finding::PoliciesStay { .. }
+            )
+        })
+        .collect();
+    for finding in &for_others {
+        doc = doc.line(&finding::line(finding, &plan.intent.bot));
+    }
     let todos = todos(state);
     if todos.is_empty() {
-        return Some(doc.say("Nothing is left to do.").finish());
+        return Some(
+            doc.say(if for_others.is_empty() {
+                "Nothing is left to do."
+            } else {
+                "Nothing else is left to do."
+            })
+            .finish(),
+        );
     }
     doc = doc.heading(&format!(
         "Left for you: {}",

@@ -131,6 +131,9 @@ pub fn request(before: &Snapshot, staged: &Target, intent: &Intent, mark: &str) 
     if has_creators(&intent.version) && !intent.creators.is_empty() {
         create.insert("additional_creators".to_owned(), json!(intent.creators));
     }
+    if let Some(kind) = intent.room_type {
+        create.insert("type".to_owned(), json!(kind.name()));
+    }
     let levels = staged.new_state.get(&slot(POWER_LEVELS, ""));
     content(json!({
         "room_version": intent.version,

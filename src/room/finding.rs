@@ -127,6 +127,19 @@ pub enum Finding {
     },
     /// The server encrypts every room that the bot could make for this one, which is not encrypted.
     ServerEncryptsAll,
+    /// What becomes of the rules of a policy room has to be chosen first (MSC4321).
+    PoliciesUndecided {
+        /// The room.
+        room: OwnedRoomId,
+        /// The wanted version; `None` where an upgrade is to be finished.
+        version: Option<RoomVersionId>,
+        /// How many rules it has.
+        count: usize,
+    },
+    /// The server's own upgrade cannot do what was chosen for policy rules, or for the type.
+    PoliciesNeedStaged,
+    /// Something was asked for that there is only for policy rooms.
+    NoPolicyRoom,
     /// A creator that was asked for does not exist.
     NoSuchUser {
         /// Who.
@@ -199,6 +212,18 @@ pub enum Finding {
     PolicyServer {
         /// Its name, as the room gives it.
         server: String,
+    },
+    /// Policy rules are copied; whoever watches the list has to go along (MSC4321, `move`).
+    PoliciesMove {
+        /// How many.
+        count: usize,
+    },
+    /// Policy rules stay in the old room; both rooms have to be watched (MSC4321, `transition`).
+    PoliciesStay {
+        /// The old room.
+        room: OwnedRoomId,
+        /// How many.
+        count: usize,
     },
     /// The pinned messages of the old room are not posted again in the new one.
     PinsStay {
@@ -287,6 +312,13 @@ pub enum Finding {
         /// How many.
         count: usize,
     },
+    /// The new room gets the type of policy rooms (MSC3784).
+    BecomesPolicyRoom,
+    /// A policy room keeps another type than the one that is specified (MSC3784), or none.
+    OtherPolicyType {
+        /// Which.
+        kind: Option<String>,
+    },
     /// Accounts of bridges that stand for people elsewhere: they are neither counted nor invited.
     BridgeAccounts {
         /// How many.
@@ -339,6 +371,9 @@ impl Finding {
             | Self::SuccessorClosed { .. }
             | Self::ServerEncryptsAll
             | Self::ShutOutCreator { .. }
+            | Self::PoliciesUndecided { .. }
+            | Self::PoliciesNeedStaged
+            | Self::NoPolicyRoom
             | Self::NoSuchUser { .. } => Weight::Blocker,
             Self::NotCarried { .. }
             | Self::WillBeEncrypted
@@ -350,6 +385,8 @@ impl Finding {
             | Self::KnocksWait { .. }
             | Self::PinsStay { .. }
             | Self::PolicyServer { .. }
+            | Self::PoliciesMove { .. }
+            | Self::PoliciesStay { .. }
             | Self::CreateKeysStay { .. }
             | Self::SettingsStay { .. }
             | Self::JoinRuleKept { .. } => Weight::Loss,
@@ -365,6 +402,8 @@ impl Finding {
             | Self::TombstoneLevel { .. }
             | Self::MembersFollow { .. }
             | Self::PolicyRules { .. }
+            | Self::BecomesPolicyRoom
+            | Self::OtherPolicyType { .. }
             | Self::BridgeAccounts { .. }
             | Self::SpaceChildren { .. } => Weight::Note,
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::creation::{Preset, is_encrypted};
 use super::invitation::bridges;
+use super::policy;
 use super::power::{OddityKind, Power, Presence};
 use super::state::{Membership, RoomState};
 use super::target::Intent;
@@ -27,6 +28,8 @@ pub enum Reason {
     Asked,
     /// Moderators want to look first, which the server's own upgrade does not allow.
     Review,
+    /// The server's own upgrade can neither say what becomes of policy rules nor change the type of a room.
+    PolicyRoom,
     /// The server's own upgrade would leave everybody without power.
     CreatorsTakeBack,
     /// The server's own upgrade fails at the power levels or bans of this room.
@@ -82,6 +85,9 @@ pub fn choose(
     let Some(old) = old else {
         return (Method::Staged, Reason::OtherServer);
     };
+    if policy::needs_staged(old, intent) {
+        return (Method::Staged, Reason::PolicyRoom);
+    }
     if takes_creators_back(old, intent) {
         return (Method::Staged, Reason::CreatorsTakeBack);
     }

@@ -16,6 +16,7 @@ pub mod invitation;
 pub mod join_rules;
 pub mod method;
 pub mod moves;
+pub mod policy;
 pub mod power;
 pub mod predict;
 pub mod since;

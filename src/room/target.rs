@@ -18,7 +18,9 @@ use super::power::{self, PowerRule};
 use super::state::{Content, Listing, Membership, RoomState, Slot, Snapshot, content};
 use super::transfer::{self, Fate};
 use super::{join_rules, versions};
-use crate::model::{InvitePolicy, JoinRulePolicy, Method, OldChildLink, Review};
+use crate::model::{
+    InvitePolicy, JoinRulePolicy, Method, OldChildLink, Policies, Review, RoomType,
+};
 
 /// Type of the event by which a room says that it is in a space.
 const PARENT: &str = "m.space.parent";
@@ -49,6 +51,12 @@ pub struct Intent {
     pub old_child_link: OldChildLink,
     /// Level that the new room's tombstone needs at least, in versions with creators.
     pub tombstone_level: i64,
+    /// What becomes of policy rules, where somebody chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Policies>,
+    /// Which type the new room gets, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room_type: Option<RoomType>,
     /// Why; shown to members.
     pub reason: Option<String>,
 }
@@ -126,11 +134,12 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
     let mut findings = Vec::new();
     let mut new_state = BTreeMap::new();
 
-    let mut policies = 0;
     for (slot, event) in &room.events {
+        if intent.policies == Some(Policies::Transition) && transfer::is_policy(&event.kind) {
+            continue;
+        }
         match transfer::fate(event, &intent.bot, &intent.version) {
             Fate::Carry(content) => {
-                policies += usize::from(transfer::is_policy(&event.kind));
                 let slot = space_now(old, slot);
                 // What the room says of the newer space itself counts.
                 if slot == (event.kind.clone(), event.state_key.clone()) {
@@ -154,9 +163,6 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
         let named = json!({"via": [intent.server()]});
         let parent = slot(PARENT, space.as_str());
         new_state.entry(parent).or_insert_with(|| content(named));
-    }
-    if policies > 0 {
-        findings.push(Finding::PolicyRules { count: policies });
     }
 
     let creators = intent.all_creators();
@@ -439,6 +445,8 @@ pub(crate) mod tests {
             bots: Vec::new(),
             old_child_link: OldChildLink::Remove,
             tombstone_level: 150,
+            policies: None,
+            room_type: None,
             reason: None,
         }
     }

@@ -22,6 +22,7 @@ use crate::room::diff::{Change, Observed, diff};
 use crate::room::finding::{FalseWhy, Finding, Weight};
 use crate::room::invitation::{self, Role};
 use crate::room::method::{self, Reason};
+use crate::room::policy::{self, Misplaced};
 use crate::room::power::is_level;
 use crate::room::state::{Membership, RoomState, Snapshot, Tombstone};
 use crate::room::target::{self, Intent, Target, room_to_be};
@@ -147,6 +148,11 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     };
     let new_room = successor.clone().unwrap_or_else(room_to_be);
     let target = before.map(|before| target::target(before, &intent, &new_room));
+    let misplaced = match at.request.campaign {
+        None => Misplaced::Refuse,
+        Some(_) => Misplaced::PassOver,
+    };
+    let policies = |room| policy::findings(room, &intent, &at.request.options, misplaced);
     let mut counts = Counts::default();
     let mut changes = Vec::new();
     match (read, &target) {
@@ -157,6 +163,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
             let now = observe(port, before, old, target, &new.room_id).await?;
             changes = diff(target, &now);
             findings.extend(room_findings(before, &intent, target, &changes, &now));
+            findings.extend(policies(&before.room));
             counts = counted(before, &intent, target);
         }
         (Read::Old(before), Some(target)) => {
@@ -167,6 +174,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
             let people = method::leaves_settings(room, &intent, software.as_deref());
             findings.extend(people.map(|people| Finding::SettingsStay { people }));
             findings.extend(room_findings(before, &intent, target, &changes, &now));
+            findings.extend(policies(&before.room));
             counts = counted(before, &intent, target);
         }
         _ => findings.push(Finding::NotJoined),
@@ -259,8 +267,13 @@ fn intent(
         bots: settings.bots.clone(),
         old_child_link: settings.old_child_link,
         tombstone_level: settings.tombstone_level,
+        policies: None,
+        room_type: None,
         reason: options.reason.clone(),
     };
+    if let Some(old) = old {
+        (intent.policies, intent.room_type) = policy::chosen(old, options);
+    }
     let software = match (choice, options.review) {
         (MethodChoice::Adopt, _) | (MethodChoice::Server, Review::Skip) => None,
         _ => at.around.server.software.clone(),

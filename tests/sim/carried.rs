@@ -264,6 +264,10 @@ fn a_policy_server_comes_along_and_is_to_be_told() {
         );
         upgrade(&mut sim, "server");
         assert_eq!(content_of(&sim, (kind, "")), Some(content(policy)));
-        sim.assert_said("the policy server policy.test");
+        let said = sim.said(&place.admin_room);
+        let named = said
+            .iter()
+            .filter(|text| text.contains("the policy server policy.test"));
+        assert_eq!(named.count(), 2, "in the plan and in the report");
     }
 }

@@ -19,6 +19,7 @@ mod odd;
 mod oracle;
 mod paced;
 mod place;
+mod policy;
 mod port;
 mod said;
 mod scenes;

@@ -11,6 +11,7 @@ use super::{Done, Drive, StepError, plan_of};
 use crate::job::{Job, Plan, State};
 use crate::message::member;
 use crate::model::Method;
+use crate::room::policy;
 use crate::room::state::{Content, Snapshot, content};
 use crate::store::Write;
 use crate::survey;
@@ -62,10 +63,12 @@ pub(super) fn tombstone(
 ) -> Result<Content, StepError> {
     let variables = member::Variables::of(plan, new_room, drive.port.server_name());
     let body = member::render(&drive.setup.messages.tombstone, &variables)?;
-    Ok(content(json!({
+    let mut content = content(json!({
         "body": body,
         "replacement_room": new_room,
-    })))
+    }));
+    content.extend(plan.intent.policies.map(policy::of_tombstone));
+    Ok(content)
 }
 
 /// Somebody else was faster.
