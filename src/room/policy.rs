@@ -19,6 +19,10 @@ pub const UPGRADE_TYPE: &str = "org.matrix.msc4321.policy_room_upgrade_type";
 /// Type of a policy room before it was specified.
 const UNSTABLE_TYPE: &str = "support.feline.policy.lists.msc.v1";
 
+/// Type of the event with which bots name the lists that they make.
+/// Source: Mjolnir, `SHORTCODE_EVENT_TYPE`; Draupnir has it from there.
+const SHORTCODE: &str = "org.matrix.mjolnir.shortcode";
+
 /// Whether an option of policy rooms that is not for this one keeps it from being upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misplaced {
@@ -37,15 +41,19 @@ pub fn rules(room: &RoomState) -> usize {
         .count()
 }
 
-/// Whether a room is a list and nothing else: by its type, or, where it has none, as it has rules and who joins
-/// cannot talk there. Older lists were made so.
+/// Whether a room is a list and nothing else: by its type, or, where it has none, as it has rules and was made as
+/// older lists were: with a short name, or so that who joins cannot talk there. The latter means nothing in a room
+/// that was ever closed.
 #[must_use]
 pub fn is_list(room: &RoomState) -> bool {
     match room.create().room_type.as_deref() {
         Some(kind) => kind == RoomType::Policy.name() || kind == UNSTABLE_TYPE,
         None => {
             let power = room.power();
-            rules(room) > 0 && power.to_send_message("m.room.message") > power.users_default
+            let is_mute = power.to_send_message("m.room.message") > power.users_default;
+            let was_closed = room.event("m.room.tombstone", "").is_some();
+            let is_made_so = room.event(SHORTCODE, "").is_some() || (is_mute && !was_closed);
+            rules(room) > 0 && is_made_so
         }
     }
 }
@@ -176,6 +184,11 @@ mod tests {
             (None, 50, &[("m.room.rule.server", "r")], true),
             (None, 0, &[RULE], false),
             (None, 50, &[], false),
+            (None, 0, &[RULE, (SHORTCODE, "")], true),
+            (None, 0, &[(SHORTCODE, "")], false),
+            // It may be so only since it was closed.
+            (None, 50, &[RULE, ("m.room.tombstone", "")], false),
+            (Some("m.policy"), 50, &[("m.room.tombstone", "")], true),
         ] {
             let room = of(kind, to_talk, rules);
             assert_eq!(is_list(&room), expected, "{kind:?} {to_talk} {rules:?}");
