@@ -61,14 +61,20 @@ pub fn progress(
         .collect();
     let settled = going.iter().filter(|child| child.is_settled()).count();
     let left = pace(children).filter(|_| settled < going.len());
+    let moved = children.iter().filter(|child| child.is_moved()).count();
     doc = doc.say(&format!(
-        "{} {settled} of {}{}",
-        bar(settled, going.len()),
-        count(going.len(), "room", "rooms"),
+        "{} {moved} of {} moved{}",
+        bar(moved, children.len()),
+        count(children.len(), "room", "rooms"),
         left.map(|left| format!(", about {} left", duration(left)))
             .unwrap_or_default()
     ));
-    doc = doc.say(&(counted(&going).join(", ") + "."));
+    let mut standing = counted(&going);
+    let blocked = children.len() - going.len();
+    if blocked > 0 {
+        standing.push(format!("{blocked} cannot be upgraded"));
+    }
+    doc = doc.say(&(standing.join(", ") + "."));
     match state.course {
         Course::Paused => {
             doc = doc.say(&format!(
