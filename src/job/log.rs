@@ -642,7 +642,10 @@ impl State {
                 self.end(self.ending.unwrap_or(Phase::Failed));
             }
             // What cannot be taken back is said, and the job ends all the same.
-            StepEvent::Failed { problem, .. } => {
+            StepEvent::Failed { problem, again } => {
+                if *again == Again::Overtaken {
+                    self.again = *again;
+                }
                 let before = self.problem.take().map(|before| before + " ");
                 self.problem = Some(before.unwrap_or_default() + problem.as_str());
                 self.end(self.ending.unwrap_or(Phase::Failed));

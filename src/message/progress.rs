@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::answer::lines;
 use super::doc::{Doc, Span, own, room};
 use super::{moment, until};
-use crate::job::log::Hold;
+use crate::job::log::{Again, Hold};
 use crate::job::schedule::sleeping;
 use crate::job::{Job, Phase, State, Step, WaitReason};
 use crate::model::{Text, WorkId};
@@ -148,6 +148,9 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
         (Phase::Planned, _) => format!("The plan waits for a yes: `!upgrade confirm {id}`."),
         (Phase::Stuck, _) => "Stuck. My report says what is wrong.".to_owned(),
         (Phase::Done, _) => "Done.".to_owned(),
+        (Phase::Cancelled | Phase::Expired, _) if state.again == Again::Overtaken => {
+            "Ended. My report says why.".to_owned()
+        }
         (Phase::Cancelled, _) => "Cancelled. Nothing was changed.".to_owned(),
         (Phase::Expired, _) => "The plan expired. Nothing was changed.".to_owned(),
         (Phase::Closed, _) => "The plan was shown; nothing was changed.".to_owned(),

@@ -58,15 +58,12 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
             }
             .finish()
         }
-        Phase::Cancelled => titled("Cancelled, upgrade")
-            .line(&[Span::Text(problem)])
-            .say("Nothing was changed.")
-            .finish(),
-        Phase::Expired => titled("Expired, plan")
-            .say(
-                "Nobody confirmed it in time, or a newer plan took its place. Nothing was changed.",
-            )
-            .finish(),
+        Phase::Cancelled => unchanged(titled("Cancelled, upgrade"), state, &problem).finish(),
+        Phase::Expired => {
+            let expired = titled("Expired, plan")
+                .say("Nobody confirmed it in time, or a newer plan took its place.");
+            unchanged(expired, state, &problem).finish()
+        }
         Phase::Planning
         | Phase::Planned
         | Phase::Running
@@ -74,6 +71,16 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
         | Phase::Unwinding
         | Phase::Closed => return None,
     })
+}
+
+/// That nothing was changed, as far as that is so.
+fn unchanged(doc: Doc, state: &State, problem: &str) -> Doc {
+    match state.again {
+        Again::Overtaken => doc.line(&own(problem)),
+        Again::MayHelp | Again::Useless => doc
+            .line(&[Span::Text(problem.to_owned())])
+            .say("Nothing was changed."),
+    }
 }
 
 fn named(id: WorkId) -> String {

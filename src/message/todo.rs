@@ -184,10 +184,15 @@ fn what(change: &Change, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
             text("."),
         ],
         Change::Uninvited { people } => vec![
-            text(format!(
-                "{} of the old room need an invitation to the new one and have none. Somebody in there can type ",
-                super::count(*people, "member", "members")
-            )),
+            text(if *people == 1 {
+                "1 member of the old room needs an invitation to the new one and has none. Somebody in there can type "
+                    .to_owned()
+            } else {
+                format!(
+                    "{people} members of the old room need an invitation to the new one and have none. Somebody in \
+                     there can type "
+                )
+            }),
             Span::Code("/invite @user:server".to_owned()),
             text("."),
         ],

@@ -200,7 +200,7 @@ pub enum Finding {
     },
     /// Members cannot enter the new room by themselves.
     InvitationsNeeded {
-        /// How many are joined or invited, the bot among them.
+        /// How many are joined or invited.
         count: usize,
     },
     /// People asked to be let into the old room, and have no answer.

@@ -232,12 +232,16 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
     }
 }
 
-/// What is said of people who have to be invited, without the accounts of bridges.
+/// What is said of people who have to be invited, without the bot and the accounts of bridges.
 fn about_people(old: &Snapshot, intent: &Intent, found: Vec<Finding>) -> Vec<Finding> {
     let bridges = invitation::bridges(&old.room, &intent.bots);
     let without_ghosts = |finding| match finding {
         Finding::InvitationsNeeded { count } => {
-            let count = count.saturating_sub(bridges.ghosts.len());
+            let is_bot_here = old
+                .room
+                .members(Membership::Join)
+                .any(|user| user == intent.bot);
+            let count = count.saturating_sub(bridges.ghosts.len() + usize::from(is_bot_here));
             (count > 0).then_some(Finding::InvitationsNeeded { count })
         }
         finding => Some(finding),

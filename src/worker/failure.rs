@@ -17,6 +17,9 @@ const ATTEMPTS_MAX: u32 = 6;
 /// Rate limits without progress after which waits grow: others of the account may have taken the turn.
 const STALLS_FREE: u32 = 2;
 
+/// Waits until an upgrade is given up that the server holds to be under way. Together they are six minutes.
+const REMEMBERED_WAITS_MAX: u32 = 9;
+
 /// Longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_mins(2);
 
@@ -116,6 +119,11 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             );
             waiting(after(absence(state.waits)), WaitReason::NotInAdminRoom)
         }
+        StepError::Remembered { problem } if state.waits < REMEMBERED_WAITS_MAX => {
+            info!(step = step.name(), "the server remembers: {problem}");
+            let until = after(pause(state.waits, Duration::from_secs(1)));
+            waiting(until, WaitReason::Problem { problem })
+        }
         StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
             warn!(
                 step = step.name(),
@@ -136,7 +144,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             );
             ended(problem, Again::MayHelp)
         }
-        StepError::Fail { problem } => {
+        StepError::Fail { problem } | StepError::Remembered { problem } => {
             error!(step = step.name(), "cannot go on: {problem}");
             ended(problem, Again::MayHelp)
         }

@@ -15,6 +15,7 @@ mod kills;
 mod known;
 mod life;
 mod limits;
+mod meanwhile;
 mod odd;
 mod oracle;
 mod paced;

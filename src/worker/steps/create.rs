@@ -3,13 +3,14 @@
 //! A second call makes a second room, so this step looks before it calls, writes down that it
 //! calls, and afterwards believes only the rooms (P2): the create event carries the command.
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use tracing::warn;
 
-use super::mark::{answer_lost, is_settled, mark};
+use super::mark::{answer_lost, is_settled, mark, may_have_left};
+use super::switch::overtaken;
 use super::{Done, Drive, StepError, orphan, plan_of};
-use crate::homeserver::HomeserverError;
-use crate::job::log::Called;
+use crate::homeserver::{Homeserver, HomeserverError};
+use crate::job::log::{Again, Called};
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::room::creation::{is_marked, request, staged};
 use crate::room::state::{RoomState, Snapshot};
@@ -79,14 +80,41 @@ pub(super) async fn undo(drive: &Drive, job: &Job, state: &State) -> Result<Done
         Some(room) => Some(room.clone()),
         None => find(drive, job, plan_of(state)?, &drive.snapshot(job)?).await?,
     };
-    if let Some(room) = made {
-        orphan::remove(&*drive.port, &room).await?;
-        return Ok(Done::Undone);
+    match (made, state.called(Step::Create)) {
+        (Some(room), _) => orphan::remove(&*drive.port, &room).await?,
+        (None, Called::Perhaps) => return answer_lost(drive, job, Step::Create),
+        (None, Called::AnswerLost(at)) if !is_settled(at, drive.clock.now()) => {
+            return Err(StepError::Settling);
+        }
+        (None, Called::AnswerLost(_) | Called::Never) => {}
     }
-    match state.called(Step::Create) {
-        Called::Perhaps => answer_lost(drive, job, Step::Create),
-        Called::AnswerLost(at) if !is_settled(at, drive.clock.now()) => Err(StepError::Settling),
-        Called::AnswerLost(_) | Called::Never => Ok(Done::Undone),
+    match successor(&*drive.port, &job.request.old_room).await? {
+        // Otherwise that is why it turns back.
+        Some((by, to)) if state.again != Again::Overtaken => {
+            Err(overtaken(&by, &to, &job.request.old_room))
+        }
+        _ => Ok(Done::Undone),
+    }
+}
+
+/// Where somebody led the old room meanwhile, and who.
+async fn successor(
+    port: &dyn Homeserver,
+    old_room: &RoomId,
+) -> Result<Option<(OwnedUserId, OwnedRoomId)>, HomeserverError> {
+    let read = match port.state_event(old_room, "m.room.tombstone", "").await {
+        Ok(None) => return Ok(None),
+        // Only the whole event tells who sent it.
+        Ok(Some(_)) => port.state(old_room).await,
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(state) => Ok(state
+            .replaced()
+            .and_then(|it| Some((it.sender, it.replacement?)))),
+        // The bot is not in the old room any more.
+        Err(HomeserverError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -101,6 +101,11 @@ pub(super) enum StepError {
     Settling,
     /// The bot is not in the admin room: nothing begins.
     NotInAdminRoom,
+    /// The server goes by an upgrade of the room that it was asked for before, which it forgets after a while.
+    Remembered {
+        /// For people: what it answers, and how long it does so.
+        problem: String,
+    },
     /// It may work later.
     Retry {
         /// For people.

@@ -123,6 +123,17 @@ async fn call(
         .upgrade(old, &intent.version, &intent.creators)
         .await
     {
+        // The answer to an earlier request of this account.
+        // Source: Synapse 1.163.2, `_upgrade_response_cache`.
+        Ok(new_room) if before.joined_rooms.contains(&new_room) => {
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            Err(StepError::Remembered {
+                problem: format!(
+                    "The server answers with {new_room}, the room of an earlier upgrade, which it remembers \
+                     for five minutes."
+                ),
+            })
+        }
         Ok(new_room) => Ok(Output::Switched { new_room }.into()),
         // Both are checked before anything is done.
         Err(
@@ -132,7 +143,13 @@ async fn call(
             Err(error.into())
         }
         Err(HomeserverError::Refused { message, .. }) if message.contains("in progress") => {
-            answer_lost(drive, job, Step::Switch)
+            // Of somebody else: this request did nothing.
+            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            Err(StepError::Remembered {
+                problem: "The server says that somebody else is upgrading this room. Synapse says so for five \
+                          minutes after such an upgrade, too."
+                    .to_owned(),
+            })
         }
         Err(HomeserverError::Refused {
             status,
