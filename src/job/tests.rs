@@ -471,3 +471,115 @@ fn begun(until: Step) -> State {
         }
     }
 }
+
+/// What follows a step that was begun, or was not, and what cannot.
+#[test]
+fn a_step_takes_only_what_can_follow() {
+    let confirmed = |method, review| {
+        let plan = plan_by(method, review, vec![]);
+        let yes = Entry::Confirmed {
+            by: user(),
+            hash: plan.hash.clone(),
+        };
+        let planned = Entry::Planned {
+            plan: Box::new(plan),
+        };
+        State::fold(&[planned, yes]).unwrap()
+    };
+    let done = |state: State, now| {
+        let begun = state.after(&step(now, StepEvent::Started)).unwrap();
+        let success = success(&begun, now);
+        begun.after(&success).unwrap()
+    };
+    let (called, lost) = (
+        StepEvent::Called { at: at(1) },
+        StepEvent::AnswerLost { at: at(2) },
+    );
+    let wrong = StepEvent::Succeeded {
+        output: Output::Stored,
+    };
+    let begun = |state: State, now| state.after(&step(now, StepEvent::Started)).unwrap();
+    let fits = |state: &State, now, event: &StepEvent| {
+        let after = state.clone().after(&step(now, event.clone()));
+        after.is_ok()
+    };
+
+    let snapshot = confirmed(Method::Staged, Review::Skip);
+    let create = done(snapshot.clone(), Step::Snapshot);
+    // Only what makes a room or closes one asks for something that cannot be asked twice, once it is begun.
+    assert!(!fits(
+        &begun(snapshot.clone(), Step::Snapshot),
+        Step::Snapshot,
+        &called
+    ));
+    assert!(!fits(&create, Step::Create, &called));
+    let making = begun(create.clone(), Step::Create);
+    assert!(fits(&making, Step::Create, &called));
+    for event in [&lost, &StepEvent::Undone] {
+        assert!(!fits(&making, Step::Create, event), "{event:?}");
+    }
+    let asked = making
+        .clone()
+        .after(&step(Step::Create, called.clone()))
+        .unwrap();
+    assert_eq!(asked.called(Step::Create), Called::Perhaps);
+    let unsure = asked
+        .clone()
+        .after(&step(Step::Create, lost.clone()))
+        .unwrap();
+    assert_eq!(unsure.called(Step::Create), Called::AnswerLost(at(2)));
+    let free = unsure
+        .after(&step(Step::Create, StepEvent::Undone))
+        .unwrap();
+    assert_eq!(free.called(Step::Create), Called::Never);
+    // Success is that of the step which was begun.
+    assert!(!fits(
+        &create,
+        Step::Create,
+        &StepEvent::Succeeded {
+            output: Output::Created {
+                new_room: "!new:x".try_into().unwrap()
+            },
+        }
+    ));
+    assert!(!fits(&making, Step::Create, &wrong));
+
+    // A failure turns back what can turn back, and leaves the rest to people.
+    let failed = |again| StepEvent::Failed {
+        problem: "p".to_owned(),
+        again,
+    };
+    let state =
+        |state: &State, now, event: StepEvent| state.clone().after(&step(now, event)).unwrap();
+    let ended = state(&making, Step::Create, failed(Again::Useless));
+    assert_eq!((ended.phase, ended.again), (Phase::Failed, Again::Useless));
+    let back = state(&asked, Step::Create, failed(Again::MayHelp));
+    assert_eq!(back.phase, Phase::Unwinding);
+    let overtaken = state(&back, Step::Create, failed(Again::Overtaken));
+    assert_eq!(
+        (overtaken.phase, overtaken.again),
+        (Phase::Failed, Again::Overtaken)
+    );
+    assert_eq!(overtaken.problem.as_deref(), Some("p p"));
+    let mut switched = confirmed(Method::Server, Review::Skip);
+    for now in [Step::Snapshot, Step::Switch] {
+        switched = done(switched, now);
+    }
+    let stuck = state(
+        &begun(switched.clone(), Step::Complete),
+        Step::Complete,
+        failed(Again::MayHelp),
+    );
+    assert_eq!(
+        (stuck.phase, stuck.problem.as_deref()),
+        (Phase::Stuck, Some("p"))
+    );
+
+    // Looking at the new room, and the last step, are not followed by the next one.
+    let mut looked = confirmed(Method::Staged, Review::Wanted);
+    for now in [Step::Snapshot, Step::Create, Step::Populate, Step::Review] {
+        assert_eq!(looked.phase, Phase::Running);
+        looked = done(looked, now);
+    }
+    assert_eq!(looked.phase, Phase::InReview);
+}

@@ -396,6 +396,55 @@ mod tests {
         }
     }
 
+    /// Each room is named once for each thing that the bot may not do there.
+    #[test]
+    fn what_the_bot_may_not_change_around_the_room_is_found() {
+        let mut old = snapshot("public", 0);
+        let levels = |to_change: i64| json!({"users": {"@bot:x": 50}, "state_default": to_change});
+        let referrer = |id: &str, to_change: i64| {
+            room(
+                id,
+                &[("m.room.power_levels", "", "@a:x", levels(to_change))],
+            )
+        };
+        old.referrers = vec![referrer("!seen:x", 60), referrer("!free:x", 50)];
+        let change = |room: &str, kind: &str, key: &str| Change::OtherState {
+            room: room.try_into().unwrap(),
+            slot: slot(kind, key),
+            content: super::super::state::Content::new(),
+        };
+        let changes = [
+            change("!seen:x", "m.space.child", "!new:x"),
+            change("!seen:x", "m.space.child", "!old:x"),
+            change("!seen:x", "m.space.parent", "!new:x"),
+            change("!seen:x", JOIN_RULES, ""),
+            change("!free:x", JOIN_RULES, ""),
+        ];
+        let intent = intent("11");
+        let made = target(&old, &intent, &room_to_be());
+        let now = super::super::predict::after_switch(&old, &intent, &made, &room_to_be());
+        let found = findings(&old, &intent, &changes, &now);
+        let found: Vec<_> = found
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::CannotEdit {
+                    room,
+                    deed,
+                    needed,
+                    have,
+                    ..
+                } if *room != old.room.room_id => Some((room.as_str(), deed, *needed, *have)),
+                _ => None,
+            })
+            .collect();
+        let expected = [Deed::EditSpace, Deed::EditParent, Deed::EditJoinRules];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|deed| ("!seen:x", deed, 60, 50))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
     #[test]
     fn a_space_that_the_bot_cannot_see_is_named() {
         let unseen = Finding::UnseenSpace {

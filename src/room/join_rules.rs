@@ -94,9 +94,9 @@ pub fn carried(
 
     let finding = match new {
         "public" | "restricted" | "knock_restricted" => None,
-        "invite" | "private" | "knock" => Some(members(old))
-            .filter(|count| *count > 0)
-            .map(|count| Finding::InvitationsNeeded { count }),
+        "invite" | "private" | "knock" => Some(Finding::InvitationsNeeded {
+            count: members(old),
+        }),
         other => Some(Finding::JoinRuleKept {
             rule: other.to_owned(),
         }),

@@ -362,6 +362,64 @@ mod tests {
         }
     }
 
+    /// Synapse moves them with its own upgrade only; other servers after any tombstone.
+    #[test]
+    fn settings_stay_with_the_old_room_where_people_of_this_server_are_in_it() {
+        for (method, software, members, expected) in [
+            (
+                Method::Staged,
+                Some("Synapse"),
+                &["@bot:x", "@maria:x"][..],
+                Some(1),
+            ),
+            (Method::Staged, Some("Synapse"), &["@bot:x", "@far:y"], None),
+            (
+                Method::Server,
+                Some("Synapse"),
+                &["@bot:x", "@maria:x"],
+                None,
+            ),
+            (
+                Method::Staged,
+                Some("Dendrite"),
+                &["@bot:x", "@maria:x"],
+                None,
+            ),
+            (Method::Staged, None, &["@bot:x", "@maria:x"], None),
+        ] {
+            let old = old("10", None, members);
+            let intent = Intent {
+                method,
+                ..intent("12")
+            };
+            let found = leaves_settings(&old, &intent, software);
+            assert_eq!(found, expected, "{method:?} {software:?} {members:?}");
+        }
+    }
+
+    /// A ban takes a level, and more power than who is banned has; a creator of the new room has both.
+    #[test]
+    fn who_cannot_be_banned_anew_is_found() {
+        for (to, bot, level_of_spam, ban, expected) in [
+            ("11", 50, 0, 50, false),
+            ("11", 50, 49, 50, false),
+            ("11", 50, 50, 50, true),
+            ("11", 50, 60, 50, true),
+            ("11", 50, 0, 51, true),
+            ("12", 50, 60, 100, false),
+        ] {
+            let levels = json!({"users": {"@bot:x": bot, "@spam:x": level_of_spam}, "ban": ban});
+            let mut old = old("10", Some(levels), &["@bot:x"]);
+            let banned = super::super::state::content(json!({"membership": "ban"}));
+            let place = super::super::target::slot("m.room.member", "@spam:x");
+            old.put(place, &intent(to).bot, banned);
+            let found = unbannable(&old, &intent(to));
+            let named = ["@spam:x".to_owned()];
+            assert_eq!(found == named, expected, "{to} {bot} {level_of_spam} {ban}");
+            assert_eq!(found.is_empty(), !expected);
+        }
+    }
+
     /// Nobody can undo it. A room that is encrypted stays so anyway.
     #[test]
     fn auto_lets_no_server_encrypt_a_room() {

@@ -485,6 +485,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_name_is_text_that_is_not_blank() {
+        for (content, expected) in [
+            (json!({"name": "Garden"}), Some("Garden")),
+            (json!({"name": "  "}), None),
+            (json!({"name": 7}), None),
+            (json!({}), None),
+        ] {
+            let room = room("!r:x", &[("m.room.name", "", "@a:x", content.clone())]);
+            assert_eq!(room.name().as_deref(), expected, "{content}");
+        }
+        assert_eq!(room("!r:x", &[]).name(), None);
+    }
+
+    #[test]
+    fn pins_come_in_their_order_without_junk() {
+        let pinned = json!({"pinned": ["$b", 7, "$a", "no event id"]});
+        let room = room("!r:x", &[("m.room.pinned_events", "", "@a:x", pinned)]);
+        assert_eq!(room.pins(), ["$b", "$a"]);
+    }
+
+    #[test]
     fn links_name_exactly_what_they_should() {
         let via: [OwnedServerName; 2] = ["a.org".try_into().unwrap(), "b:80".try_into().unwrap()];
         for (ids, via, link) in [

@@ -436,6 +436,35 @@ pub fn creators(
 pub(crate) mod tests {
     use super::*;
 
+    #[test]
+    fn creators_are_who_was_asked_for_and_those_of_a_room_that_had_some() {
+        let users = |ids: &[&str]| -> Vec<OwnedUserId> {
+            ids.iter().map(|id| (*id).try_into().unwrap()).collect()
+        };
+        let before: BTreeSet<_> = users(&["@old:x", "@bot:x"]).into_iter().collect();
+        for (from, to, expected) in [
+            (Some("12"), "12", &["@asked:x", "@old:x", "@set:x"][..]),
+            // Whoever made a room of a version without creators is none.
+            (Some("11"), "12", &["@asked:x", "@set:x"]),
+            (None, "12", &["@asked:x", "@set:x"]),
+            (Some("12"), "11", &[]),
+        ] {
+            let from = from.map(|from| from.try_into().unwrap());
+            let found = creators(
+                &users(&["@set:x"]),
+                &users(&["@asked:x", "@bot:x"]),
+                from.as_ref().map(|from| (from, &before)),
+                &to.try_into().unwrap(),
+                <&UserId>::try_from("@bot:x").unwrap(),
+            );
+            assert_eq!(
+                found,
+                users(expected).into_iter().collect(),
+                "{from:?} {to}"
+            );
+        }
+    }
+
     /// What `@bot:x` is to do, as far as nothing else is said.
     pub(crate) fn intent(version: &str) -> Intent {
         Intent {
