@@ -5,6 +5,7 @@
 
 mod absent;
 mod authority;
+mod parked;
 mod two_databases;
 mod withdrawn;
 
