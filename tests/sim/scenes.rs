@@ -5,9 +5,9 @@
 
 mod absent;
 mod authority;
-mod parked;
 mod two_databases;
 mod withdrawn;
+mod worker;
 
 use std::time::Duration;
 
