@@ -21,10 +21,11 @@ use crate::clock::Clock;
 use crate::homeserver::pace::Priority;
 use crate::homeserver::paced::Paced;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
+use crate::message::{answer, emoji};
 use crate::model::Text;
 use crate::room::state::Content;
 use crate::store::{
-    Due, HOLDS_UP_TRIES, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted,
+    Due, End, HOLDS_UP_TRIES, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted,
 };
 use crate::telemetry::chain;
 
@@ -294,7 +295,8 @@ impl Sender {
             .map_err(MatrixError::Outbox)?;
         Ok(match sent {
             Sent::Later(_) if post.attempts >= HOLDS_UP_TRIES => Outcome::Settled,
-            Sent::Later(_) | Sent::Away(_) => Outcome::Waits,
+            // What goes out in its place has its turn.
+            Sent::Later(_) | Sent::Away(_) | Sent::Instead { .. } => Outcome::Waits,
             Sent::Posted(_) | Sent::PostedBefore(_) | Sent::GivenUp => Outcome::Settled,
         })
     }
@@ -447,7 +449,7 @@ impl Sender {
             HomeserverError::Refused { .. } => match self.port.joined_rooms().await {
                 Ok(joined) if joined.contains(room) => {
                     tracing::error!(%room, post = post.txn, error = shown, "cannot be posted; given up");
-                    Sent::GivenUp
+                    in_words(post, error, now).unwrap_or(Sent::GivenUp)
                 }
                 // Somebody may invite the bot again.
                 Ok(_) if post.attempts < TRIES_MAX => {
@@ -478,6 +480,12 @@ impl Sender {
                 }
                 Sent::Away(after(now, RETRY_AWAY))
             }
+            _ if post.attempts + 1 >= HOLDS_UP_TRIES
+                && let Some(words) = in_words(post, error, now) =>
+            {
+                tracing::error!(%room, post = post.txn, error = shown, "a file cannot be sent; said so");
+                words
+            }
             _ if post.attempts >= TRIES_MAX => {
                 tracing::error!(%room, post = post.txn, error = shown, "tried for a day; given up");
                 Sent::GivenUp
@@ -506,6 +514,43 @@ fn priority(post: &Due) -> Priority {
         _ if is_answer => Priority::Answer,
         _ => Priority::Report,
     }
+}
+
+/// What is said in place of a file that cannot be sent. A picture only shows what its words say.
+fn in_words(post: &Due, error: &HomeserverError, now: Timestamp) -> Option<Sent> {
+    let (text, reply_to, end) = match &post.post {
+        Post::File { name, reply_to, .. } => {
+            let (status, said) = match error {
+                HomeserverError::Refused {
+                    status,
+                    code,
+                    message,
+                    ..
+                } => (Some(*status), Some(format!("{message} ({code})"))),
+                HomeserverError::Uncertain { status, .. } => (*status, None),
+                _ => (None, None),
+            };
+            let end = reply_to.clone().map(|of| End {
+                of,
+                emoji: emoji::NO,
+            });
+            let text = answer::file_not_sent(name, status, said.as_deref());
+            (text, reply_to, end)
+        }
+        Post::Image {
+            caption, reply_to, ..
+        } => (caption.clone(), reply_to, None),
+        Post::Message { .. } | Post::Reaction { .. } | Post::Redaction { .. } => return None,
+    };
+    let post = Post::Message {
+        text,
+        reply_to: reply_to.clone(),
+    };
+    Some(Sent::Instead {
+        post: Box::new(post),
+        at: now,
+        end,
+    })
 }
 
 /// Whether an earlier try may have put an earlier revision into the room.

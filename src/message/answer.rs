@@ -13,6 +13,9 @@ use crate::job::{Job, Phase, State};
 use crate::model::{CampaignId, DatabaseMark, JobId, RoomName, TakenBack, Text, WorkId};
 use crate::permissions::Denial;
 
+/// HTTP status of a request with too much in it, also from a proxy in front of the server.
+const TOO_LARGE: u16 = 413;
+
 /// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
 #[must_use]
 pub fn lines(text: &str) -> Text {
@@ -293,6 +296,26 @@ pub fn unreadable() -> Text {
          it again. If that does not help, your client may send keys to verified devices only: \
          `!upgrade doctor` says whether mine is.",
     )
+}
+
+/// A file that cannot be sent. `status` is the server's answer, `said` its own words.
+#[must_use]
+pub fn file_not_sent(name: &str, status: Option<u16>, said: Option<&str>) -> Text {
+    let why = match (status, said) {
+        (Some(TOO_LARGE), _) => "it is too large for this server".to_owned(),
+        (_, Some(said)) => format!("the server refused it: {said}"),
+        (Some(status), None) => format!("the server answers with error {status}"),
+        (None, None) => "the server does not answer".to_owned(),
+    };
+    Doc::new()
+        .line(&[
+            Span::Text("I could not send the file ".to_owned()),
+            Span::Code(name.to_owned()),
+            Span::Text(format!(
+                ": {why}. The server's admin may know more. To try again, send the command once more."
+            )),
+        ])
+        .finish()
 }
 
 /// A command that lay about while the bot was away.

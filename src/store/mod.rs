@@ -19,7 +19,7 @@ pub use count::Counts;
 pub use inbox::{Lane, Received, ReceivedKind, Withdrawal};
 pub use jobs::Filter;
 pub use members::Unread;
-pub use outbox::{Due, HOLDS_UP_TRIES, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
+pub use outbox::{Due, End, HOLDS_UP_TRIES, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
 pub use records::Round;
 
 use std::path::{Path, PathBuf};

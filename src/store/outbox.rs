@@ -141,6 +141,25 @@ pub enum Sent {
     Away(Timestamp),
     /// Will never go out; not tried again.
     GivenUp,
+    /// Will never go out as it is: this goes out in its place, from this time on. Where the post was the answer to a
+    /// command, the command came to nothing.
+    Instead {
+        /// What.
+        post: Box<Post>,
+        /// From when.
+        at: Timestamp,
+        /// What ends the command, as long as its end is not shown.
+        end: Option<End>,
+    },
+}
+
+/// The reaction that says how a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The command.
+    pub of: OwnedEventId,
+    /// The emoji.
+    pub emoji: &'static str,
 }
 
 pub(super) fn enqueue(tx: &Transaction<'_>, now: Timestamp, out: &Outgoing) -> Result<()> {
@@ -276,7 +295,7 @@ impl Store {
                      AND EXISTS (SELECT 1 FROM outbox WHERE id = ?1 AND event_id IS NULL)",
                     params![id, event.as_str()],
                 )?,
-                Sent::Later(_) | Sent::Away(_) | Sent::GivenUp => 0,
+                Sent::Later(_) | Sent::Away(_) | Sent::GivenUp | Sent::Instead { .. } => 0,
             };
             match sent {
                 // Files are in the room now, and are never edited: the database does not keep them.
@@ -307,6 +326,20 @@ impl Store {
                     "UPDATE outbox SET due_at = NULL, settled_at = ?2 WHERE id = ?1",
                     params![id, now.as_millisecond()],
                 )?,
+                Sent::Instead { post, at, end } => {
+                    if let Some(End { of, emoji }) = end {
+                        tx.execute(
+                            "UPDATE outbox SET post = json_set(post, '$.emoji', ?2)
+                             WHERE json_extract(post, '$.type') = 'reaction' AND event_id IS NULL
+                             AND json_extract(post, '$.to.event') = ?1",
+                            params![of.as_str(), emoji],
+                        )?;
+                    }
+                    tx.execute(
+                        "UPDATE outbox SET post = ?2, due_at = ?3, attempts = 0 WHERE id = ?1",
+                        params![id, super::json(post)?, at.as_millisecond()],
+                    )?
+                }
             };
             Ok(reopened)
         })?;

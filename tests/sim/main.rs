@@ -24,6 +24,7 @@ mod policy;
 mod port;
 mod said;
 mod scenes;
+mod sealed;
 mod seeds;
 mod sim;
 mod story;

@@ -26,8 +26,8 @@ use ruma::{
     EventId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId,
     RoomVersionId, ServerName, UserId,
 };
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::fault::{Endpoint, Fault, Kill, Request};
@@ -836,8 +836,10 @@ impl SyncSource for SimPort {
             .await
     }
 
-    async fn decrypt(&self, _room: &RoomId, _event: &RawValue) -> Option<TimelineEvent> {
-        None
+    async fn decrypt(&self, room: &RoomId, event: &RawValue) -> Option<TimelineEvent> {
+        let event: Value = serde_json::from_str(event.get()).ok()?;
+        let id = event.get("event_id")?.as_str()?;
+        self.life.shared.world().decrypted(room, id)
     }
 
     async fn set_up_encryption(&self) -> std::result::Result<(), MatrixError> {

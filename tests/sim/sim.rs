@@ -34,6 +34,9 @@ const QUIET: Duration = Duration::from_secs(3);
 /// How often it is looked whether it is.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How often the bot looks for keys that are missing.
+const LOOK_FOR_KEYS: SignedDuration = SignedDuration::from_secs(3);
+
 /// How long the bot is away after a kill.
 const AWAY: Duration = Duration::from_millis(700);
 
@@ -364,11 +367,14 @@ impl Sim {
         let off = now.duration_since(self.shared.clock.true_now());
         let work = store.next_work_due(now).ok().flatten();
         let post = store.next_post_due().ok().flatten();
+        let now = self.shared.clock.true_now();
+        let waits_for_keys = self.world().waits_for_keys(now);
         [work, post]
             .into_iter()
             .flatten()
             .map(|at| at - off)
             .chain(act)
+            .chain(waits_for_keys.then(|| now + LOOK_FOR_KEYS))
             .min()
     }
 

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 pub(crate) use self::auth::Levels;
-pub(crate) use self::sync::Device;
+pub(crate) use self::sync::{Device, MEGOLM};
 pub(crate) use self::upgrade::{Software, UpgradeStop};
 use crate::limits::{Kind, Limiter, Limits};
 use crate::watch::Watchers;
@@ -278,6 +278,10 @@ pub(crate) struct World {
     pub(crate) refuses_to_show: BTreeSet<OwnedRoomAliasId>,
     /// Whether all new private rooms are encrypted.
     pub(crate) encrypts_new_rooms: bool,
+    /// Messages that are encrypted, and in which sessions.
+    pub(crate) sealed: BTreeMap<OwnedEventId, String>,
+    /// Sessions whose keys the bot has.
+    pub(crate) keys: BTreeSet<String>,
     /// Where the next `/upgrade` breaks off, if it does.
     pub(crate) upgrade_stops: Option<UpgradeStop>,
     /// Events of one room in one sync answer.
@@ -320,6 +324,8 @@ impl World {
             denies_listings: false,
             refuses_to_show: BTreeSet::new(),
             encrypts_new_rooms: false,
+            sealed: BTreeMap::new(),
+            keys: BTreeSet::new(),
             upgrade_stops: None,
             timeline_limit: 50,
             repeats: 0,

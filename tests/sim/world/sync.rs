@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use roomlift::homeserver::ToldRoom;
-use roomlift::matrix::{Gap, Invitation, Page, RoomUpdate, SyncAnswer, TimelineEvent};
+use roomlift::matrix::{Gap, Invitation, Page, RoomUpdate, SyncAnswer, TimelineEvent, Undecrypted};
 use roomlift::model;
 use roomlift::room::state::{Content, RoomState, StateEvent};
-use ruma::{OwnedRoomId, OwnedUserId, RoomId};
-use serde_json::Value;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
-use super::{Event, Room, World};
+use super::{Event, Room, World, content};
 
 /// State with an empty key that a room is told with.
 const TOLD: [&str; 6] = [
@@ -24,6 +25,12 @@ const TOLD: [&str; 6] = [
     "m.room.join_rules",
     "m.room.tombstone",
 ];
+
+/// How long the bot looks for the key of a message, and a little more.
+const TRIED_FOR: SignedDuration = SignedDuration::from_secs(620);
+
+/// How messages in encrypted rooms are encrypted.
+pub(crate) const MEGOLM: &str = "m.megolm.v1.aes-sha2";
 
 /// Links between rooms and spaces.
 const LINKS: [&str; 2] = ["m.space.child", "m.space.parent"];
@@ -47,15 +54,46 @@ fn raw(event: &Event) -> Box<RawValue> {
     to_raw_value(&event.json()).expect("an event is JSON")
 }
 
-fn timeline(event: &Event) -> TimelineEvent {
-    TimelineEvent {
-        json: raw(event),
-        device: model::Device::Unknown,
-        undecrypted: None,
-    }
-}
-
 impl World {
+    /// An event as the device's library gives it: decrypted, where it has the key.
+    fn timeline(&self, event: &Event) -> TimelineEvent {
+        let missing = self.missing_key(&event.id).map(ToOwned::to_owned);
+        let sealed = missing.as_ref().map(|session| Event {
+            kind: "m.room.encrypted".to_owned(),
+            content: content(json!({ "algorithm": MEGOLM, "session_id": session })),
+            ..event.clone()
+        });
+        TimelineEvent {
+            json: raw(sealed.as_ref().unwrap_or(event)),
+            device: model::Device::Unknown,
+            undecrypted: missing.map(|session| Undecrypted {
+                session: Some(session),
+            }),
+        }
+    }
+
+    /// The session whose key it takes to read an event, and that the bot does not have.
+    fn missing_key(&self, event: &OwnedEventId) -> Option<&str> {
+        let session = self.sealed.get(event)?;
+        (!self.keys.contains(session)).then_some(session)
+    }
+
+    /// Whether there are messages whose keys the bot does not have, and that it still tries to read.
+    pub(crate) fn waits_for_keys(&self, now: Timestamp) -> bool {
+        let first = (now - TRIED_FOR).as_millisecond();
+        let events = self.rooms.values().flat_map(|room| &room.events);
+        let mut recent = events.filter(|event| event.at >= first);
+        recent.any(|event| self.missing_key(&event.id).is_some())
+    }
+
+    /// Tries once more to decrypt an event.
+    pub(crate) fn decrypted(&self, id: &RoomId, event: &str) -> Option<TimelineEvent> {
+        let events = &self.rooms.get(id)?.events;
+        let event = events.iter().find(|known| known.id == event)?;
+        let read = self.timeline(event);
+        read.undecrypted.is_none().then_some(read)
+    }
+
     /// Whether sync has anything to tell.
     pub(crate) fn has_news(&self, own: &OwnedUserId, device: &Device) -> bool {
         let Some(place) = device.place else {
@@ -158,7 +196,7 @@ impl World {
                 .iter()
                 .rev()
                 .chain(shown)
-                .map(|event| timeline(event))
+                .map(|event| self.timeline(event))
                 .collect(),
         }
     }
@@ -209,7 +247,10 @@ impl World {
                 .last()
                 .filter(|_| more)
                 .map(|event| event.stream.to_string()),
-            events: events.into_iter().map(timeline).collect(),
+            events: events
+                .into_iter()
+                .map(|event| self.timeline(event))
+                .collect(),
         }
     }
 }
