@@ -5,7 +5,7 @@ use ruma::{OwnedServerName, RoomId};
 use super::doc::{Doc, Span, own, room};
 use super::{count, finding, todo};
 use crate::job::log::Again;
-use crate::job::{Encryption, Job, Output, Phase, State, Step, Todo};
+use crate::job::{Encryption, Job, Output, Phase, Plan, State, Step, Todo};
 use crate::model::{JobId, Method, Text, WorkId};
 use crate::room::diff::Change;
 use crate::room::finding::Finding;
@@ -205,32 +205,14 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
              can undo it.",
         );
     }
-    // Whether they did it, the bot cannot see.
-    let for_others: Vec<_> = plan
-        .findings
-        .iter()
-        .filter(|finding| {
-            matches!(
-                finding,
-                Finding::PolicyServer { .. }
-                    | Finding::PoliciesMove { .. }
-                    | Finding::PoliciesStay { .. }
-            )
-        })
-        .collect();
+    let for_others = for_others(plan);
     for finding in &for_others {
         doc = doc.line(&finding::line(finding, &plan.intent.bot));
     }
     let todos = todos(state);
     if todos.is_empty() {
-        return Some(
-            doc.say(if for_others.is_empty() {
-                "Nothing is left to do."
-            } else {
-                "Nothing else is left to do."
-            })
-            .finish(),
-        );
+        let rest = if for_others.is_empty() { "" } else { " else" };
+        return Some(doc.say(&format!("Nothing{rest} is left to do.")).finish());
     }
     doc = doc.heading(&format!(
         "Left for you: {}",
@@ -249,6 +231,21 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
         ))
         .finish(),
     )
+}
+
+/// What people elsewhere have to do; whether they did it, the bot cannot see.
+fn for_others(plan: &Plan) -> Vec<&Finding> {
+    let findings = plan.findings.iter();
+    findings
+        .filter(|finding| {
+            matches!(
+                finding,
+                Finding::PolicyServer { .. }
+                    | Finding::PoliciesMove { .. }
+                    | Finding::PoliciesStay { .. }
+            )
+        })
+        .collect()
 }
 
 /// What became of the pinned messages.

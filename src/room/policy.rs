@@ -46,16 +46,14 @@ pub fn rules(room: &RoomState) -> usize {
 /// that was ever closed.
 #[must_use]
 pub fn is_list(room: &RoomState) -> bool {
-    match room.create().room_type.as_deref() {
-        Some(kind) => kind == RoomType::Policy.name() || kind == UNSTABLE_TYPE,
-        None => {
-            let power = room.power();
-            let is_mute = power.to_send_message("m.room.message") > power.users_default;
-            let was_closed = room.event("m.room.tombstone", "").is_some();
-            let is_made_so = room.event(SHORTCODE, "").is_some() || (is_mute && !was_closed);
-            rules(room) > 0 && is_made_so
-        }
+    if let Some(kind) = room.create().room_type {
+        return kind == RoomType::Policy.name() || kind == UNSTABLE_TYPE;
     }
+    let power = room.power();
+    let is_mute = power.to_send_message("m.room.message") > power.users_default;
+    let was_closed = room.event("m.room.tombstone", "").is_some();
+    let is_made_so = room.event(SHORTCODE, "").is_some() || (is_mute && !was_closed);
+    rules(room) > 0 && is_made_so
 }
 
 /// What was chosen for a room, as far as there is anything to choose. Where an upgrade is to be finished, its

@@ -182,13 +182,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     findings.extend(offer(port, at.request, before, &findings));
     findings.sort_by_key(Finding::weight);
 
-    let requests = BASE_REQUESTS
-        + changes.iter().map(Change::requests).sum::<usize>()
-        + counts.aliases
-        + 2 * counts.pins
-        + 4 * counts.spaces;
-    let millis = at.pace.per_request.as_millis() * requests as u128
-        + u128::from(MILLIS_PER_BAN) * counts.bans as u128;
+    let (requests, seconds) = cost(&changes, &counts, at.pace);
     Ok(Plan {
         old_room: at.request.old_room.clone(),
         label: before.map_or_else(|| at.request.named.name.to_string(), |old| old.room.label()),
@@ -209,7 +203,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         findings,
         counts,
         requests,
-        seconds: u64::try_from(millis.div_ceil(1000)).unwrap_or(u64::MAX),
+        seconds,
         expires_at: SignedDuration::try_from(at.settings.plan_expires)
             .ok()
             .and_then(|lifetime| at.now.checked_add(lifetime).ok())
@@ -218,6 +212,19 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         schedule: Schedule::of(&at.request.options, at.announce),
         intent,
     })
+}
+
+/// How many requests it takes, and how many seconds.
+fn cost(changes: &[Change], counts: &Counts, pace: Pace) -> (usize, u64) {
+    let requests = BASE_REQUESTS
+        + changes.iter().map(Change::requests).sum::<usize>()
+        + counts.aliases
+        + 2 * counts.pins
+        + 4 * counts.spaces;
+    let millis = pace.per_request.as_millis() * requests as u128
+        + u128::from(MILLIS_PER_BAN) * counts.bans as u128;
+    let seconds = u64::try_from(millis.div_ceil(1000)).unwrap_or(u64::MAX);
+    (requests, seconds)
 }
 
 /// What is wanted, with everything that was left open filled in; why this method; and the server's

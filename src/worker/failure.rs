@@ -76,7 +76,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         progress: None,
         kept: Kept::default(),
     };
-    let ended = |problem: String, again: Again| StepEvent::Failed { problem, again };
+    let ended = |problem, again| StepEvent::Failed { problem, again };
     match failed {
         StepError::RateLimited {
             bucket,
@@ -107,10 +107,8 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         }
         StepError::Settling => {
             info!(step = step.name(), "waiting for the server to finish");
-            waiting(
-                after(pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX)),
-                WaitReason::Settling,
-            )
+            let pause = pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX);
+            waiting(after(pause), WaitReason::Settling)
         }
         StepError::NotInAdminRoom => {
             warn!(
@@ -121,8 +119,8 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         }
         StepError::Remembered { problem } if state.waits < REMEMBERED_WAITS_MAX => {
             info!(step = step.name(), "the server remembers: {problem}");
-            let until = after(pause(state.waits, Duration::from_secs(1)));
-            waiting(until, WaitReason::Problem { problem })
+            let reason = WaitReason::Problem { problem };
+            waiting(after(pause(state.waits, Duration::ZERO)), reason)
         }
         StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
             warn!(
@@ -154,10 +152,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         }
         StepError::Overtaken { problem } => {
             warn!(step = step.name(), "overtaken: {problem}");
-            StepEvent::Failed {
-                problem,
-                again: Again::Overtaken,
-            }
+            ended(problem, Again::Overtaken)
         }
         // Handled by the caller: the database itself is broken.
         StepError::Store(error) => ended(error.to_string(), Again::MayHelp),
