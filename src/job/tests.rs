@@ -480,6 +480,7 @@ fn a_step_takes_only_what_can_follow() {
         let yes = Entry::Confirmed {
             by: user(),
             hash: plan.hash.clone(),
+            event: None,
         };
         let planned = Entry::Planned {
             plan: Box::new(plan),
@@ -488,8 +489,7 @@ fn a_step_takes_only_what_can_follow() {
     };
     let done = |state: State, now| {
         let begun = state.after(&step(now, StepEvent::Started)).unwrap();
-        let success = success(&begun, now);
-        begun.after(&success).unwrap()
+        begun.clone().after(&success(&begun, now)).unwrap()
     };
     let (called, lost) = (
         StepEvent::Called { at: at(1) },

@@ -136,43 +136,22 @@ async fn make(
             Some(fresh) => change = fresh,
             None => continue,
         }
-        let mut known = drive.kept.refused.iter();
-        let known = known.find(|known| known.change.is_about_the_same(&change));
-        let outcome = if let Some(known) = known.cloned() {
-            Ok(Some(known))
-        } else if change.is_too_early(&seen.now) {
-            Ok(Some(Refusal {
-                change: change.clone(),
-                code: String::new(),
-                message: TOO_EARLY.to_owned(),
-            }))
+        let outcome = if change.is_too_early(&seen.now) {
+            Ok(Attempt::Refused(too_early(&change)))
         } else {
-            let outcome = attempt(port, &change, job, &new_room, &reason, &mut away).await;
-            let outcome = match outcome {
-                Err(error @ HomeserverError::Uncertain { .. }) => match drive.failed(error).await {
-                    Ok(RequestFailure::GivenUp(message)) => Ok(Some(Refusal {
-                        change: change.clone(),
-                        code: String::new(),
-                        message,
-                    })),
-                    // The others are made meanwhile.
-                    Ok(RequestFailure::TryAgain(error)) => {
-                        to_try_again = Some(error);
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                },
-                outcome => outcome,
-            };
-            drive.kept.refused.extend(outcome.iter().flatten().cloned());
-            outcome
+            attempt_unless_known(drive, &change, job, &new_room, &reason, &mut away).await
         };
         match outcome {
-            Ok(None) => {
+            Ok(Attempt::Made) => {
                 seen.now.apply(&change, port.account());
                 made += 1;
             }
-            Ok(Some(refusal)) => {
+            // The others are made meanwhile.
+            Ok(Attempt::Unanswered(error)) => {
+                to_try_again = Some(error);
+                continue;
+            }
+            Ok(Attempt::Refused(refusal)) => {
                 refused.push(refusal);
                 made += show_others(port, &change, &mut seen.now.new).await?;
             }
@@ -214,6 +193,53 @@ async fn make(
             source: Some(error),
         }),
     }
+}
+
+/// What came of a change.
+enum Attempt {
+    Made,
+    Refused(Refusal),
+    /// There was no certain answer; it is tried again.
+    Unanswered(HomeserverError),
+}
+
+fn too_early(change: &Change) -> Refusal {
+    Refusal {
+        change: change.clone(),
+        code: String::new(),
+        message: TOO_EARLY.to_owned(),
+    }
+}
+
+/// Makes a change, unless it was refused before in this step.
+async fn attempt_unless_known(
+    drive: &mut Drive,
+    change: &Change,
+    job: &Job,
+    new_room: &RoomId,
+    reason: &str,
+    away: &mut BTreeSet<OwnedServerName>,
+) -> Result<Attempt, HomeserverError> {
+    let mut known = drive.kept.refused.iter();
+    if let Some(known) = known.find(|known| known.change.is_about_the_same(change)) {
+        return Ok(Attempt::Refused(known.clone()));
+    }
+    let port = Arc::clone(&drive.port);
+    let refusal = match attempt(&*port, change, job, new_room, reason, away).await {
+        Ok(None) => return Ok(Attempt::Made),
+        Ok(Some(refusal)) => refusal,
+        Err(error @ HomeserverError::Uncertain { .. }) => match drive.failed(error).await? {
+            RequestFailure::GivenUp(message) => Refusal {
+                change: change.clone(),
+                code: String::new(),
+                message,
+            },
+            RequestFailure::TryAgain(error) => return Ok(Attempt::Unanswered(error)),
+        },
+        Err(error) => return Err(error),
+    };
+    drive.kept.refused.push(refusal.clone());
+    Ok(Attempt::Refused(refusal))
 }
 
 /// Has the new room show the addresses that lead there by now, before the others have to wait: some servers

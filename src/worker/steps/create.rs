@@ -6,7 +6,7 @@
 use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use tracing::warn;
 
-use super::mark::{answer_lost, is_settled, mark, may_have_left};
+use super::mark::{answer_lost, is_settled, mark};
 use super::switch::overtaken;
 use super::{Done, Drive, StepError, orphan, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError};

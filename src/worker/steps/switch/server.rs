@@ -125,7 +125,7 @@ async fn call(
     {
         // The answer to an earlier request of this account.
         // Source: Synapse 1.163.2, `_upgrade_response_cache`.
-        Ok(new_room) if before.joined_rooms.contains(&new_room) => {
+        Ok(new_room) if before.known_successors.contains(&new_room) => {
             mark(drive, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Remembered {
                 problem: format!(
