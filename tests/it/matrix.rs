@@ -124,6 +124,7 @@ fn bodies(events: &[Received]) -> Vec<String> {
             ReceivedKind::Invitation => format!("{} invites", event.sender),
             ReceivedKind::Edited => format!("{} was edited", event.event_id),
             ReceivedKind::Removed => format!("{} was removed", event.event_id),
+            ReceivedKind::TakenBack { event, .. } => format!("{event} was taken back"),
             ReceivedKind::Unreadable { event } => format!("{event} cannot be read"),
         })
         .collect()
