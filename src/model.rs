@@ -5,10 +5,13 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
+use ruma::{
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Number of a job as people type it. Counts up from 1 within one database.
@@ -48,6 +51,38 @@ impl fmt::Display for WorkId {
             Self::Job(id) => id.fmt(f),
             Self::Campaign(id) => id.fmt(f),
         }
+    }
+}
+
+/// What belongs to one job or campaign and to no other: its command, and of a job of a campaign, whose
+/// command makes many jobs, its room as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkKey {
+    /// The command.
+    pub command: OwnedEventId,
+    /// The old room of a job of a campaign.
+    pub room: Option<OwnedRoomId>,
+}
+
+impl fmt::Display for WorkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.command.fmt(f)?;
+        match &self.room {
+            None => Ok(()),
+            Some(room) => write!(f, ".{room}"),
+        }
+    }
+}
+
+impl FromStr for WorkKey {
+    type Err = ruma::IdParseError;
+
+    fn from_str(key: &str) -> Result<Self, Self::Err> {
+        let room = key.find(".!");
+        Ok(Self {
+            command: key[..room.unwrap_or(key.len())].try_into()?,
+            room: room.map(|at| key[at + 1..].try_into()).transpose()?,
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::homeserver::Homeserver;
 use crate::matrix::{self, Entered};
 use crate::message::answer;
 use crate::permissions::Office;
-use crate::store::{Outgoing, Post, Store, Write};
+use crate::store::{Outgoing, Post, PostKey, Store, Write};
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -83,7 +83,11 @@ impl AdminRooms<'_> {
             .filter(|other| !lost.contains(*other))
             .map(|other| {
                 Write::Enqueue(Outgoing {
-                    key: format!("lost:{room}:{other}:{}", now.as_second()),
+                    key: PostKey::Lost {
+                        room: room.clone(),
+                        told: other.clone(),
+                        at: now.as_second(),
+                    },
                     room_id: other.clone(),
                     post: Post::Message {
                         text: answer::admin_room_lost(room, self.port.account()),

@@ -8,7 +8,7 @@ use crate::message::emoji;
 use crate::model::Text;
 use crate::permissions::Office;
 use crate::room::power::PowerLevels;
-use crate::store::{Outgoing, Post, Received, ReceivedKind, Target, Write};
+use crate::store::{Outgoing, Post, PostKey, Received, ReceivedKind, Target, Write};
 
 /// A command or reaction, where it came from and what its sender can do there.
 pub(super) struct Call<'a> {
@@ -20,13 +20,13 @@ pub(super) struct Call<'a> {
 /// A reaction to an event.
 pub(super) fn react(received: &Received, emoji: &str) -> Write {
     let event = &received.event_id;
-    let name = if emoji == emoji::WORKING {
-        "ack"
+    let key = if emoji == emoji::WORKING {
+        PostKey::Acknowledged(event.clone())
     } else {
-        "end"
+        PostKey::Ended(event.clone())
     };
     Write::Enqueue(Outgoing {
-        key: format!("{name}:{event}"),
+        key,
         room_id: received.room_id.clone(),
         post: Post::Reaction {
             to: Target::Event(event.clone()),
@@ -39,10 +39,10 @@ pub(super) fn react(received: &Received, emoji: &str) -> Write {
 pub(super) fn unack(received: &Received) -> Write {
     let event = &received.event_id;
     Write::Enqueue(Outgoing {
-        key: format!("unack:{event}"),
+        key: PostKey::AcknowledgedGone(event.clone()),
         room_id: received.room_id.clone(),
         post: Post::Redaction {
-            of: Target::Post(format!("ack:{event}")),
+            of: Target::Post(PostKey::Acknowledged(event.clone())),
         },
     })
 }
@@ -50,7 +50,7 @@ pub(super) fn unack(received: &Received) -> Write {
 /// An event that comes to nothing. Who invites the bot does not hear it.
 pub(super) fn sorry(received: &Received, text: Text) -> Vec<Write> {
     let reply = Write::Enqueue(Outgoing {
-        key: format!("reply:{}", received.event_id),
+        key: PostKey::Reply(received.event_id.clone()),
         room_id: received.room_id.clone(),
         post: Post::Message {
             text,
@@ -73,7 +73,7 @@ impl Call<'_> {
 
     pub(super) fn reply(&self, text: Text) -> Write {
         Write::Enqueue(Outgoing {
-            key: format!("reply:{}", self.received.event_id),
+            key: PostKey::Reply(self.received.event_id.clone()),
             room_id: self.received.room_id.clone(),
             post: Post::Message {
                 text,
@@ -85,7 +85,7 @@ impl Call<'_> {
     /// Something that answers no message which people can still see.
     pub(super) fn say(&self, text: Text) -> Write {
         Write::Enqueue(Outgoing {
-            key: format!("reply:{}", self.received.event_id),
+            key: PostKey::Reply(self.received.event_id.clone()),
             room_id: self.received.room_id.clone(),
             post: Post::Message {
                 text,

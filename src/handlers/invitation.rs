@@ -8,6 +8,7 @@ use crate::homeserver::HomeserverError;
 use crate::message::invitation;
 use crate::model::{RoomName, RoomRef, Text};
 use crate::permissions;
+use crate::store::post_key::Unasked;
 use crate::store::{Outgoing, Post, Received, Write};
 use crate::survey::{self, Presence};
 
@@ -71,7 +72,7 @@ fn tell(desk: &Desk, received: &Received, text: &Text) -> Result<Vec<Write>, Han
         return Ok(writes);
     }
     for office in &desk.offices {
-        if let Some(key) = desk.said_seldom("invitation", &office.room_id, TOLD_MAX)? {
+        if let Some(key) = desk.said_seldom(Unasked::Invitation, &office.room_id, TOLD_MAX)? {
             writes.push(Write::Enqueue(Outgoing {
                 key,
                 room_id: office.room_id.clone(),

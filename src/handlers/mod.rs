@@ -57,7 +57,10 @@ use crate::permissions::{self, Decision, Facts, Office, Within};
 use crate::room::moves::Moves;
 use crate::room::power::{Power, PowerLevels};
 use crate::room::state::RoomState;
-use crate::store::{Lane, Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
+use crate::store::post_key::Unasked;
+use crate::store::{
+    Lane, Outgoing, Post, PostKey, Received, ReceivedKind, Store, StoreError, Write,
+};
 use crate::survey;
 use crate::telemetry::chain;
 
@@ -158,7 +161,10 @@ impl Desk {
     fn say_replaced(&self, by: &DatabaseMark) -> Result<(), StoreError> {
         let posts = self.offices.iter().map(|office| {
             Write::Enqueue(Outgoing {
-                key: format!("replaced:{}:{}", office.room_id, by.since),
+                key: PostKey::Replaced {
+                    told: office.room_id.clone(),
+                    since: by.since,
+                },
                 room_id: office.room_id.clone(),
                 post: Post::Message {
                     text: answer::replaced(by),
@@ -208,7 +214,7 @@ impl Desk {
             Err(StoreError::ActiveJob) => {
                 let busy = [
                     Write::Enqueue(Outgoing {
-                        key: format!("reply:{}", received.event_id),
+                        key: PostKey::Reply(received.event_id.clone()),
                         room_id: received.room_id.clone(),
                         post: Post::Message {
                             text: answer::room_is_busy(),
@@ -464,13 +470,18 @@ impl Desk {
     /// `None`: it was said often enough.
     fn said_seldom(
         &self,
-        what: &str,
+        about: Unasked,
         room: &RoomId,
         most: usize,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<PostKey>, StoreError> {
         let hour = self.clock.now().as_second().div_euclid(HOUR_SECONDS);
         for nth in 0..most {
-            let key = format!("{what}:{room}:{hour}:{nth}");
+            let key = PostKey::RateLimited {
+                about,
+                told: room.to_owned(),
+                hour,
+                nth,
+            };
             if !self.store.is_enqueued(&key)? {
                 return Ok(Some(key));
             }

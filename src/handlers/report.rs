@@ -4,7 +4,8 @@ use super::{Call, Desk, HandleError};
 use crate::message::record::{record, record_of_campaign};
 use crate::message::{answer, emoji};
 use crate::model::WorkId;
-use crate::store::{Outgoing, Post, StoreError, Write};
+use crate::store::post_key::RecordFormat;
+use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
 
 pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>, HandleError> {
     let record = match id {
@@ -24,9 +25,9 @@ pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>
     };
     let record = record.map_err(StoreError::Encode)?;
     let event = &call.received.event_id;
-    let file = |extension: &str, content_type: &str, body: String| {
+    let file = |format, extension: &str, content_type: &str, body: String| {
         Write::Enqueue(Outgoing {
-            key: format!("record:{event}:{extension}"),
+            key: PostKey::Record(event.clone(), format),
             room_id: call.received.room_id.clone(),
             post: Post::File {
                 name: format!("upgrade-{id}.{extension}"),
@@ -37,8 +38,13 @@ pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>
         })
     };
     Ok(vec![
-        file("txt", "text/plain; charset=utf-8", record.text),
-        file("json", "application/json", record.json),
+        file(
+            RecordFormat::Txt,
+            "txt",
+            "text/plain; charset=utf-8",
+            record.text,
+        ),
+        file(RecordFormat::Json, "json", "application/json", record.json),
         call.react(emoji::YES),
     ])
 }

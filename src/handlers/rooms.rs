@@ -5,7 +5,7 @@ use crate::command::Need;
 use crate::message::answer;
 use crate::message::inventory::inventory;
 use crate::model::RoomRef;
-use crate::store::{Outgoing, Post, Write};
+use crate::store::{Outgoing, Post, PostKey, Write};
 use crate::survey;
 
 /// What the file with all rooms is called.
@@ -40,7 +40,7 @@ pub(super) async fn run(
     let mut writes = call.answer(told.text);
     writes.extend(told.file.map(|body| {
         Write::Enqueue(Outgoing {
-            key: format!("rooms:{}", call.received.event_id),
+            key: PostKey::Rooms(call.received.event_id.clone()),
             room_id: call.received.room_id.clone(),
             post: Post::File {
                 name: FILE_NAME.to_owned(),

@@ -12,7 +12,7 @@ use crate::message::{answer, follow_up};
 use crate::model::JobRef;
 use crate::picture::{HEIGHT, Line, WIDTH, png};
 use crate::room::moves::{Moves, Tally};
-use crate::store::{Filter, Outgoing, Post, Write};
+use crate::store::{Filter, Outgoing, Post, PostKey, Write};
 
 /// Active jobs that are shown.
 const ACTIVE_MAX: usize = 50;
@@ -112,7 +112,7 @@ fn picture(
     };
     let event = &call.received.event_id;
     Some(Write::Enqueue(Outgoing {
-        key: format!("picture:{event}"),
+        key: PostKey::Picture(event.clone()),
         room_id: call.received.room_id.clone(),
         post: Post::Image {
             name: format!("upgrade-{name}.png"),

@@ -6,15 +6,17 @@
 
 use std::time::Duration;
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedEventId, OwnedRoomId};
 
 use super::{Desk, HandleError};
 use crate::homeserver::HomeserverError;
 use crate::message::tombstone;
+use crate::model::Text;
 use crate::permissions::{self, Office, Within};
-use crate::room::finding::Finding;
+use crate::room::finding::{FalseWhy, Finding};
 use crate::room::power::{Allowance, Power};
-use crate::store::{Outgoing, Post, Received, Write};
+use crate::store::post_key::Stays;
+use crate::store::{Outgoing, Post, PostKey, Received, Write};
 use crate::survey;
 
 /// What happened longer ago is no news.
@@ -57,8 +59,8 @@ pub(super) async fn run(
         let scope = &office.rules.scope;
         if survey::within(&*desk.port, scope, &received.room_id).await? == Within::Scope {
             let text = tombstone::offer(&old, &received.sender, replacement);
-            let key = received.event_id.to_string();
-            writes.push(say(&key, office.room_id.clone(), text));
+            let event = Some(received.event_id.clone());
+            writes.push(say(event, None, office.room_id.clone(), text));
         }
     }
     Ok(writes)
@@ -74,16 +76,21 @@ async fn follow(desk: &Desk, office: &Office) -> Result<Vec<Write>, HandleError>
         // It was taken back.
         return Ok(vec![]);
     };
-    let key = closed.event_id.as_ref().map_or("", |id| id.as_str());
+    let event = closed.event_id.clone();
     let needed = office.rules.command_level;
     // Each reason is said once, however often it is looked at.
     let stay = |finding: Option<&Finding>| {
         let text = tombstone::stays(&old, finding, desk.port.account());
         let why = match finding {
-            Some(Finding::FalseSuccessor { why, .. }) => format!("{why:?}"),
-            _ => "Power".to_owned(),
+            Some(Finding::FalseSuccessor { why, .. }) => match why {
+                FalseWhy::NoRoom => Stays::NoRoom,
+                FalseWhy::Itself => Stays::Itself,
+                FalseWhy::CannotEnter => Stays::CannotEnter,
+                FalseWhy::NotPredecessor => Stays::NotPredecessor,
+            },
+            _ => Stays::Power,
         };
-        vec![say(&format!("{key}:{why}"), from.clone(), text)]
+        vec![say(event.clone(), Some(why), from.clone(), text)]
     };
     // Who may close a room may not have been meant to command the bot. What the bot closed itself,
     // somebody who may command it has asked for.
@@ -99,17 +106,26 @@ async fn follow(desk: &Desk, office: &Office) -> Result<Vec<Write>, HandleError>
                     from: from.clone(),
                     to: to.clone(),
                 },
-                say(key, to, tombstone::moved(&old)),
+                say(event.clone(), None, to, tombstone::moved(&old)),
             ])
         }
         Err(finding) => Ok(stay(Some(&finding))),
     }
 }
 
-/// Says something about a tombstone, once per key and room.
-fn say(key: &str, room_id: OwnedRoomId, text: crate::model::Text) -> Write {
+/// Says something about a tombstone, once per reason and room.
+fn say(
+    event: Option<OwnedEventId>,
+    stays: Option<Stays>,
+    room_id: OwnedRoomId,
+    text: Text,
+) -> Write {
     Write::Enqueue(Outgoing {
-        key: format!("tombstone:{key}:{room_id}"),
+        key: PostKey::Tombstone {
+            event,
+            stays,
+            told: room_id.clone(),
+        },
         room_id,
         post: Post::Message {
             text,

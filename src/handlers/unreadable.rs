@@ -5,6 +5,7 @@ use ruma::OwnedEventId;
 
 use super::{Desk, HandleError};
 use crate::message::answer;
+use crate::store::post_key::Unasked;
 use crate::store::{Outgoing, Post, Received, Write};
 
 /// How often in an hour a room is told: in a room where people talk, more would drown them.
@@ -22,7 +23,7 @@ pub(super) fn run(
         // Nobody waits for an answer any more.
         return Ok(vec![]);
     }
-    let key = desk.said_seldom("unreadable", &received.room_id, TOLD_MAX)?;
+    let key = desk.said_seldom(Unasked::Unreadable, &received.room_id, TOLD_MAX)?;
     let told = key.map(|key| {
         Write::Enqueue(Outgoing {
             key,

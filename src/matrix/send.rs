@@ -439,17 +439,11 @@ impl Sender {
         };
         Ok(match self.store.posted_event(key)? {
             Some(event) => Task::Ask(request(event)),
-            None if self.is_waiting(key)? => {
+            None if self.store.is_waiting(key)? => {
                 Task::Record(Sent::Later(after(self.clock.now(), POLL_WAITING)))
             }
             None => Task::Record(Sent::GivenUp),
         })
-    }
-
-    /// Whether the post with a key is still to be sent.
-    fn is_waiting(&self, key: &str) -> Result<bool, StoreError> {
-        let waiting = self.store.due_posts(Timestamp::MAX, u32::MAX)?;
-        Ok(waiting.iter().any(|post| key_of(&post.txn) == Some(key)))
     }
 
     /// What a failure means for a post; logs it.
@@ -525,11 +519,6 @@ impl Sender {
 /// Whether an earlier try may have put an earlier revision into the room.
 fn may_be_older(post: &Due) -> bool {
     post.event_id.is_none() && post.attempts > 0 && post.revision > 0
-}
-
-/// The key within a transaction id: what follows the id of the database.
-fn key_of(transaction: &str) -> Option<&str> {
-    transaction.split_once('.').map(|(_, key)| key)
 }
 
 /// A notice that mentions nobody.

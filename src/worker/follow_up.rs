@@ -28,7 +28,7 @@ use crate::model::{InvitePolicy, JobId, Pings, Text};
 use crate::room::join_rules::{self, JOIN_RULES};
 use crate::room::moves::{Moves, Whereabouts};
 use crate::room::state::{Content, Membership};
-use crate::store::{Outgoing, Post, StoreError, Write};
+use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
 use crate::survey;
 use crate::survey::surroundings::{next, told};
 
@@ -370,7 +370,9 @@ impl One<'_> {
         if let PingOutcome::Refused { message } = &outcome {
             // One key: however often it is refused, it is said once.
             let text = refused(self.job, &self.plan.label, message);
-            doing.writes.push(self.say("ping-refused", text));
+            doing
+                .writes
+                .push(self.say(PostKey::PingRefused(self.job.request.key()), text));
         }
         info!(?outcome, "pinged");
         Ok(doing)
@@ -416,7 +418,8 @@ impl One<'_> {
         // Rooms of a campaign have a closing report together, which the campaign makes.
         if self.job.request.campaign.is_none() {
             let text = ended(self.job, self.state, why, &end);
-            writes.push(self.say(&format!("followed:{}", self.follow_up.ends), text));
+            let key = PostKey::FollowUpEnded(self.follow_up.ends, self.job.request.key());
+            writes.push(self.say(key, text));
         }
         info!(?why, "follow-up ended");
         Ok(Doing {
@@ -454,10 +457,10 @@ impl One<'_> {
         Ok(is_needed.then_some("another room lets in its members"))
     }
 
-    fn say(&self, what: &str, text: Text) -> Write {
+    fn say(&self, key: PostKey, text: Text) -> Write {
         let (room_id, reply_to) = self.job.told_in(self.state);
         Write::Enqueue(Outgoing {
-            key: format!("{what}:{}", self.job.request.key()),
+            key,
             room_id: room_id.clone(),
             post: Post::Message { text, reply_to },
         })

@@ -39,7 +39,8 @@ use crate::message::report;
 use crate::metrics;
 use crate::model::{Confirmation, JobId, Text, WorkId};
 use crate::permissions::Office;
-use crate::store::{Outgoing, Post, Store, StoreError, Write};
+use crate::store::post_key::{Asked, SetAside};
+use crate::store::{Outgoing, Post, PostKey, Store, StoreError, Write};
 use crate::survey::{self, ServerTraits, Surroundings};
 use crate::telemetry::chain;
 
@@ -231,7 +232,7 @@ impl Worker {
     /// Sets a unit of work aside whose log cannot be read, and says so once.
     fn unreadable(&self, id: WorkId, error: &StoreError) -> Result<(), StoreError> {
         error!(error = chain(error), "cannot be read; set aside");
-        self.set_aside(id, "unreadable", report::unreadable(id))
+        self.set_aside(id, SetAside::Unreadable, report::unreadable(id))
     }
 
     /// What a panic means: its job fails at the step at hand, or is set aside where there is none.
@@ -256,17 +257,17 @@ impl Worker {
                 recorded => recorded,
             };
         }
-        self.set_aside(id, "panicked", report::panicked(id, told))
+        self.set_aside(id, SetAside::Panicked, report::panicked(id, told))
     }
 
-    fn set_aside(&self, id: WorkId, why: &str, text: Text) -> Result<(), StoreError> {
+    fn set_aside(&self, id: WorkId, why: SetAside, text: Text) -> Result<(), StoreError> {
         let now = self.means.clock.now();
         let until = now + SignedDuration::try_from(SET_ASIDE).unwrap_or_default();
         let Some(room_id) = self.means.store.set_aside(id, until)? else {
             return Ok(());
         };
         let said = Write::Enqueue(Outgoing {
-            key: format!("{why}:{id}"),
+            key: PostKey::SetAside(why, id),
             room_id,
             post: Post::Message {
                 text,
@@ -486,8 +487,10 @@ impl Worker {
                 };
                 let text = plan::plan(job.id, &plan, confirmation, occasion, now);
                 let blocked = plan.is_blocked();
-                let question = announce::plan_question(announce::times_shown(&job, &plan.hash));
-                let mut writes = announce::asking(&job, &question, &plan.hash, text);
+                let asked = Asked::Plan {
+                    shown_before: announce::times_shown(&job, &plan.hash),
+                };
+                let mut writes = announce::asking(&job, asked, &plan.hash, text);
                 if blocked || confirmation != Confirmation::Ask {
                     // Nothing to say yes to: only the message.
                     writes.truncate(1);

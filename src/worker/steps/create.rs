@@ -41,7 +41,12 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 
 async fn call(drive: &Drive, job: &Job, plan: &Plan, before: &Snapshot) -> Result<Done, StepError> {
     let target = staged(&target(before, &plan.intent, &room_to_be()), &plan.intent);
-    let body = request(before, &target, &plan.intent, &job.request.key());
+    let body = request(
+        before,
+        &target,
+        &plan.intent,
+        &job.request.key().to_string(),
+    );
     let at = drive.clock.now();
     mark(drive, job, Step::Create, StepEvent::Called { at })?;
     match drive.port.create_room(&body).await {
@@ -104,7 +109,7 @@ async fn find(
     let port: &dyn Homeserver = &*drive.port;
     for room in port.joined_rooms().await?.difference(&before.joined_rooms) {
         match port.state(room).await {
-            Ok(state) if is_marked(&state, &plan.intent, &job.request.key()) => {
+            Ok(state) if is_marked(&state, &plan.intent, &job.request.key().to_string()) => {
                 return Ok(Some(room.clone()));
             }
             Ok(_) | Err(HomeserverError::Refused { .. }) => {}

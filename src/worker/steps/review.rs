@@ -15,6 +15,7 @@ use crate::permissions;
 use crate::room::diff::diff;
 use crate::room::power::Power;
 use crate::room::state::Membership;
+use crate::store::post_key::Asked;
 use crate::survey;
 
 /// How long moderators may look before the room is taken back.
@@ -76,6 +77,6 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let text = review::review(job.id, plan, &shown, now);
     Ok(Done::Output {
         output: Output::Reviewed { until },
-        writes: asking(job, "review", &plan.hash, text),
+        writes: asking(job, Asked::Review, &plan.hash, text),
     })
 }

@@ -7,7 +7,7 @@ use roomlift::clock::{Clock as _, SystemClock};
 use roomlift::homeserver::Homeserver as _;
 use roomlift::matrix::{self, Entered, MatrixError};
 use roomlift::model::Text;
-use roomlift::store::{Outgoing, Post, Sent, Store, Write};
+use roomlift::store::{Outgoing, Post, PostKey, Sent, Store, Write};
 use roomlift_testbed::{Kind, Proxy, Synapse, SynapseOptions, eventually};
 use ruma::OwnedEventId;
 use serde_json::json;
@@ -180,7 +180,7 @@ async fn an_answer_is_heard_when_the_work_is_done() {
     for round in 1..=ROUNDS {
         // The plan is to be posted; nobody does in this test.
         let plan = Write::Enqueue(Outgoing {
-            key: format!("plan:{round}"),
+            key: PostKey::Reply(format!("$plan{round}").try_into().unwrap()),
             room_id: super::id(&room),
             post: Post::Message {
                 text: Text {
