@@ -2,7 +2,7 @@
 //! check that every command and reaction goes through which changes any of them.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use ruma::RoomId;
+use ruma::{OwnedRoomId, RoomId};
 
 use super::{Call, Desk, HandleError, folded, folded_campaign};
 use crate::campaign::{Campaign, State as CampaignState};
@@ -10,10 +10,9 @@ use crate::command::Need;
 use crate::config::TargetPower;
 use crate::job::{Job, State};
 use crate::message::answer;
-use crate::model::{CampaignId, JobId, JobRef, Text};
+use crate::model::{CampaignId, JobId, JobRef, RoomRef};
 use crate::permissions::{self, Decision, Denial, Facts};
 use crate::room::power::Allowance;
-use crate::store::StoreError;
 use crate::survey;
 
 /// Rooms of a campaign whose power levels are read at a time.
@@ -27,9 +26,47 @@ pub(super) enum Work<'a> {
 }
 
 impl Desk {
-    /// Whether the caller may do something to a job or campaign; `Some` says why not. For a campaign, what
-    /// is asked for in a room is asked for in each of its rooms.
+    /// Refuses what the caller may not do to a job or campaign. For a campaign, what is asked for in a room
+    /// is asked for in each of its rooms.
     pub(super) async fn authorise(
+        &self,
+        call: &Call<'_>,
+        work: Work<'_>,
+        need: Need,
+    ) -> Result<(), HandleError> {
+        allowed(self.denial_of(call, work, need).await?)
+    }
+
+    /// Refuses what the caller may not do to a room.
+    pub(super) async fn authorise_room(
+        &self,
+        call: &Call<'_>,
+        need: Need,
+        room: &RoomId,
+    ) -> Result<(), HandleError> {
+        allowed(self.denial(call, need, room).await?)
+    }
+
+    /// The same, apart from power in the room itself.
+    pub(super) async fn authorise_in_scope(
+        &self,
+        call: &Call<'_>,
+        need: Need,
+        room: &RoomId,
+    ) -> Result<(), HandleError> {
+        allowed(self.denial_with(call, need, room, None).await?)
+    }
+
+    /// Whether the caller may change a job or campaign.
+    pub(super) async fn may_change(
+        &self,
+        call: &Call<'_>,
+        work: Work<'_>,
+    ) -> Result<bool, HandleError> {
+        Ok(self.denial_of(call, work, Need::Change).await?.is_none())
+    }
+
+    async fn denial_of(
         &self,
         call: &Call<'_>,
         work: Work<'_>,
@@ -45,7 +82,7 @@ impl Desk {
             // They are still being looked for.
             return self.denial(call, need, space).await;
         }
-        let denial = self.denial_in_scope(call, need, space).await?;
+        let denial = self.denial_with(call, need, space, None).await?;
         if denial.is_some() || !needs_target_power(call, need) {
             return Ok(denial);
         }
@@ -64,17 +101,7 @@ impl Desk {
         Ok(Box::pin(denial).try_next().await?)
     }
 
-    /// Whether the caller may change a job or campaign.
-    pub(super) async fn may_change(
-        &self,
-        call: &Call<'_>,
-        work: Work<'_>,
-    ) -> Result<bool, HandleError> {
-        Ok(self.authorise(call, work, Need::Change).await?.is_none())
-    }
-
-    /// Whether the caller may do something to a room; `Some` says why not.
-    pub(super) async fn denial(
+    async fn denial(
         &self,
         call: &Call<'_>,
         need: Need,
@@ -87,16 +114,6 @@ impl Desk {
             None
         };
         self.denial_with(call, need, room, target).await
-    }
-
-    /// The same, apart from power in the room itself.
-    pub(super) async fn denial_in_scope(
-        &self,
-        call: &Call<'_>,
-        need: Need,
-        room: &RoomId,
-    ) -> Result<Option<Denial>, HandleError> {
-        self.denial_with(call, need, room, None).await
     }
 
     async fn denial_with(
@@ -120,32 +137,23 @@ impl Desk {
     }
 
     /// A job of the caller's admin room; jobs of other admin rooms are none of theirs.
-    pub(super) fn job(
-        &self,
-        call: &Call<'_>,
-        id: JobId,
-    ) -> Result<Option<(Job, State)>, StoreError> {
+    pub(super) fn job(&self, call: &Call<'_>, id: JobId) -> Result<(Job, State), HandleError> {
         let job = self
             .store
             .job(id)?
             .filter(|job| job.request.admin_room == call.office.room_id);
-        job.map(folded).transpose()
+        Ok(folded(job.ok_or_else(|| answer::no_such_job(id))?)?)
     }
 
-    /// A job of the caller's admin room that the caller may change; `Err` is what to answer.
+    /// A job of the caller's admin room that the caller may change.
     pub(super) async fn job_to_change(
         &self,
         call: &Call<'_>,
         id: JobId,
-    ) -> Result<Result<(Job, State), Text>, HandleError> {
-        let Some((job, state)) = self.job(call, id)? else {
-            return Ok(Err(answer::no_such_job(id)));
-        };
-        let denial = self.authorise(call, Work::Job(&job), Need::Change);
-        Ok(match denial.await? {
-            Some(denial) => Err(answer::denied(denial)),
-            None => Ok((job, state)),
-        })
+    ) -> Result<(Job, State), HandleError> {
+        let (job, state) = self.job(call, id)?;
+        self.authorise(call, Work::Job(&job), Need::Change).await?;
+        Ok((job, state))
     }
 
     /// A campaign of the caller's admin room.
@@ -153,51 +161,54 @@ impl Desk {
         &self,
         call: &Call<'_>,
         id: CampaignId,
-    ) -> Result<Option<(Campaign, CampaignState)>, StoreError> {
+    ) -> Result<(Campaign, CampaignState), HandleError> {
         let campaign = self
             .store
             .campaign(id)?
             .filter(|campaign| campaign.request.admin_room == call.office.room_id);
-        campaign.map(folded_campaign).transpose()
+        let campaign = campaign.ok_or_else(|| answer::no_such_campaign(id))?;
+        Ok(folded_campaign(campaign)?)
     }
 
-    /// A campaign of the caller's admin room that the caller may change; `Err` is what to answer.
+    /// A campaign of the caller's admin room that the caller may change.
     pub(super) async fn campaign_to_change(
         &self,
         call: &Call<'_>,
         id: CampaignId,
-    ) -> Result<Result<(Campaign, CampaignState), Text>, HandleError> {
-        let Some((campaign, state)) = self.campaign(call, id)? else {
-            return Ok(Err(answer::no_such_campaign(id)));
-        };
-        let denial = self.authorise(call, Work::Campaign(&campaign), Need::Change);
-        Ok(match denial.await? {
-            Some(denial) => Err(answer::denied(denial)),
-            None => Ok((campaign, state)),
-        })
+    ) -> Result<(Campaign, CampaignState), HandleError> {
+        let (campaign, state) = self.campaign(call, id)?;
+        let work = Work::Campaign(&campaign);
+        self.authorise(call, work, Need::Change).await?;
+        Ok((campaign, state))
     }
 
-    /// A job by number or room; `Err` is what to answer where there is none.
+    /// A job by number or room.
     pub(super) async fn named_job(
         &self,
         call: &Call<'_>,
         of: &JobRef,
-    ) -> Result<Result<(Job, State), Text>, HandleError> {
+    ) -> Result<(Job, State), HandleError> {
         let room = match of {
-            JobRef::Id(id) => {
-                return Ok(self.job(call, *id)?.ok_or_else(|| answer::no_such_job(*id)));
-            }
-            JobRef::Campaign(id) => return Ok(Err(answer::no_such_campaign(*id))),
+            JobRef::Id(id) => return self.job(call, *id),
+            JobRef::Campaign(id) => return Err(answer::no_such_campaign(*id).into()),
             JobRef::Room(room) => room,
         };
-        let Some(id) = survey::find(&*self.port, room).await? else {
-            return Ok(Err(answer::no_such_room(&room.name)));
-        };
+        let id = self.find(room).await?;
         let job = self.store.latest_job_for(&call.office.room_id, &id)?;
-        Ok(job
-            .map(folded)
-            .transpose()?
-            .ok_or_else(|| answer::no_job_for(&room.name)))
+        Ok(folded(job.ok_or_else(|| answer::no_job_for(&room.name))?)?)
+    }
+
+    /// The id of a room that was named.
+    pub(super) async fn find(&self, room: &RoomRef) -> Result<OwnedRoomId, HandleError> {
+        let id = survey::find(&*self.port, room).await?;
+        Ok(id.ok_or_else(|| answer::no_such_room(&room.name))?)
+    }
+}
+
+fn allowed(denial: Option<Denial>) -> Result<(), HandleError> {
+    match denial {
+        None => Ok(()),
+        Some(denial) => Err(answer::denied(denial).into()),
     }
 }
 

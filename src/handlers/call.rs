@@ -35,6 +35,18 @@ pub(super) fn react(received: &Received, emoji: &str) -> Write {
     })
 }
 
+/// An answer to an event.
+pub(super) fn reply(received: &Received, text: Text) -> Write {
+    Write::Enqueue(Outgoing {
+        key: PostKey::Reply(received.event_id.clone()),
+        room_id: received.room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: Some(received.event_id.clone()),
+        },
+    })
+}
+
 /// Takes back that an event is worked on.
 pub(super) fn unack(received: &Received) -> Write {
     let event = &received.event_id;
@@ -49,14 +61,7 @@ pub(super) fn unack(received: &Received) -> Write {
 
 /// An event that comes to nothing. Who invites the bot does not hear it.
 pub(super) fn sorry(received: &Received, text: Text) -> Vec<Write> {
-    let reply = Write::Enqueue(Outgoing {
-        key: PostKey::Reply(received.event_id.clone()),
-        room_id: received.room_id.clone(),
-        post: Post::Message {
-            text,
-            reply_to: Some(received.event_id.clone()),
-        },
-    });
+    let reply = reply(received, text);
     match received.kind {
         ReceivedKind::Invitation => vec![],
         ReceivedKind::Message { .. } => {
@@ -66,20 +71,32 @@ pub(super) fn sorry(received: &Received, text: Text) -> Vec<Write> {
     }
 }
 
+/// No, and why. What was acknowledged because it takes its time is so no more.
+pub(super) fn refuse(received: &Received, text: Text) -> Vec<Write> {
+    match received.kind {
+        // A reaction needs no reaction.
+        ReceivedKind::Reaction { .. } => vec![reply(received, text)],
+        ReceivedKind::Message { .. } | ReceivedKind::Edited => vec![
+            reply(received, text),
+            react(received, emoji::NO),
+            unack(received),
+        ],
+        // Nobody asked.
+        ReceivedKind::Tombstone { .. }
+        | ReceivedKind::Invitation
+        | ReceivedKind::Removed
+        | ReceivedKind::TakenBack { .. }
+        | ReceivedKind::Unreadable { .. } => vec![],
+    }
+}
+
 impl Call<'_> {
     pub(super) fn sender(&self) -> &UserId {
         &self.received.sender
     }
 
     pub(super) fn reply(&self, text: Text) -> Write {
-        Write::Enqueue(Outgoing {
-            key: PostKey::Reply(self.received.event_id.clone()),
-            room_id: self.received.room_id.clone(),
-            post: Post::Message {
-                text,
-                reply_to: Some(self.received.event_id.clone()),
-            },
-        })
+        reply(self.received, text)
     }
 
     /// Something that answers no message which people can still see.
@@ -100,30 +117,6 @@ impl Call<'_> {
 
     pub(super) fn unack(&self) -> Write {
         unack(self.received)
-    }
-
-    /// No, and why.
-    pub(super) fn refuse(&self, text: Text) -> Vec<Write> {
-        match self.received.kind {
-            // A reaction needs no reaction.
-            ReceivedKind::Reaction { .. } => vec![self.reply(text)],
-            ReceivedKind::Message { .. } | ReceivedKind::Edited => {
-                vec![self.reply(text), self.react(emoji::NO)]
-            }
-            // Nobody asked.
-            ReceivedKind::Tombstone { .. }
-            | ReceivedKind::Invitation
-            | ReceivedKind::Removed
-            | ReceivedKind::TakenBack { .. }
-            | ReceivedKind::Unreadable { .. } => vec![],
-        }
-    }
-
-    /// No to what was acknowledged because it takes its time.
-    pub(super) fn refuse_work(&self, text: Text) -> Vec<Write> {
-        let mut writes = self.refuse(text);
-        writes.push(self.unack());
-        writes
     }
 
     /// An answer that is all there is to it.

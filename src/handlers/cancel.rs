@@ -14,24 +14,24 @@ pub(super) async fn run(
     id: WorkId,
 ) -> Result<Vec<Write>, HandleError> {
     let mut writes = match id {
-        WorkId::Job(id) => match desk.job_to_change(call, id).await? {
-            Ok((job, state)) if can_end(&state) => {
-                let by = call.sender().to_owned();
-                desk.advance(&job, Entry::Cancelled { by })?
+        WorkId::Job(id) => {
+            let (job, state) = desk.job_to_change(call, id).await?;
+            if !can_end(&state) {
+                return Err(match state.phase {
+                    Phase::Running => answer::past_turning_back(id).into(),
+                    _ => answer::wrong_moment(id, &state).into(),
+                });
             }
-            Ok((_, state)) if state.phase == Phase::Running => {
-                return Ok(call.refuse(answer::past_turning_back(id)));
+            let by = call.sender().to_owned();
+            desk.advance(&job, Entry::Cancelled { by })?
+        }
+        WorkId::Campaign(id) => {
+            let (campaign, state) = desk.campaign_to_change(call, id).await?;
+            if state.phase.is_end() {
+                return Err(answer::wrong_moment_of(id, state.phase, state.course).into());
             }
-            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, &state))),
-            Err(text) => return Ok(call.refuse(text)),
-        },
-        WorkId::Campaign(id) => match desk.campaign_to_change(call, id).await? {
-            Ok((campaign, state)) if !state.phase.is_end() => campaign_ends(desk, call, &campaign)?,
-            Ok((_, state)) => {
-                return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course)));
-            }
-            Err(text) => return Ok(call.refuse(text)),
-        },
+            campaign_ends(desk, call, &campaign)?
+        }
     };
     if !matches!(
         call.received.kind,

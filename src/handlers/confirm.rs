@@ -46,18 +46,15 @@ async fn campaign(
     id: CampaignId,
     plan: Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    let (campaign, state) = match desk.campaign_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (campaign, state) = desk.campaign_to_change(call, id).await?;
     let current = match &state.plan {
         Some(current) if state.phase == CampaignPhase::Planned => current,
-        _ => return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course))),
+        _ => return Err(answer::wrong_moment_of(id, state.phase, state.course).into()),
     };
     let is_late = current.expires_at <= desk.clock.now();
     if !plan.is(&current.hash) || is_late {
         let expired = answer::wrong_moment_of(id, CampaignPhase::Expired, state.course);
-        return Ok(call.refuse(expired));
+        return Err(expired.into());
     }
     let event = call.received.event_id.clone();
     let mut writes = vec![Write::AppendCampaign {
@@ -83,33 +80,27 @@ async fn job(
     id: JobId,
     plan: Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    let (job, state) = match desk.job_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (job, state) = desk.job_to_change(call, id).await?;
     let current = match &state.plan {
         Some(current) if matches!(state.phase, Phase::Planned | Phase::InReview) => current,
-        _ => return Ok(call.refuse(answer::wrong_moment(id, &state))),
+        _ => return Err(answer::wrong_moment(id, &state).into()),
     };
     if current.asks == Asks::Campaign {
         let campaign = job.request.campaign.as_ref();
-        return Ok(call.refuse(answer::part_of_campaign(
-            id,
-            campaign.map(|turn| turn.campaign),
-        )));
+        return Err(answer::part_of_campaign(id, campaign.map(|turn| turn.campaign)).into());
     }
     let is_late = matches!(
         state.next_action(),
         Action::AwaitConfirmation(until) if until <= desk.clock.now()
     );
     if is_late {
-        return Ok(call.refuse(answer::no_longer_good(id)));
+        return Err(answer::no_longer_good(id).into());
     }
     if !plan.is(&current.hash) {
-        return Ok(call.refuse(answer::newer_plan(id)));
+        return Err(answer::newer_plan(id).into());
     }
     if job.request.confirmation == Confirmation::PlanOnly {
-        return Ok(call.refuse(answer::plan_only(id)));
+        return Err(answer::plan_only(id).into());
     }
     let by = call.sender().to_owned();
     let event = Some(call.received.event_id.clone());

@@ -6,7 +6,7 @@ use super::{Call, Desk, HandleError};
 use crate::command::{Need, Treatment};
 use crate::homeserver::HomeserverError;
 use crate::homeserver::admin::RoomPower;
-use crate::message::{answer, doctor};
+use crate::message::doctor;
 use crate::model::RoomRef;
 use crate::room::authority;
 use crate::room::power::Allowance;
@@ -29,12 +29,12 @@ pub(super) async fn run(
         }
         Treatment::LiftLimits => {
             let Some(admin) = desk.port.admin() else {
-                return Ok(call.refuse(doctor::no_admin()));
+                return Err(doctor::no_admin().into());
             };
             match admin.lift_limits().await {
                 Ok(()) => Ok(call.answer(doctor::lifted())),
                 Err(HomeserverError::Refused { message, .. }) => {
-                    Ok(call.refuse(doctor::refused(&message)))
+                    Err(doctor::refused(&message).into())
                 }
                 Err(error) => Err(error.into()),
             }
@@ -54,19 +54,15 @@ async fn take_power(
         .admin()
         .filter(|admin| admin.room_power() == RoomPower::WhenTold);
     let Some(admin) = admin else {
-        return Ok(call.refuse(doctor::no_room_power()));
+        return Err(doctor::no_room_power().into());
     };
-    let Some(room) = survey::find(&*desk.port, named).await? else {
-        return Ok(call.refuse(answer::no_such_room(&named.name)));
-    };
-    if let Some(denial) = desk.denial(call, Need::Change, &room).await? {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
+    let room = desk.find(named).await?;
+    desk.authorise_room(call, Need::Change, &room).await?;
     let through = helper(desk, &room).await?;
     match admin.make_room_admin(&room, desk.port.account()).await {
         Ok(()) => {}
         Err(HomeserverError::Refused { message, .. }) => {
-            return Ok(call.refuse(doctor::no_power_there(&message)));
+            return Err(doctor::no_power_there(&message).into());
         }
         Err(error) => return Err(error.into()),
     }
@@ -84,7 +80,7 @@ async fn take_power(
             let allowance = allowance.unwrap_or(Allowance::UNKNOWN);
             Ok(call.answer(doctor::powerful(&room, through.as_deref(), allowance)))
         }
-        Err(HomeserverError::Refused { message, .. }) => Ok(call.refuse(doctor::refused(&message))),
+        Err(HomeserverError::Refused { message, .. }) => Err(doctor::refused(&message).into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -80,9 +80,30 @@ const POLL: Duration = Duration::from_secs(30);
 /// What is said unasked is counted by the hour.
 const HOUR_SECONDS: i64 = 60 * 60;
 
+/// Why a handler does not do what it is asked.
+#[derive(Debug)]
+enum HandleError {
+    /// The sender cannot have that, and is told why.
+    Refused(Text),
+    /// It cannot be told now.
+    Failed(Failure),
+}
+
+impl From<Text> for HandleError {
+    fn from(text: Text) -> Self {
+        Self::Refused(text)
+    }
+}
+
+impl<E: Into<Failure>> From<E> for HandleError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// Why an event could not be handled now.
 #[derive(Debug, thiserror::Error)]
-pub enum HandleError {
+enum Failure {
     /// The homeserver could not be asked.
     #[error("cannot read what a command is about")]
     Homeserver(#[from] HomeserverError),
@@ -91,7 +112,7 @@ pub enum HandleError {
     Store(#[from] StoreError),
 }
 
-impl From<CensusError> for HandleError {
+impl From<CensusError> for Failure {
     fn from(error: CensusError) -> Self {
         match error {
             CensusError::Homeserver(error) => Self::Homeserver(error),
@@ -176,10 +197,10 @@ impl Desk {
             .commit(self.clock.now(), &posts.collect::<Vec<_>>())
     }
 
-    async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, HandleError> {
+    async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, Failure> {
         let mut writes = match self.handle(received).await {
             Ok(writes) => writes,
-            Err(HandleError::Store(error)) if error.is_about_one_row() => {
+            Err(Failure::Store(error)) if error.is_about_one_row() => {
                 error!(
                     event_id = %received.event_id,
                     error = chain(&error),
@@ -187,9 +208,7 @@ impl Desk {
                 );
                 call::sorry(received, answer::unreadable_work())
             }
-            Err(HandleError::Homeserver(error))
-                if is_final(&error, self.tried(received, attempts)) =>
-            {
+            Err(Failure::Homeserver(error)) if is_final(&error, self.tried(received, attempts)) => {
                 error!(
                     event_id = %received.event_id,
                     error = &error as &dyn std::error::Error,
@@ -213,14 +232,7 @@ impl Desk {
         match self.store.commit(self.clock.now(), &writes) {
             Err(StoreError::ActiveJob) => {
                 let busy = [
-                    Write::Enqueue(Outgoing {
-                        key: PostKey::Reply(received.event_id.clone()),
-                        room_id: received.room_id.clone(),
-                        post: Post::Message {
-                            text: answer::room_is_busy(),
-                            reply_to: Some(received.event_id.clone()),
-                        },
-                    }),
+                    call::reply(received, answer::room_is_busy()),
                     Write::Handled(received.event_id.clone()),
                 ];
                 self.store.commit(self.clock.now(), &busy)?;
@@ -246,7 +258,15 @@ impl Desk {
         }
     }
 
-    async fn handle(&self, received: &Received) -> Result<Vec<Write>, HandleError> {
+    async fn handle(&self, received: &Received) -> Result<Vec<Write>, Failure> {
+        match self.respond(received).await {
+            Ok(writes) => Ok(writes),
+            Err(HandleError::Refused(text)) => Ok(call::refuse(received, text)),
+            Err(HandleError::Failed(failure)) => Err(failure),
+        }
+    }
+
+    async fn respond(&self, received: &Received) -> Result<Vec<Write>, HandleError> {
         if let ReceivedKind::Tombstone { replacement } = &received.kind {
             return tombstone::run(self, received, replacement.as_ref()).await;
         }
@@ -266,7 +286,7 @@ impl Desk {
             power: PowerLevels::of(&RoomState::new(office.room_id.clone(), [])),
         };
         match received.kind {
-            ReceivedKind::Edited => return Ok(unread.refuse_work(answer::edited())),
+            ReceivedKind::Edited => return Err(answer::edited().into()),
             // It may have been acknowledged by then.
             ReceivedKind::Removed => return Ok(vec![unread.unack()]),
             ReceivedKind::TakenBack { ref event, how } => {
@@ -298,11 +318,11 @@ impl Desk {
             .is_ok_and(|longest| age <= longest);
         if !acceptable {
             let age = crate::message::duration(age.as_secs().unsigned_abs());
-            return Ok(unread.refuse(answer::too_old(&age)));
+            return Err(answer::too_old(&age).into());
         }
         match self.turn(received, office).await? {
             Turn::Taken => {}
-            Turn::Refused => return Ok(unread.refuse(answer::too_many(&received.sender))),
+            Turn::Refused => return Err(answer::too_many(&received.sender).into()),
             Turn::Ignored => return Ok(vec![]),
         }
         if matches!(parsed, Ok(Command::Upgrade(_) | Command::Space(_))) {
@@ -315,9 +335,7 @@ impl Desk {
             Need::Ask => self.call_as_told(received, office).await?,
             Need::Change => self.call(received, office).await?,
         };
-        let Some(call) = call else {
-            return Ok(unread.refuse_work(answer::not_here()));
-        };
+        let call = call.ok_or_else(answer::not_here)?;
         let facts = Facts {
             power: call.power.power(call.sender()),
             within: Within::NoRoom,
@@ -329,10 +347,10 @@ impl Desk {
         }
         if let Decision::Deny(denial) = decision {
             info!(sender = %received.sender, ?denial, "command denied");
-            return Ok(call.refuse_work(answer::denied(denial)));
+            return Err(answer::denied(denial).into());
         }
         match parsed {
-            Err(error) => Ok(call.refuse(answer::lines(&error.to_string()))),
+            Err(error) => Err(answer::lines(&error.to_string()).into()),
             Ok(command) => self.carry_out(&call, command).await,
         }
     }
@@ -391,14 +409,13 @@ impl Desk {
         let Some(meaning) = reaction::meaning(self, to, key)? else {
             return Ok(vec![]);
         };
-        let Some(call) = self.call(unread.received, unread.office).await? else {
-            return Ok(unread.refuse(answer::not_here()));
-        };
+        let call = self.call(unread.received, unread.office).await?;
+        let call = call.ok_or_else(answer::not_here)?;
         // Reactions are never encrypted: they prove no device.
         let by_device =
             permissions::decide_by_device(&call.office.rules, Need::Change, Device::Unknown);
         if let Decision::Deny(denial) = by_device {
-            return Ok(call.refuse(answer::denied(denial)));
+            return Err(answer::denied(denial).into());
         }
         reaction::run(self, &call, meaning).await
     }
@@ -500,15 +517,18 @@ impl Desk {
         Ok(followed)
     }
 
-    /// Who of a finished upgrade's old room has come to the new one; `Err` is what to answer where it
-    /// is not finished.
-    async fn moves(&self, job: &Job, state: &State) -> Result<Result<Moves, Text>, HandleError> {
-        let not_yet = || answer::wrong_moment(job.id, state);
+    /// Who of a finished upgrade's old room has come to the new one.
+    async fn moves(&self, job: &Job, state: &State) -> Result<Moves, HandleError> {
+        let moves = self.moves_if_done(job, state).await?;
+        Ok(moves.ok_or_else(|| answer::wrong_moment(job.id, state))?)
+    }
+
+    async fn moves_if_done(&self, job: &Job, state: &State) -> Result<Option<Moves>, HandleError> {
         if state.phase != Phase::Done {
-            return Ok(Err(not_yet()));
+            return Ok(None);
         }
         let moves = census::take(&self.store, &*self.port, &*self.clock, job, state);
-        Ok(moves.await?.ok_or_else(not_yet))
+        Ok(moves.await?)
     }
 
     /// The writes that move a job on.

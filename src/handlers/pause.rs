@@ -18,25 +18,25 @@ pub(super) async fn run(
     of: Option<WorkId>,
 ) -> Result<Vec<Write>, HandleError> {
     let mut writes = match of {
-        Some(WorkId::Job(id)) => match desk.job_to_change(call, id).await? {
-            Ok((job, state)) if state.phase == Phase::Running && state.hold == Hold::Free => {
-                let by = call.sender().to_owned();
-                desk.advance(&job, Entry::Paused { by })?
+        Some(WorkId::Job(id)) => {
+            let (job, state) = desk.job_to_change(call, id).await?;
+            if state.phase != Phase::Running || state.hold != Hold::Free {
+                return Err(answer::wrong_moment(id, &state).into());
             }
-            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, &state))),
-            Err(text) => return Ok(call.refuse(text)),
-        },
-        Some(WorkId::Campaign(id)) => match desk.campaign_to_change(call, id).await? {
-            Ok((campaign, state)) if is_on(&state) => hold(desk, call, &campaign)?,
-            Ok((_, state)) => {
-                return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course)));
+            let by = call.sender().to_owned();
+            desk.advance(&job, Entry::Paused { by })?
+        }
+        Some(WorkId::Campaign(id)) => {
+            let (campaign, state) = desk.campaign_to_change(call, id).await?;
+            if !is_on(&state) {
+                return Err(answer::wrong_moment_of(id, state.phase, state.course).into());
             }
-            Err(text) => return Ok(call.refuse(text)),
-        },
+            hold(desk, call, &campaign)?
+        }
         None => everything(desk, call).await?,
     };
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_to_pause()));
+        return Err(answer::nothing_to_pause().into());
     }
     writes.push(call.react(emoji::YES));
     Ok(writes)

@@ -32,36 +32,24 @@ pub(super) async fn run(
     let need = what.needs();
     let (id, jobs) = match of {
         JobRef::Campaign(id) => {
-            let found = match need {
-                Need::Ask => desk
-                    .campaign(call, *id)?
-                    .ok_or_else(|| answer::no_such_campaign(*id)),
+            match need {
+                Need::Ask => desk.campaign(call, *id)?,
                 Need::Change => desk.campaign_to_change(call, *id).await?,
             };
-            if let Err(text) = found {
-                return Ok(call.refuse(text));
-            }
             (
                 WorkId::Campaign(*id),
                 desk.children_in(*id, &[Phase::Done])?,
             )
         }
-        of => match desk.named_job(call, of).await? {
-            Ok((job, state)) => {
-                if let Some(denial) = desk.authorise(call, Work::Job(&job), need).await? {
-                    return Ok(call.refuse(answer::denied(denial)));
-                }
-                (WorkId::Job(job.id), vec![(job, state)])
-            }
-            Err(text) => return Ok(call.refuse(text)),
-        },
+        of => {
+            let (job, state) = desk.named_job(call, of).await?;
+            desk.authorise(call, Work::Job(&job), need).await?;
+            (WorkId::Job(job.id), vec![(job, state)])
+        }
     };
     let mut rooms = Vec::new();
     for (job, state) in jobs {
-        let tally = match desk.moves(&job, &state).await? {
-            Ok(moves) => moves.tally(),
-            Err(text) => return Ok(call.refuse(text)),
-        };
+        let tally = desk.moves(&job, &state).await?.tally();
         rooms.push(Room { job, state, tally });
     }
     let (now, by) = (desk.clock.now(), call.sender().to_owned());

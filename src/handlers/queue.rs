@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{BACKOFF_MAX, Desk, Ended, HandleError, Next, POLL};
+use super::{BACKOFF_MAX, Desk, Ended, Failure, Next, POLL};
 use crate::command::{self, Command, Incoming, Need};
 use crate::homeserver::HomeserverError;
 use crate::store::{Lane, Received, ReceivedKind, StoreError};
@@ -164,13 +164,13 @@ impl Desk {
                     match handled {
                         Ok(Next::OtherRooms) => return Ok(Ended::Moved),
                         Ok(Next::Event)
-                        | Err(HandleError::Store(
+                        | Err(Failure::Store(
                             StoreError::Conflict(_)
                             | StoreError::CampaignConflict(_)
                             | StoreError::Withdrawn,
                         )) => {}
-                        Err(HandleError::Store(error)) => return Err(error),
-                        Err(HandleError::Homeserver(error)) => {
+                        Err(Failure::Store(error)) => return Err(error),
+                        Err(Failure::Homeserver(error)) => {
                             let attempts = attempts + 1;
                             warn!(
                                 event_id = %event,

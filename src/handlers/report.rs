@@ -1,8 +1,8 @@
 //! `!upgrade report <id>`: the whole record of a job or campaign, as a text and as JSON.
 
 use super::{Call, Desk, HandleError};
+use crate::message::emoji;
 use crate::message::record::{record, record_of_campaign};
-use crate::message::{answer, emoji};
 use crate::model::WorkId;
 use crate::store::post_key::RecordFormat;
 use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
@@ -10,16 +10,12 @@ use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
 pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>, HandleError> {
     let record = match id {
         WorkId::Job(id) => {
-            let Some((job, state)) = desk.job(call, id)? else {
-                return Ok(call.refuse(answer::no_such_job(id)));
-            };
+            let (job, state) = desk.job(call, id)?;
             let snapshot = desk.store.snapshot(id)?;
             record(&job, &state, snapshot.as_ref(), desk.clock.now())
         }
         WorkId::Campaign(id) => {
-            let Some((campaign, _)) = desk.campaign(call, id)? else {
-                return Ok(call.refuse(answer::no_such_campaign(id)));
-            };
+            let (campaign, _) = desk.campaign(call, id)?;
             record_of_campaign(&campaign, &desk.store.children(id)?, desk.clock.now())
         }
     };

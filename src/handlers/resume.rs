@@ -2,7 +2,7 @@
 
 use super::authorise::Work;
 use super::{Call, Desk, HandleError};
-use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase};
+use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
 use crate::job::log::Hold;
 use crate::job::{Entry, Phase};
 use crate::message::{answer, emoji};
@@ -18,30 +18,32 @@ pub(super) async fn run(
     of: Option<WorkId>,
 ) -> Result<Vec<Write>, HandleError> {
     let mut writes = match of {
-        Some(WorkId::Job(id)) => match desk.job_to_change(call, id).await? {
-            Ok((job, state)) if state.hold == Hold::Paused => {
-                let by = call.sender().to_owned();
-                desk.advance(&job, Entry::Resumed { by })?
+        Some(WorkId::Job(id)) => {
+            let (job, state) = desk.job_to_change(call, id).await?;
+            if state.hold != Hold::Paused {
+                return Err(answer::not_paused(WorkId::Job(id)).into());
             }
-            Ok(_) => return Ok(call.refuse(answer::not_paused(WorkId::Job(id)))),
-            Err(text) => return Ok(call.refuse(text)),
-        },
-        Some(WorkId::Campaign(id)) => match desk.campaign_to_change(call, id).await? {
-            Ok((campaign, state))
-                if state.phase == CampaignPhase::Running && state.course == Course::Paused =>
-            {
-                let_go(desk, call, &campaign)?
+            let by = call.sender().to_owned();
+            desk.advance(&job, Entry::Resumed { by })?
+        }
+        Some(WorkId::Campaign(id)) => {
+            let (campaign, state) = desk.campaign_to_change(call, id).await?;
+            if !is_held(&state) {
+                return Err(answer::not_paused(WorkId::Campaign(id)).into());
             }
-            Ok(_) => return Ok(call.refuse(answer::not_paused(WorkId::Campaign(id)))),
-            Err(text) => return Ok(call.refuse(text)),
-        },
+            let_go(desk, call, &campaign)?
+        }
         None => everything(desk, call).await?,
     };
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_paused()));
+        return Err(answer::nothing_paused().into());
     }
     writes.push(call.react(emoji::YES));
     Ok(writes)
+}
+
+fn is_held(state: &State) -> bool {
+    state.phase == CampaignPhase::Running && state.course == Course::Paused
 }
 
 /// What they may not change by its number, they may not change along with others either.
@@ -52,8 +54,7 @@ async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleEr
         let Ok(state) = campaign.state() else {
             continue;
         };
-        let is_held = state.phase == CampaignPhase::Running && state.course == Course::Paused;
-        if is_held && desk.may_change(call, Work::Campaign(&campaign)).await? {
+        if is_held(&state) && desk.may_change(call, Work::Campaign(&campaign)).await? {
             writes.extend(let_go(desk, call, &campaign)?);
         }
     }

@@ -22,12 +22,9 @@ pub(super) async fn run(
 /// Everything of a campaign that did not end well: what is stuck goes on, what ended before the switch
 /// is planned anew, and begins without a word if the plan is the one that was confirmed.
 async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
-    let (campaign, state) = match desk.campaign_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (campaign, state) = desk.campaign_to_change(call, id).await?;
     if !matches!(state.phase, CampaignPhase::Running | CampaignPhase::Done) {
-        return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course)));
+        return Err(answer::wrong_moment_of(id, state.phase, state.course).into());
     }
     let by = call.sender().to_owned();
     let ended = [
@@ -47,7 +44,7 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
         writes.push(again(call, job.request, consent));
     }
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_to_retry(id)));
+        return Err(answer::nothing_to_retry(id).into());
     }
     // Rooms that a pause holds go on as well: the campaign does.
     for (job, _) in desk
@@ -106,10 +103,7 @@ fn again(call: &Call<'_>, request: Request, consent: Consent) -> Write {
 }
 
 async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, HandleError> {
-    let (job, state) = match desk.job_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (job, state) = desk.job_to_change(call, id).await?;
     match state.phase {
         Phase::Stuck => {
             let mut writes = desk.advance(
@@ -130,6 +124,6 @@ async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, Hand
             let again = again(call, job.request, Consent::Own);
             Ok(vec![call.react(heard), again])
         }
-        _ => Ok(call.refuse(answer::wrong_moment(id, &state))),
+        _ => Err(answer::wrong_moment(id, &state).into()),
     }
 }

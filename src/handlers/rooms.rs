@@ -2,7 +2,6 @@
 
 use super::{Call, Desk, HandleError};
 use crate::command::Need;
-use crate::message::answer;
 use crate::message::inventory::inventory;
 use crate::model::RoomRef;
 use crate::store::{Outgoing, Post, PostKey, Write};
@@ -18,16 +17,12 @@ pub(super) async fn run(
 ) -> Result<Vec<Write>, HandleError> {
     let space = match space {
         None => None,
-        Some(named) => match survey::find(&*desk.port, named).await? {
-            None => return Ok(call.refuse(answer::no_such_room(&named.name))),
-            some => some,
-        },
+        Some(named) => {
+            let space = desk.find(named).await?;
+            desk.authorise_room(call, Need::Ask, &space).await?;
+            Some(space)
+        }
     };
-    if let Some(space) = &space
-        && let Some(denial) = desk.denial(call, Need::Ask, space).await?
-    {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
     let scope = &call.office.rules.scope;
     let (port, wanted) = (&*desk.port, &desk.version);
     let own = desk

@@ -39,9 +39,7 @@ pub(super) async fn run(
             return Ok(call.answer(answer::list(&others, &jobs, now, nothing)));
         }
         Some(JobRef::Campaign(id)) => {
-            let Some((campaign, state)) = desk.campaign(call, id)? else {
-                return Ok(call.refuse(answer::no_such_campaign(id)));
-            };
+            let (campaign, state) = desk.campaign(call, id)?;
             let children = desk.store.children(id)?;
             let bot = desk.port.account();
             let text = progress(&campaign, &state, &children, bot, now);
@@ -49,19 +47,16 @@ pub(super) async fn run(
             let label = state.found.as_ref().map_or("", |found| &found.label);
             let mut rooms = Vec::new();
             for (job, state) in desk.followed_in(id)? {
-                if let Ok(moves) = desk.moves(&job, &state).await? {
+                if let Some(moves) = desk.moves_if_done(&job, &state).await? {
                     rooms.push((job, state, moves));
                 }
             }
             writes.extend(picture(call, &id.to_string(), label, &rooms, now));
             return Ok(writes);
         }
-        Some(of) => match desk.named_job(call, &of).await? {
-            Ok(found) => found,
-            Err(text) => return Ok(call.refuse(text)),
-        },
+        Some(of) => desk.named_job(call, &of).await?,
     };
-    let Ok(moves) = desk.moves(&job, &state).await? else {
+    let Some(moves) = desk.moves_if_done(&job, &state).await? else {
         return Ok(call.answer(answer::status(&job, &state, now)));
     };
     let tally = moves.tally();

@@ -1,7 +1,7 @@
 //! `!upgrade stragglers <id|room>`: who has not come to the new room.
 
 use super::{Call, Desk, HandleError};
-use crate::message::{answer, follow_up};
+use crate::message::follow_up;
 use crate::model::{CampaignId, JobRef};
 use crate::store::Write;
 
@@ -13,26 +13,18 @@ pub(super) async fn run(
     if let JobRef::Campaign(id) = of {
         return campaign(desk, call, *id).await;
     }
-    let (job, state) = match desk.named_job(call, of).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
-    let moves = match desk.moves(&job, &state).await? {
-        Ok(moves) => moves,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (job, state) = desk.named_job(call, of).await?;
+    let moves = desk.moves(&job, &state).await?;
     let label = state.plan.as_ref().map_or("", |plan| &plan.label);
     Ok(call.answer(follow_up::stragglers(job.id, label, &moves)))
 }
 
 /// Everybody who has not come to some room of a campaign.
 async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
-    let Some((_, state)) = desk.campaign(call, id)? else {
-        return Ok(call.refuse(answer::no_such_campaign(id)));
-    };
+    let (_, state) = desk.campaign(call, id)?;
     let mut rooms = Vec::new();
     for (job, state) in desk.followed_in(id)? {
-        if let Ok(moves) = desk.moves(&job, &state).await? {
+        if let Some(moves) = desk.moves_if_done(&job, &state).await? {
             let label = state.plan.map(|plan| plan.label).unwrap_or_default();
             rooms.push((label, moves));
         }

@@ -4,11 +4,9 @@
 use super::{Call, Desk, HandleError, asked, space};
 use crate::command::{SpaceCommand, UpgradeCommand};
 use crate::job::Request;
-use crate::message::answer;
 use crate::model::Confirmation;
 use crate::room::state::RoomState;
 use crate::store::Write;
-use crate::survey;
 use crate::survey::surroundings::told;
 
 pub(super) async fn run(
@@ -16,18 +14,10 @@ pub(super) async fn run(
     call: &Call<'_>,
     wanted: UpgradeCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let refuse = |text| call.refuse_work(text);
-    let options = match asked::options(desk, wanted.options, wanted.when.as_ref()) {
-        Ok(options) => options,
-        Err(text) => return Ok(refuse(text)),
-    };
-    let Some(old_room) = survey::find(&*desk.port, &wanted.room).await? else {
-        return Ok(refuse(answer::no_such_room(&wanted.room.name)));
-    };
+    let options = asked::options(desk, wanted.options, wanted.when.as_ref())?;
+    let old_room = desk.find(&wanted.room).await?;
     let need = asked::need(wanted.confirmation);
-    if let Some(denial) = desk.denial(call, need, &old_room).await? {
-        return Ok(refuse(answer::denied(denial)));
-    }
+    desk.authorise_room(call, need, &old_room).await?;
     // Whoever wants to see the plan of a space means that of its rooms.
     if wanted.confirmation == Confirmation::PlanOnly
         && told(&*desk.port)

@@ -18,16 +18,10 @@ pub(super) async fn run(
     if let JobRef::Campaign(id) = of {
         return campaign(desk, call, *id).await;
     }
-    let (job, state) = match desk.named_job(call, of).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
-    let denial = desk.authorise(call, Work::Job(&job), Need::Change);
-    if let Some(denial) = denial.await? {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
+    let (job, state) = desk.named_job(call, of).await?;
+    desk.authorise(call, Work::Job(&job), Need::Change).await?;
     if state.phase != Phase::Done {
-        return Ok(call.refuse(answer::wrong_moment(job.id, &state)));
+        return Err(answer::wrong_moment(job.id, &state).into());
     }
     let entry = Entry::Rechecked {
         by: call.sender().to_owned(),
@@ -40,10 +34,7 @@ pub(super) async fn run(
 
 /// Everything that is left to do in the rooms of a campaign.
 async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
-    let (_, state) = match desk.campaign_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (_, state) = desk.campaign_to_change(call, id).await?;
     let mut writes = Vec::new();
     for (job, _) in desk
         .children_in(id, &[Phase::Done])?
@@ -57,7 +48,7 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
         writes.extend(desk.advance(job, entry)?);
     }
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_to_verify(id, state.phase)));
+        return Err(answer::nothing_to_verify(id, state.phase).into());
     }
     writes.push(call.react(emoji::YES));
     Ok(writes)
