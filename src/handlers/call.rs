@@ -47,6 +47,18 @@ pub(super) fn reply(received: &Received, text: Text) -> Write {
     })
 }
 
+/// Something that answers no message which people can still see.
+pub(super) fn say(received: &Received, text: Text) -> Write {
+    Write::Enqueue(Outgoing {
+        key: PostKey::Reply(received.event_id.clone()),
+        room_id: received.room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: None,
+        },
+    })
+}
+
 /// Takes back that an event is worked on.
 pub(super) fn unack(received: &Received) -> Write {
     let event = &received.event_id;
@@ -99,24 +111,8 @@ impl Call<'_> {
         reply(self.received, text)
     }
 
-    /// Something that answers no message which people can still see.
-    pub(super) fn say(&self, text: Text) -> Write {
-        Write::Enqueue(Outgoing {
-            key: PostKey::Reply(self.received.event_id.clone()),
-            room_id: self.received.room_id.clone(),
-            post: Post::Message {
-                text,
-                reply_to: None,
-            },
-        })
-    }
-
     pub(super) fn react(&self, emoji: &str) -> Write {
         react(self.received, emoji)
-    }
-
-    pub(super) fn unack(&self) -> Write {
-        unack(self.received)
     }
 
     /// An answer that is all there is to it.

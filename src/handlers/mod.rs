@@ -55,8 +55,7 @@ use crate::message::{answer, emoji};
 use crate::model::{CampaignId, DatabaseMark, Device, Text};
 use crate::permissions::{self, Decision, Facts, Office, Within};
 use crate::room::moves::Moves;
-use crate::room::power::{Power, PowerLevels};
-use crate::room::state::RoomState;
+use crate::room::power::Power;
 use crate::store::post_key::Unasked;
 use crate::store::{
     Lane, Outgoing, Post, PostKey, Received, ReceivedKind, Store, StoreError, Write,
@@ -280,22 +279,17 @@ impl Desk {
         if let ReceivedKind::Unreadable { event } = &received.kind {
             return unreadable::run(self, received, event);
         }
-        let unread = Call {
-            received,
-            office,
-            power: PowerLevels::of(&RoomState::new(office.room_id.clone(), [])),
-        };
         match received.kind {
             ReceivedKind::Edited => return Err(answer::edited().into()),
             // It may have been acknowledged by then.
-            ReceivedKind::Removed => return Ok(vec![unread.unack()]),
+            ReceivedKind::Removed => return Ok(vec![call::unack(received)]),
             ReceivedKind::TakenBack { ref event, how } => {
-                return withdrawn::run(self, &unread, event, how);
+                return withdrawn::run(self, received, office, event, how);
             }
             _ => {}
         }
         if let ReceivedKind::Reaction { to, key } = &received.kind {
-            return self.reaction(&unread, to, key).await;
+            return self.reaction(received, office, to, key).await;
         }
         let ReceivedKind::Message {
             body,
@@ -328,7 +322,7 @@ impl Desk {
         if matches!(parsed, Ok(Command::Upgrade(_) | Command::Space(_))) {
             // At once: the reads below may take a while.
             self.store
-                .commit(self.clock.now(), &[unread.react(emoji::WORKING)])?;
+                .commit(self.clock.now(), &[call::react(received, emoji::WORKING)])?;
         }
         let need = parsed.as_ref().map_or(Need::Ask, Command::needs);
         let call = match need {
@@ -401,7 +395,8 @@ impl Desk {
 
     async fn reaction(
         &self,
-        unread: &Call<'_>,
+        received: &Received,
+        office: &Office,
         to: &EventId,
         key: &str,
     ) -> Result<Vec<Write>, HandleError> {
@@ -409,11 +404,10 @@ impl Desk {
         let Some(meaning) = reaction::meaning(self, to, key)? else {
             return Ok(vec![]);
         };
-        let call = self.call(unread.received, unread.office).await?;
+        let call = self.call(received, office).await?;
         let call = call.ok_or_else(answer::not_here)?;
         // Reactions are never encrypted: they prove no device.
-        let by_device =
-            permissions::decide_by_device(&call.office.rules, Need::Change, Device::Unknown);
+        let by_device = permissions::decide_by_device(&office.rules, Need::Change, Device::Unknown);
         if let Decision::Deny(denial) = by_device {
             return Err(answer::denied(denial).into());
         }

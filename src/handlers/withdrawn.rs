@@ -3,24 +3,26 @@
 
 use ruma::{EventId, UserId};
 
-use super::{Call, Desk, HandleError};
+use super::{Desk, HandleError, call};
 use crate::campaign::{self, Campaign};
 use crate::job::{self, Job, WaitReason};
 use crate::message::answer;
 use crate::model::{TakenBack, WorkId};
-use crate::store::{Filter, Write};
+use crate::permissions::Office;
+use crate::store::{Filter, Received, Write};
 
 /// Jobs, and campaigns, that are looked through.
 const LOOKED_AT_MAX: usize = 1_000;
 
 pub(super) fn run(
     desk: &Desk,
-    call: &Call<'_>,
+    received: &Received,
+    office: &Office,
     event: &EventId,
     how: TakenBack,
 ) -> Result<Vec<Write>, HandleError> {
-    let room = &call.office.room_id;
-    let by = call.sender();
+    let room = &office.room_id;
+    let by = &received.sender;
     // Only who sent an event can edit it.
     let counts = |sender: &UserId| how == TakenBack::Removed || sender == by;
     let mut jobs = desk.store.jobs(room, Filter::Active, LOOKED_AT_MAX)?;
@@ -29,7 +31,10 @@ pub(super) fn run(
             let entry = campaign::log::Entry::Cancelled { by: by.to_owned() };
             let jobs = job::Entry::Cancelled { by: by.to_owned() };
             let mut writes = desk.end_campaign(&campaign, entry, &jobs)?;
-            writes.push(call.say(answer::taken_back(WorkId::Campaign(campaign.id), by, how)));
+            writes.push(call::say(
+                received,
+                answer::taken_back(WorkId::Campaign(campaign.id), by, how),
+            ));
             return Ok(writes);
         }
         jobs.extend(desk.store.open_jobs_of(campaign.id)?);
@@ -41,7 +46,10 @@ pub(super) fn run(
         return Ok(vec![]);
     };
     let mut writes = desk.advance(job, job::Entry::Cancelled { by: by.to_owned() })?;
-    writes.push(call.say(answer::taken_back(WorkId::Job(job.id), by, how)));
+    writes.push(call::say(
+        received,
+        answer::taken_back(WorkId::Job(job.id), by, how),
+    ));
     Ok(writes)
 }
 
