@@ -84,7 +84,7 @@ pub enum Command {
     /// Send the full record of a job as files.
     Report(WorkId),
     /// Look after the bot itself.
-    Doctor(Treatment),
+    Doctor(DoctorAction),
     /// List who has not come to the new room.
     Stragglers(JobRef),
     /// Show or change when they are pinged.
@@ -95,7 +95,7 @@ pub enum Command {
 
 /// What `!upgrade doctor` is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Treatment {
+pub enum DoctorAction {
     /// Say how the bot is.
     Look,
     /// Have the server lift its rate limits from the bot.
@@ -192,7 +192,7 @@ impl Command {
             | Self::List(_)
             | Self::Rooms(_)
             | Self::Report(_)
-            | Self::Doctor(Treatment::Look)
+            | Self::Doctor(DoctorAction::Look)
             | Self::Stragglers(_)
             | Self::Help(_) => Need::Ask,
             Self::Confirm(_)
@@ -366,11 +366,11 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::Report { id } => Command::Report(reference::work(&id)?),
         Verb::Doctor {
             lift_limits: true, ..
-        } => Command::Doctor(Treatment::LiftLimits),
+        } => Command::Doctor(DoctorAction::LiftLimits),
         Verb::Doctor {
             power: Some(room), ..
-        } => Command::Doctor(Treatment::TakePower(reference::room(&room)?)),
-        Verb::Doctor { .. } => Command::Doctor(Treatment::Look),
+        } => Command::Doctor(DoctorAction::TakePower(reference::room(&room)?)),
+        Verb::Doctor { .. } => Command::Doctor(DoctorAction::Look),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }

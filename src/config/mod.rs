@@ -100,7 +100,7 @@ pub struct Config {
     /// The account of the bot.
     pub account: Account,
     /// Where commands are read; at least one, no two for the same room.
-    pub admin_rooms: Vec<AdminRoom>,
+    pub admin_rooms: Vec<AdminRoomRules>,
     /// How rooms are upgraded where a command says nothing else.
     pub upgrade: UpgradeSettings,
     /// How people who did not come are followed up.
@@ -142,7 +142,7 @@ pub enum Credentials {
 
 /// A room where commands are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminRoom {
+pub struct AdminRoomRules {
     /// The room.
     pub room: OwnedRoomOrAliasId,
     /// Power level in this room from which on somebody may change anything.
@@ -508,7 +508,7 @@ fn read_account(
     ))
 }
 
-fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<AdminRoom> {
+fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<AdminRoomRules> {
     top.require("admin_room", "at least one table `[[admin_room]]`");
     let sections = top.children("admin_room");
     let several = sections.len() > 1;
@@ -569,7 +569,7 @@ fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<Admin
         findings.extend(section.finish());
         if let Some(room) = room {
             let scope = scope.map_or(Scope::Everything, Scope::Only);
-            admin_rooms.push(AdminRoom {
+            admin_rooms.push(AdminRoomRules {
                 room,
                 command_level,
                 read_level,

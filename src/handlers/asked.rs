@@ -1,6 +1,6 @@
 //! What the commands that make a job or a campaign have in common. Left out: making it.
 
-use super::{Desk, HandleError};
+use super::{HandleError, HandlerContext};
 use crate::command::Need;
 use crate::command::when::When;
 use crate::message::answer;
@@ -16,12 +16,12 @@ pub(super) fn need(confirmation: Confirmation) -> Need {
 
 /// The options with the moment at which it is to begin.
 pub(super) fn options(
-    desk: &Desk,
+    context: &HandlerContext,
     mut options: UpgradeOptions,
     when: Option<&When>,
 ) -> Result<UpgradeOptions, HandleError> {
     if let Some(when) = when {
-        let start = when.resolve(desk.clock.now(), desk.time_zone.as_deref());
+        let start = when.resolve(context.clock.now(), context.time_zone.as_deref());
         let start = start.map_err(|problem| answer::lines(&problem.to_string()))?;
         options.start = Some(start);
     }

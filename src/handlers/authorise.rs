@@ -1,16 +1,15 @@
-//! Which jobs and campaigns a caller knows of, and what they may do to those and to rooms (P5): the one
-//! check that every command and reaction goes through which changes any of them.
+//! What a caller may do to jobs, campaigns and rooms (P5): the one check that every command and reaction goes
+//! through which changes any of them.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use ruma::{OwnedRoomId, RoomId};
+use ruma::RoomId;
 
-use super::{Call, Desk, HandleError, folded, folded_campaign};
-use crate::campaign::{Campaign, State as CampaignState};
+use super::{Call, HandleError, HandlerContext};
+use crate::campaign::Campaign;
 use crate::command::Need;
 use crate::config::TargetPower;
-use crate::job::{Job, State};
+use crate::job::Job;
 use crate::message::answer;
-use crate::model::{CampaignId, JobId, JobRef, RoomRef};
 use crate::permissions::{self, Decision, Denial, Facts};
 use crate::room::power::Allowance;
 use crate::survey;
@@ -25,7 +24,7 @@ pub(super) enum Work<'a> {
     Campaign(&'a Campaign),
 }
 
-impl Desk {
+impl HandlerContext {
     /// Refuses what the caller may not do to a job or campaign. For a campaign, what is asked for in a room
     /// is asked for in each of its rooms.
     pub(super) async fn authorise(
@@ -123,7 +122,7 @@ impl Desk {
         room: &RoomId,
         target: Option<Allowance>,
     ) -> Result<Option<Denial>, HandleError> {
-        let rules = &call.office.rules;
+        let rules = &call.admin_room.rules;
         let within = survey::within(&*self.port, &rules.scope, room).await?;
         let facts = Facts {
             power: call.power.power(call.sender()),
@@ -134,74 +133,6 @@ impl Desk {
             Decision::Allow => None,
             Decision::Deny(denial) => Some(denial),
         })
-    }
-
-    /// A job of the caller's admin room; jobs of other admin rooms are none of theirs.
-    pub(super) fn job(&self, call: &Call<'_>, id: JobId) -> Result<(Job, State), HandleError> {
-        let job = self
-            .store
-            .job(id)?
-            .filter(|job| job.request.admin_room == call.office.room_id);
-        Ok(folded(job.ok_or_else(|| answer::no_such_job(id))?)?)
-    }
-
-    /// A job of the caller's admin room that the caller may change.
-    pub(super) async fn job_to_change(
-        &self,
-        call: &Call<'_>,
-        id: JobId,
-    ) -> Result<(Job, State), HandleError> {
-        let (job, state) = self.job(call, id)?;
-        self.authorise(call, Work::Job(&job), Need::Change).await?;
-        Ok((job, state))
-    }
-
-    /// A campaign of the caller's admin room.
-    pub(super) fn campaign(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<(Campaign, CampaignState), HandleError> {
-        let campaign = self
-            .store
-            .campaign(id)?
-            .filter(|campaign| campaign.request.admin_room == call.office.room_id);
-        let campaign = campaign.ok_or_else(|| answer::no_such_campaign(id))?;
-        Ok(folded_campaign(campaign)?)
-    }
-
-    /// A campaign of the caller's admin room that the caller may change.
-    pub(super) async fn campaign_to_change(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<(Campaign, CampaignState), HandleError> {
-        let (campaign, state) = self.campaign(call, id)?;
-        let work = Work::Campaign(&campaign);
-        self.authorise(call, work, Need::Change).await?;
-        Ok((campaign, state))
-    }
-
-    /// A job by number or room.
-    pub(super) async fn named_job(
-        &self,
-        call: &Call<'_>,
-        of: &JobRef,
-    ) -> Result<(Job, State), HandleError> {
-        let room = match of {
-            JobRef::Id(id) => return self.job(call, *id),
-            JobRef::Campaign(id) => return Err(answer::no_such_campaign(*id).into()),
-            JobRef::Room(room) => room,
-        };
-        let id = self.find(room).await?;
-        let job = self.store.latest_job_for(&call.office.room_id, &id)?;
-        Ok(folded(job.ok_or_else(|| answer::no_job_for(&room.name))?)?)
-    }
-
-    /// The id of a room that was named.
-    pub(super) async fn find(&self, room: &RoomRef) -> Result<OwnedRoomId, HandleError> {
-        let id = survey::find(&*self.port, room).await?;
-        Ok(id.ok_or_else(|| answer::no_such_room(&room.name))?)
     }
 }
 
@@ -214,5 +145,5 @@ fn allowed(denial: Option<Denial>) -> Result<(), HandleError> {
 
 /// Whether the caller also needs power in the rooms themselves.
 fn needs_target_power(call: &Call<'_>, need: Need) -> bool {
-    need == Need::Change && call.office.rules.target_power == TargetPower::Needed
+    need == Need::Change && call.admin_room.rules.target_power == TargetPower::Needed
 }

@@ -6,14 +6,14 @@ use ruma::UserId;
 
 use crate::message::emoji;
 use crate::model::Text;
-use crate::permissions::Office;
+use crate::permissions::AdminRoom;
 use crate::room::power::PowerLevels;
 use crate::store::{Outgoing, Post, PostKey, Received, ReceivedKind, Target, Write};
 
 /// A command or reaction, where it came from and what its sender can do there.
 pub(super) struct Call<'a> {
     pub(super) received: &'a Received,
-    pub(super) office: &'a Office,
+    pub(super) admin_room: &'a AdminRoom,
     pub(super) power: PowerLevels,
 }
 

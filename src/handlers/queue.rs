@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{BACKOFF_MAX, Desk, Ended, Failure, Next, POLL};
+use super::{BACKOFF_MAX, Ended, Failure, HandlerContext, Next, POLL};
 use crate::command::{self, Command, Incoming, Need};
 use crate::homeserver::HomeserverError;
 use crate::store::{Lane, Received, ReceivedKind, StoreError};
@@ -121,7 +121,7 @@ impl Queue {
     }
 }
 
-impl Desk {
+impl HandlerContext {
     /// Handles the events of a lane until told to stop.
     pub(super) async fn work(
         &self,

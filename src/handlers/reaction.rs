@@ -3,7 +3,7 @@
 
 use ruma::EventId;
 
-use super::{Call, Desk, HandleError, cancel, confirm};
+use super::{Call, HandleError, HandlerContext, cancel, confirm};
 use crate::campaign::Phase as CampaignPhase;
 use crate::job::Phase;
 use crate::message::emoji;
@@ -29,20 +29,24 @@ pub(super) enum Meaning {
 }
 
 /// What a reaction means; `None`: nothing.
-pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Meaning>, StoreError> {
+pub(super) fn meaning(
+    context: &HandlerContext,
+    to: &EventId,
+    key: &str,
+) -> Result<Option<Meaning>, StoreError> {
     if !is_answer(key) {
         return Ok(None);
     }
     let key = key.trim_end_matches(VARIATION_SELECTOR);
-    let Some(PostKey::Question(question)) = desk.store.post_of_event(to)? else {
+    let Some(PostKey::Question(question)) = context.store.post_of_event(to)? else {
         return Ok(None);
     };
     let asked_in = match question.asked {
         Asked::Plan { .. } => Phase::Planned,
         Asked::Review => Phase::InReview,
-        Asked::Campaign { .. } => return meaning_of_campaign(desk, question, key),
+        Asked::Campaign { .. } => return meaning_of_campaign(context, question, key),
     };
-    let Some(job) = desk.store.job_of_key(&question.work)? else {
+    let Some(job) = context.store.job_of_key(&question.work)? else {
         return Ok(None);
     };
     // A person without the power to decide may still like a plan: no answer to a reaction is
@@ -55,11 +59,11 @@ pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Mea
 
 /// The same of the plan of a campaign.
 fn meaning_of_campaign(
-    desk: &Desk,
+    context: &HandlerContext,
     question: Question,
     key: &str,
 ) -> Result<Option<Meaning>, StoreError> {
-    let campaign = desk.store.campaign_of_command(&question.work.command)?;
+    let campaign = context.store.campaign_of_command(&question.work.command)?;
     let open = campaign.filter(|campaign| {
         campaign
             .state()
@@ -77,12 +81,12 @@ fn answered(id: WorkId, hash: String, key: &str) -> Meaning {
 }
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     meaning: Meaning,
 ) -> Result<Vec<Write>, HandleError> {
     match meaning {
-        Meaning::Yes(id, hash) => confirm::run(desk, call, id, confirm::Plan::Shown(hash)).await,
-        Meaning::No(id) => cancel::run(desk, call, id).await,
+        Meaning::Yes(id, hash) => confirm::run(context, call, id, confirm::Plan::Shown(hash)).await,
+        Meaning::No(id) => cancel::run(context, call, id).await,
     }
 }

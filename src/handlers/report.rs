@@ -1,22 +1,26 @@
 //! `!upgrade report <id>`: the whole record of a job or campaign, as a text and as JSON.
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::message::emoji;
 use crate::message::record::{record, record_of_campaign};
 use crate::model::WorkId;
 use crate::store::post_key::RecordFormat;
 use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
 
-pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>, HandleError> {
+pub(super) fn run(
+    context: &HandlerContext,
+    call: &Call<'_>,
+    id: WorkId,
+) -> Result<Vec<Write>, HandleError> {
     let record = match id {
         WorkId::Job(id) => {
-            let (job, state) = desk.job(call, id)?;
-            let snapshot = desk.store.snapshot(id)?;
-            record(&job, &state, snapshot.as_ref(), desk.clock.now())
+            let (job, state) = context.job(call, id)?;
+            let snapshot = context.store.snapshot(id)?;
+            record(&job, &state, snapshot.as_ref(), context.clock.now())
         }
         WorkId::Campaign(id) => {
-            let (campaign, _) = desk.campaign(call, id)?;
-            record_of_campaign(&campaign, &desk.store.children(id)?, desk.clock.now())
+            let (campaign, _) = context.campaign(call, id)?;
+            record_of_campaign(&campaign, &context.store.children(id)?, context.clock.now())
         }
     };
     let record = record.map_err(StoreError::Encode)?;

@@ -1,6 +1,6 @@
 //! `!upgrade rooms [space]`: the rooms that can be upgraded from here, and what hinders.
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::command::Need;
 use crate::message::inventory::inventory;
 use crate::model::RoomRef;
@@ -11,24 +11,24 @@ use crate::survey;
 const FILE_NAME: &str = "rooms.txt";
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     space: Option<&RoomRef>,
 ) -> Result<Vec<Write>, HandleError> {
     let space = match space {
         None => None,
         Some(named) => {
-            let space = desk.find(named).await?;
-            desk.authorise_room(call, Need::Ask, &space).await?;
+            let space = context.find(named).await?;
+            context.authorise_room(call, Need::Ask, &space).await?;
             Some(space)
         }
     };
-    let scope = &call.office.rules.scope;
-    let (port, wanted) = (&*desk.port, &desk.version);
-    let own = desk
-        .offices
+    let scope = &call.admin_room.rules.scope;
+    let (port, wanted) = (&*context.port, &context.version);
+    let own = context
+        .admin_rooms
         .iter()
-        .map(|office| office.room_id.clone())
+        .map(|room| room.room_id.clone())
         .collect();
     let rooms = survey::inventory::inventory(port, scope, space.as_deref(), wanted, &own).await?;
     let told = inventory(&rooms, wanted);

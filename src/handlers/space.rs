@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ruma::OwnedRoomId;
 
-use super::{Call, Desk, HandleError, asked};
+use super::{Call, HandleError, HandlerContext, asked};
 use crate::campaign::{Narrow, Request};
 use crate::command::SpaceCommand;
 use crate::message::answer;
@@ -14,27 +14,27 @@ use crate::store::Write;
 use crate::survey::surroundings::told;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     wanted: SpaceCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let options = asked::options(desk, wanted.options, wanted.when.as_ref())?;
-    let space = desk.find(&wanted.space).await?;
+    let options = asked::options(context, wanted.options, wanted.when.as_ref())?;
+    let space = context.find(&wanted.space).await?;
     let need = asked::need(wanted.confirmation);
     // Power in each room itself is asked for when the rooms are known.
-    desk.authorise_in_scope(call, need, &space).await?;
-    let rooms = told(&*desk.port).await?;
+    context.authorise_in_scope(call, need, &space).await?;
+    let rooms = told(&*context.port).await?;
     match rooms.get(&space) {
         None => {
-            return Err(answer::not_in_space(&wanted.space.name, desk.port.account()).into());
+            return Err(answer::not_in_space(&wanted.space.name, context.port.account()).into());
         }
         Some(room) if !room.is_space() => {
             return Err(answer::no_space(&wanted.space.name).into());
         }
         Some(_) => {}
     }
-    let only = found(desk, &wanted.only).await?;
-    let skip = found(desk, &wanted.skip).await?;
+    let only = found(context, &wanted.only).await?;
+    let skip = found(context, &wanted.skip).await?;
     Ok(vec![Write::CreateCampaign(Box::new(Request {
         named: wanted.space,
         space,
@@ -46,16 +46,19 @@ pub(super) async fn run(
         },
         confirmation: wanted.confirmation,
         sender: call.sender().to_owned(),
-        admin_room: call.office.room_id.clone(),
+        admin_room: call.admin_room.room_id.clone(),
         command_event: call.received.event_id.clone(),
     }))])
 }
 
 /// The ids of rooms that were named.
-async fn found(desk: &Desk, rooms: &[RoomRef]) -> Result<BTreeSet<OwnedRoomId>, HandleError> {
+async fn found(
+    context: &HandlerContext,
+    rooms: &[RoomRef],
+) -> Result<BTreeSet<OwnedRoomId>, HandleError> {
     let mut ids = BTreeSet::new();
     for room in rooms {
-        ids.insert(desk.find(room).await?);
+        ids.insert(context.find(room).await?);
     }
     Ok(ids)
 }

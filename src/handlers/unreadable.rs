@@ -3,7 +3,7 @@
 
 use ruma::OwnedEventId;
 
-use super::{Desk, HandleError};
+use super::{HandleError, HandlerContext};
 use crate::message::answer;
 use crate::store::post_key::Unasked;
 use crate::store::{Outgoing, Post, Received, Write};
@@ -12,18 +12,18 @@ use crate::store::{Outgoing, Post, Received, Write};
 const TOLD_MAX: usize = 3;
 
 pub(super) fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     received: &Received,
     event: &OwnedEventId,
 ) -> Result<Vec<Write>, HandleError> {
-    let age = desk.clock.now().duration_since(received.sent_at);
+    let age = context.clock.now().duration_since(received.sent_at);
     let is_news =
-        jiff::SignedDuration::try_from(desk.max_command_age).is_ok_and(|most| age <= most);
+        jiff::SignedDuration::try_from(context.max_command_age).is_ok_and(|most| age <= most);
     if !is_news {
         // Nobody waits for an answer any more.
         return Ok(vec![]);
     }
-    let key = desk.said_seldom(Unasked::Unreadable, &received.room_id, TOLD_MAX)?;
+    let key = context.rate_limited_key(Unasked::Unreadable, &received.room_id, TOLD_MAX)?;
     let told = key.map(|key| {
         Write::Enqueue(Outgoing {
             key,

@@ -265,13 +265,13 @@ impl Worker {
         let request = &look.campaign.request;
         let setup = &self.means.setup;
         let admin_rooms: BTreeSet<_> = setup
-            .offices
+            .admin_rooms
             .iter()
-            .map(|office| office.room_id.clone())
+            .map(|room| room.room_id.clone())
             .collect();
-        let office = permissions::office(&setup.offices, &request.admin_room);
+        let admin_room = permissions::admin_room(&setup.admin_rooms, &request.admin_room);
         let needs_power =
-            office.is_some_and(|office| office.rules.target_power == TargetPower::Needed);
+            admin_room.is_some_and(|room| room.rules.target_power == TargetPower::Needed);
         // Once the space itself was moved, its rooms are in the new one.
         let space = look
             .children

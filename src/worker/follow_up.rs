@@ -434,9 +434,9 @@ impl One<'_> {
         if self
             .means
             .setup
-            .offices
+            .admin_rooms
             .iter()
-            .any(|office| office.room_id == *old_room)
+            .any(|room| room.room_id == *old_room)
         {
             return Ok(Some("I take commands there"));
         }

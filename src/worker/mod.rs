@@ -38,7 +38,7 @@ use crate::message::plan::Occasion;
 use crate::message::report;
 use crate::metrics;
 use crate::model::{Confirmation, JobId, Text, WorkId};
-use crate::permissions::Office;
+use crate::permissions::AdminRoom;
 use crate::store::post_key::{Asked, SetAside};
 use crate::store::{Outgoing, Post, PostKey, Store, StoreError, Write};
 use crate::survey::{self, ServerTraits, Surroundings};
@@ -71,7 +71,7 @@ pub struct Setup {
     /// Texts for members.
     pub messages: Messages,
     /// Where commands come from.
-    pub offices: Vec<Office>,
+    pub admin_rooms: Vec<AdminRoom>,
 }
 
 /// What the worker and its steps work with.

@@ -33,8 +33,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let seen = close::read(drive, job, plan, &new_room, Stage::Staged).await?;
     let admin_room = survey::joined_state(&*drive.port, &job.request.admin_room).await?;
     let admin_room = admin_room.ok_or(StepError::NotInAdminRoom)?;
-    let needed = permissions::office(&drive.setup.offices, &job.request.admin_room)
-        .map_or(i64::MAX, |office| office.rules.command_level);
+    let needed = permissions::admin_room(&drive.setup.admin_rooms, &job.request.admin_room)
+        .map_or(i64::MAX, |room| room.rules.command_level);
     let power = admin_room.power();
     let moderators = admin_room
         .members(Membership::Join)
