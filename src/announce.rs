@@ -7,9 +7,12 @@
 
 pub mod campaign;
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use ruma::{OwnedEventId, RoomId};
 
+use crate::clock::later;
 use crate::config::Messages;
 use crate::job::schedule::Sleep;
 use crate::job::{Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
@@ -20,10 +23,10 @@ use crate::store::post_key::{Asked, Choice, Question};
 use crate::store::{Outgoing, Post, PostKey, StoreError, Target, Write};
 
 /// A job that is done in this time needs nobody to follow it: its report says it all.
-const PROGRESS_AFTER: SignedDuration = SignedDuration::from_secs(3);
+const PROGRESS_AFTER: Duration = Duration::from_secs(3);
 
 /// How long after the answer the clicked question is tidied up: work goes before talk.
-const TIDY_AFTER: SignedDuration = SignedDuration::from_secs(2);
+const TIDY_AFTER: Duration = Duration::from_secs(2);
 
 /// How often the plan with a hash was shown.
 #[must_use]
@@ -115,10 +118,6 @@ fn begun(job: &Job) -> Option<Timestamp> {
     let mut confirmed = job.log.iter().rev();
     let confirmed = confirmed.find(|(_, entry)| matches!(entry, Entry::Confirmed { .. }));
     confirmed.map(|(at, _)| *at)
-}
-
-fn later(moment: Timestamp, by: SignedDuration) -> Timestamp {
-    moment.checked_add(by).unwrap_or(moment)
 }
 
 /// Tells the old room when an upgrade begins; the job sleeps until `next` afterwards.

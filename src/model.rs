@@ -169,6 +169,15 @@ pub enum MethodChoice {
     Adopt,
 }
 
+impl MethodChoice {
+    /// Those that can be chosen, as they are written.
+    pub const WORDS: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("server", Self::Server),
+        ("staged", Self::Staged),
+    ];
+}
+
 impl fmt::Display for MethodChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -188,6 +197,11 @@ pub enum JoinRulePolicy {
     Restricted,
     /// The rule stays, and members are invited.
     Keep,
+}
+
+impl JoinRulePolicy {
+    /// As they are written.
+    pub const WORDS: [(&str, Self); 2] = [("restricted", Self::Restricted), ("keep", Self::Keep)];
 }
 
 /// What becomes of the old room's place in its spaces.
@@ -211,6 +225,15 @@ pub enum InvitePolicy {
     All,
     /// Nobody.
     None,
+}
+
+impl InvitePolicy {
+    /// As they are written.
+    pub const WORDS: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("all", Self::All),
+        ("none", Self::None),
+    ];
 }
 
 /// Whether moderators look at a staged room before the old one is pointed to it.

@@ -25,7 +25,7 @@ use ruma::{OwnedUserId, RoomVersionId};
 pub use self::address::addressed;
 pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
-use self::grammar::{HowWords, MethodWord, Verb};
+use self::grammar::{HowWords, Verb};
 pub use self::help::help;
 use self::when::When;
 use crate::model::{
@@ -421,11 +421,11 @@ fn upgrade_words(
     };
     let options = UpgradeOptions {
         version: version(words.version.iter().chain(&words.version_option))?,
-        method: words.method.map(Into::into),
+        method: words.method,
         creators: creators(&words.creator)?,
         reason: reason(words.reason)?,
-        invite: words.invite.map(Into::into),
-        join_rule: words.join_rule.map(Into::into),
+        invite: words.invite,
+        join_rule: words.join_rule,
         review: if words.review {
             Review::Wanted
         } else {
@@ -440,7 +440,7 @@ fn upgrade_words(
             Announce::Silent
         },
     };
-    if words.review && matches!(words.method, Some(MethodWord::Server)) {
+    if words.review && words.method == Some(MethodChoice::Server) {
         return Err(Problem::ReviewNeedsStaged);
     }
     Ok(UpgradeCommand {

@@ -593,36 +593,16 @@ fn read_upgrade(mut section: Section, findings: &mut Vec<Finding>) -> UpgradeSet
             .parsed("version", values::version)
             .unwrap_or(RoomVersionId::V12),
         method: section
-            .choice(
-                "method",
-                &[
-                    ("auto", MethodChoice::Auto),
-                    ("server", MethodChoice::Server),
-                    ("staged", MethodChoice::Staged),
-                ],
-            )
+            .choice("method", &MethodChoice::WORDS)
             .unwrap_or(MethodChoice::Auto),
         additional_creators: section
             .parsed_list("additional_creators", values::user)
             .unwrap_or_default(),
         join_rule: section
-            .choice(
-                "join_rule",
-                &[
-                    ("restricted", JoinRulePolicy::Restricted),
-                    ("keep", JoinRulePolicy::Keep),
-                ],
-            )
+            .choice("join_rule", &JoinRulePolicy::WORDS)
             .unwrap_or(JoinRulePolicy::Restricted),
         invite: section
-            .choice(
-                "invite",
-                &[
-                    ("auto", InvitePolicy::Auto),
-                    ("all", InvitePolicy::All),
-                    ("none", InvitePolicy::None),
-                ],
-            )
+            .choice("invite", &InvitePolicy::WORDS)
             .unwrap_or_default(),
         bots: section
             .parsed_list("bots", values::user_pattern)

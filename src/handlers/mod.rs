@@ -48,6 +48,7 @@ pub use self::context::HandlerContext;
 use self::error::{Failure, HandleError};
 use self::flood::Turn;
 pub use self::reaction::is_answer;
+use crate::clock::earlier;
 use crate::command::{self, Command, Incoming, Need};
 use crate::homeserver::HomeserverError;
 use crate::message::{answer, emoji};
@@ -217,10 +218,9 @@ impl HandlerContext {
         let Some(parsed) = command::parse(&incoming) else {
             return Ok(vec![]);
         };
-        let age = self.clock.now().duration_since(received.sent_at);
-        let acceptable = jiff::SignedDuration::try_from(self.max_command_age)
-            .is_ok_and(|longest| age <= longest);
-        if !acceptable {
+        let now = self.clock.now();
+        if received.sent_at < earlier(now, self.max_command_age) {
+            let age = now.duration_since(received.sent_at);
             let age = crate::message::duration(age.as_secs().unsigned_abs());
             return Err(answer::too_old(&age).into());
         }

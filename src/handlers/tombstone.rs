@@ -9,6 +9,7 @@ use std::time::Duration;
 use ruma::{OwnedEventId, OwnedRoomId};
 
 use super::{HandleError, HandlerContext};
+use crate::clock::earlier;
 use crate::homeserver::HomeserverError;
 use crate::message::tombstone;
 use crate::model::Text;
@@ -34,8 +35,7 @@ pub(super) async fn run(
         // The bot went along already.
         return Ok(vec![]);
     }
-    let age = context.clock.now().duration_since(received.sent_at);
-    let is_news = jiff::SignedDuration::try_from(NEWS_AGE_MAX).is_ok_and(|longest| age <= longest);
+    let is_news = received.sent_at >= earlier(context.clock.now(), NEWS_AGE_MAX);
     let Some(replacement) = replacement.filter(|_| is_news) else {
         return Ok(vec![]);
     };

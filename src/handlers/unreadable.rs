@@ -4,6 +4,7 @@
 use ruma::OwnedEventId;
 
 use super::{HandleError, HandlerContext};
+use crate::clock::earlier;
 use crate::message::answer;
 use crate::store::post_key::Unasked;
 use crate::store::{Outgoing, Post, Received, Write};
@@ -16,10 +17,7 @@ pub(super) fn run(
     received: &Received,
     event: &OwnedEventId,
 ) -> Result<Vec<Write>, HandleError> {
-    let age = context.clock.now().duration_since(received.sent_at);
-    let is_news =
-        jiff::SignedDuration::try_from(context.max_command_age).is_ok_and(|most| age <= most);
-    if !is_news {
+    if received.sent_at < earlier(context.clock.now(), context.max_command_age) {
         // Nobody waits for an answer any more.
         return Ok(vec![]);
     }

@@ -28,7 +28,7 @@ use super::source::{Gap, Invitation, RoomUpdate, SyncAnswer, SyncSource, Timelin
 use super::trouble::Trouble;
 use super::unread::{LOOK_AGAIN, Unread};
 use super::wire::count;
-use crate::clock::Clock;
+use crate::clock::{Clock, earlier};
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::metrics;
 use crate::model::{Claim, RoomName, RoomRef};
@@ -380,7 +380,7 @@ impl Receiver {
                 // was on its way from another room.
                 let came_along = self.store.has_come_to(room).map_err(MatrixError::Inbox)?;
                 let since = if came_along {
-                    before(self.clock.now(), self.max_age)
+                    earlier(self.clock.now(), self.max_age)
                 } else {
                     started
                 };
@@ -522,7 +522,7 @@ impl Receiver {
         news: &mut News,
         place: &mut Place,
     ) -> Result<Reading, MatrixError> {
-        let oldest = before(self.clock.now(), self.max_age);
+        let oldest = earlier(self.clock.now(), self.max_age);
         // Without a gap in this answer, what was missed may lie before the end of the room.
         let gap = update.filter(|update| update.gap == Gap::Before);
         let mut from = gap.and_then(|update| update.prev_batch.clone());
@@ -674,13 +674,6 @@ fn closes(event: &TimelineEvent, room: &RoomId) -> bool {
 fn closing(json: &RawValue, room: &RoomId) -> Option<Received> {
     let event: Value = serde_json::from_str(json.get()).ok()?;
     tombstone(&event, room)
-}
-
-fn before(now: Timestamp, age: Duration) -> Timestamp {
-    jiff::SignedDuration::try_from(age)
-        .ok()
-        .and_then(|age| now.checked_sub(age).ok())
-        .unwrap_or(Timestamp::MIN)
 }
 
 fn sent_at(event: &TimelineEvent) -> Option<Timestamp> {

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::file::{self, Shown};
-use super::wire::after;
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::homeserver::gate::{Gate, Supply};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
 use crate::model::Text;
@@ -228,7 +227,7 @@ impl Sender {
             Supply::Tight => EDIT_INTERVAL_TIGHT,
         };
         // One that was edited in the future was so before the clock was set back.
-        edited.retain(|_, at| *at <= now && after(*at, interval) > now);
+        edited.retain(|_, at| *at <= now && later(*at, interval) > now);
         // The last new post of each room that goes out now.
         let news: HashMap<OwnedRoomId, i64> = waiting
             .iter()
@@ -440,7 +439,7 @@ impl Sender {
         Ok(match self.store.posted_event(key)? {
             Some(event) => Task::Ask(request(event)),
             None if self.store.is_waiting(key)? => {
-                Task::Record(Sent::Later(after(self.clock.now(), POLL_WAITING)))
+                Task::Record(Sent::Later(later(self.clock.now(), POLL_WAITING)))
             }
             None => Task::Record(Sent::GivenUp),
         })
@@ -460,9 +459,9 @@ impl Sender {
                 ..
             } => {
                 // The gate keeps what the server said; the post only has to come back to it.
-                self.gate.close(*bucket, now, after(now, *retry_after));
+                self.gate.close(*bucket, now, later(now, *retry_after));
                 tracing::info!(%room, seconds = retry_after.as_secs(), "sending is rate limited");
-                Sent::Later(after(now, (*retry_after).min(POST_WAIT_MAX)))
+                Sent::Later(later(now, (*retry_after).min(POST_WAIT_MAX)))
             }
             // The bot's own reaction is there, from a try whose answer got lost.
             HomeserverError::Refused { code, .. } if code == "M_DUPLICATE_ANNOTATION" => {
@@ -482,25 +481,25 @@ impl Sender {
                         ..TRIES_OFTEN => pause,
                         _ => POST_WAIT_MAX,
                     };
-                    Sent::Later(after(now, pause))
+                    Sent::Later(later(now, pause))
                 }
                 Ok(_) => {
                     tracing::error!(%room, post = post.txn, "not in the room for days; given up");
                     Sent::GivenUp
                 }
-                Err(_) => Sent::Away(after(now, RETRY_AWAY)),
+                Err(_) => Sent::Away(later(now, RETRY_AWAY)),
             },
             _ if error.is_transient() && ensure_reachable(&*self.port).await.is_err() => {
                 if post.attempts == 0 {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; the server is away");
                 }
-                Sent::Away(after(now, RETRY_AWAY))
+                Sent::Away(later(now, RETRY_AWAY))
             }
             HomeserverError::AccountBlocked { .. } => {
                 if post.attempts == 0 {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; kept until then");
                 }
-                Sent::Away(after(now, RETRY_AWAY))
+                Sent::Away(later(now, RETRY_AWAY))
             }
             _ if post.attempts >= TRIES_MAX => {
                 tracing::error!(%room, post = post.txn, error = shown, "tried for a day; given up");
@@ -510,7 +509,7 @@ impl Sender {
                 if [0, HOLDS_UP_TRIES].contains(&post.attempts) {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; trying on");
                 }
-                Sent::Later(after(now, pause))
+                Sent::Later(later(now, pause))
             }
         }
     }

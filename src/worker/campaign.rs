@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomId};
 use tracing::{error, info, warn};
 
@@ -18,6 +18,7 @@ use crate::announce;
 use crate::campaign::log::{Action, Joining, WAIT_MAX};
 use crate::campaign::rooms::{self, LeftOut, Outside, Walk, Wanted, Why};
 use crate::campaign::{self, Campaign, Child, Entry, Found, Phase, State};
+use crate::clock::later;
 use crate::config::{MissedStart, TargetPower};
 use crate::homeserver::{HomeserverError, ensure_reachable};
 use crate::job::schedule::{self, Sleep};
@@ -296,10 +297,7 @@ impl Worker {
         let campaign = &look.campaign;
         let settings = &self.means.setup.upgrade;
         let found = look.state.found.clone().unwrap_or_default();
-        let expires_at = SignedDuration::try_from(settings.plan_expires)
-            .ok()
-            .and_then(|lifetime| look.now.checked_add(lifetime).ok())
-            .unwrap_or(look.now);
+        let expires_at = later(look.now, settings.plan_expires);
         let mut made = campaign::plan(
             found.label.clone(),
             &look.children,
@@ -535,12 +533,8 @@ impl Worker {
         reason: WaitReason,
         refused: Vec<Refusal>,
     ) -> Result<(), StoreError> {
-        let until = SignedDuration::try_from(pause.min(WAIT_MAX))
-            .ok()
-            .and_then(|pause| look.now.checked_add(pause).ok())
-            .unwrap_or(look.now);
         let entry = Entry::Waiting {
-            until,
+            until: later(look.now, pause.min(WAIT_MAX)),
             reason,
             refused,
         };

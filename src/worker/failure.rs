@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::steps::{SETTLE_POLL_MAX, StepError};
+use crate::clock::later;
 use crate::homeserver::HomeserverError;
 use crate::job::log::{Again, Kept};
 use crate::job::{Phase, State, Step, StepEvent, WaitReason};
@@ -61,12 +62,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
         doubled.max(least).min(longest.max(least))
     };
-    let after = |wait: Duration| {
-        SignedDuration::try_from(wait)
-            .ok()
-            .and_then(|d| now.checked_add(d).ok())
-            .unwrap_or(now)
-    };
+    let after = |wait: Duration| later(now, wait);
     let waiting = |until: Timestamp, reason: WaitReason| StepEvent::Waiting {
         until,
         reason,

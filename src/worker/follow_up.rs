@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 use tracing::info;
 
 use super::Means;
 use super::steps::StepError;
 use crate::census::{self, CensusError};
+use crate::clock::later;
 use crate::config::OldRoom;
 use crate::homeserver::{HomeserverError, MESSAGE, ensure_reachable};
 use crate::job::follow_up::{
@@ -111,11 +112,8 @@ pub(super) fn wait(follow_up: &FollowUp, error: &StepError, now: Timestamp) -> F
         StepError::RateLimited { retry_after, .. } => *retry_after,
         _ => follow_up.patience(),
     };
-    let until = SignedDuration::try_from(pause)
-        .ok()
-        .and_then(|pause| now.checked_add(pause).ok());
     FollowUpEvent::Waiting {
-        until: until.unwrap_or(now),
+        until: later(now, pause),
         pause: Pause::Homeserver,
     }
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::RoomId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use self::steps::{Drive, StepError};
 use crate::announce;
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::Homeserver;
 use crate::job::log::{Again, Direction, Kept};
@@ -262,7 +262,7 @@ impl Worker {
 
     fn set_aside(&self, id: WorkId, why: SetAside, text: Text) -> Result<(), StoreError> {
         let now = self.means.clock.now();
-        let until = now + SignedDuration::try_from(SET_ASIDE).unwrap_or_default();
+        let until = later(now, SET_ASIDE);
         let Some(room_id) = self.means.store.set_aside(id, until)? else {
             return Ok(());
         };
@@ -401,12 +401,10 @@ impl Worker {
 
     /// Keeps what a step has seen over a short wait.
     fn park(&self, id: JobId, drive: Drive, until: Timestamp) {
-        let fresh = SignedDuration::try_from(PARKED_MAX)
-            .ok()
-            .and_then(|longest| self.means.clock.now().checked_add(longest).ok());
-        let Some(fresh) = fresh.filter(|fresh| until < *fresh && drive.seen.is_some()) else {
+        let fresh = later(self.means.clock.now(), PARKED_MAX);
+        if until >= fresh || drive.seen.is_none() {
             return;
-        };
+        }
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         parked.insert(id, (drive, fresh));
     }
@@ -635,10 +633,7 @@ fn following(
 
 /// When it is looked again whether the bot is in the admin room, so that members can be told.
 fn look_again(now: Timestamp) -> Timestamp {
-    SignedDuration::try_from(failure::ABSENCE_MAX)
-        .ok()
-        .and_then(|pause| now.checked_add(pause).ok())
-        .unwrap_or(now)
+    later(now, failure::ABSENCE_MAX)
 }
 
 fn started(step: Step) -> Entry {

@@ -38,11 +38,10 @@ use super::members::member;
 use super::session::Session;
 use super::wire::{
     Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerFeatures, ServerSoftware,
-    ServerTime, SharedClient, after, count, failed, found, joined, once, sdk_failed, send_event,
-    upload,
+    ServerTime, SharedClient, count, failed, found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::gate::Gate;
 use crate::homeserver::reads::Reads;
@@ -186,7 +185,7 @@ impl Port {
         } = &error
         {
             let now = self.clock.now();
-            self.gate.close(*bucket, now, after(now, *retry_after));
+            self.gate.close(*bucket, now, later(now, *retry_after));
         }
         error
     }
@@ -437,7 +436,7 @@ impl Homeserver for Port {
         count("invite", &answer);
         match &answer {
             Err(HomeserverError::RateLimited { retry_after, .. }) => {
-                self.gate.close_invitee(user, now, after(now, *retry_after));
+                self.gate.close_invitee(user, now, later(now, *retry_after));
             }
             _ => self.gate.invited(),
         }

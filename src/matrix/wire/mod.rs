@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use matrix_sdk::config::RequestConfig;
 use matrix_sdk::{Client, HttpError, Room, RoomState};
 use ruma::api::client::media::create_content;
@@ -52,14 +52,6 @@ const NOT_FOUND: u16 = 404;
 /// One try, with a limit on its time.
 pub(super) fn once(timeout: Duration) -> RequestConfig {
     RequestConfig::new().disable_retry().timeout(timeout)
-}
-
-/// A moment after another; the end of time where there is none.
-pub(super) fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    SignedDuration::try_from(wait)
-        .ok()
-        .and_then(|wait| now.checked_add(wait).ok())
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// Tells the failures of a request apart.

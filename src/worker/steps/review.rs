@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use super::close::{self, Stage};
 use super::{Done, Drive, StepError, plan_of, staged_room};
 use crate::announce::asking;
+use crate::clock::later;
 use crate::homeserver::HomeserverError;
 use crate::job::{Job, Output, State, Step, Todo, why_missing};
 use crate::message::review;
@@ -63,10 +62,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         })
         .collect();
     let now = drive.clock.now();
-    let until = SignedDuration::try_from(REVIEW_MAX)
-        .ok()
-        .and_then(|longest| now.checked_add(longest).ok())
-        .unwrap_or(now);
+    let until = later(now, REVIEW_MAX);
     let shown = review::Shown {
         new_room: &new_room,
         state: &seen.now.new,
