@@ -424,3 +424,12 @@ impl fmt::Display for Bucket {
         })
     }
 }
+
+/// A limit of the homeserver that a request ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Which.
+    pub bucket: Bucket,
+    /// How long the server asked to wait.
+    pub retry_after: Duration,
+}

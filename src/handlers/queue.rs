@@ -192,7 +192,7 @@ impl HandlerContext {
 
 fn pause_after(error: &HomeserverError, attempts: u32) -> Duration {
     match error {
-        HomeserverError::RateLimited { retry_after, .. } => *retry_after,
+        HomeserverError::RateLimited { limit, .. } => limit.retry_after,
         _ => Duration::from_secs(1)
             .saturating_mul(2_u32.saturating_pow(attempts.min(8)))
             .min(BACKOFF_MAX),

@@ -55,11 +55,11 @@ impl Reads {
         let begun = Instant::now();
         loop {
             let answer = ask().await;
-            let Err(HomeserverError::RateLimited { retry_after, .. }) = &answer else {
+            let Err(HomeserverError::RateLimited { limit, .. }) = &answer else {
                 *self.last_answer() = Some(Instant::now());
                 return answer;
             };
-            let wait = (*retry_after).max(WAIT_MIN);
+            let wait = limit.retry_after.max(WAIT_MIN);
             let progress = self.last_answer().map_or(begun, |last| last.max(begun));
             if Instant::now() + wait > progress + READ_PATIENCE {
                 return answer;

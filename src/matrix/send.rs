@@ -453,15 +453,12 @@ impl Sender {
         let doublings = post.attempts.min(RETRY_MAX.as_secs().ilog2() + 1);
         let pause = (RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX);
         match error {
-            HomeserverError::RateLimited {
-                bucket,
-                retry_after,
-                ..
-            } => {
+            HomeserverError::RateLimited { limit, .. } => {
                 // The gate keeps what the server said; the post only has to come back to it.
-                self.gate.close(*bucket, now, later(now, *retry_after));
-                tracing::info!(%room, seconds = retry_after.as_secs(), "sending is rate limited");
-                Sent::Later(later(now, (*retry_after).min(POST_WAIT_MAX)))
+                self.gate
+                    .close(limit.bucket, now, later(now, limit.retry_after));
+                tracing::info!(%room, seconds = limit.retry_after.as_secs(), "sending is rate limited");
+                Sent::Later(later(now, limit.retry_after.min(POST_WAIT_MAX)))
             }
             // The bot's own reaction is there, from a try whose answer got lost.
             HomeserverError::Refused { code, .. } if code == "M_DUPLICATE_ANNOTATION" => {

@@ -337,11 +337,9 @@ fn answer(status: u16, retry_after: Option<&str>, body: &str) -> HomeserverError
 #[test]
 fn refusals_limits_and_doubt_are_told_apart() {
     let limited = |error: &HomeserverError| match error {
-        HomeserverError::RateLimited {
-            retry_after,
-            bucket: Bucket::Joins,
-            ..
-        } => Some(retry_after.as_millis()),
+        HomeserverError::RateLimited { limit, .. } if limit.bucket == Bucket::Joins => {
+            Some(limit.retry_after.as_millis())
+        }
         _ => None,
     };
     let limit = r#"{"errcode":"M_LIMIT_EXCEEDED","error":"Too many","retry_after_ms":1234}"#;

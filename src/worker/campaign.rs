@@ -553,16 +553,9 @@ impl Worker {
         let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(look.state.waits.min(16));
         let pause = doubled.min(BACKOFF_MAX);
         match error {
-            HomeserverError::RateLimited {
-                bucket,
-                retry_after,
-                ..
-            } => self.wait(
-                look,
-                *retry_after,
-                WaitReason::RateLimit { bucket: *bucket },
-                refused,
-            ),
+            HomeserverError::RateLimited { limit, .. } => {
+                self.wait(look, limit.retry_after, (*limit).into(), refused)
+            }
             error => self.wait(look, pause, failure::away(error), refused),
         }
     }

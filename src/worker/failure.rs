@@ -71,21 +71,17 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
     };
     let ended = |problem: String, again: Again| StepEvent::Failed { problem, again };
     match failed {
-        StepError::RateLimited {
-            bucket,
-            retry_after,
-            progress,
-        } => {
+        StepError::RateLimited { limit, progress } => {
             // A wait that brought nothing is followed by a longer one, in which more can be let through.
             let stalled = match state.stalls {
                 0..STALLS_FREE => Duration::ZERO,
                 stalls => pause(stalls - STALLS_FREE, Duration::ZERO),
             };
-            let wait = retry_after.max(stalled);
-            info!(step = step.name(), %bucket, wait_ms = wait.as_millis(), "rate limited");
+            let wait = limit.retry_after.max(stalled);
+            info!(step = step.name(), bucket = %limit.bucket, wait_ms = wait.as_millis(), "rate limited");
             StepEvent::Waiting {
                 until: after(wait),
-                reason: WaitReason::RateLimit { bucket },
+                reason: limit.into(),
                 progress,
                 kept: Kept::default(),
             }

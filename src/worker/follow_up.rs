@@ -109,7 +109,7 @@ pub(super) async fn run(means: &Means, job: &Job, state: &State) -> Result<Doing
 /// When to look again after the homeserver failed.
 pub(super) fn wait(follow_up: &FollowUp, error: &StepError, now: Timestamp) -> FollowUpEvent {
     let pause = match error {
-        StepError::RateLimited { retry_after, .. } => *retry_after,
+        StepError::RateLimited { limit, .. } => limit.retry_after,
         _ => follow_up.patience(),
     };
     FollowUpEvent::Waiting {

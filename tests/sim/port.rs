@@ -15,7 +15,7 @@ use roomlift::homeserver::admin::ServerAdmin;
 use roomlift::homeserver::gate::Gate;
 use roomlift::homeserver::reads::Reads;
 use roomlift::homeserver::{
-    Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
+    Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, RateLimit, Resolved, Result,
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
 use roomlift::matrix::{
@@ -94,20 +94,17 @@ impl SimPort {
         if let Some(until) = self.gate.closed_until(bucket, now) {
             return Err(HomeserverError::RateLimited {
                 request: request.to_string(),
-                bucket,
-                retry_after: until.duration_since(now).unsigned_abs(),
+                limit: RateLimit {
+                    bucket,
+                    retry_after: until.duration_since(now).unsigned_abs(),
+                },
             });
         }
         let _under_way = UnderWay::new(&self.life);
         let answer = self.carry_out(request, work).await;
-        if let Err(HomeserverError::RateLimited {
-            bucket,
-            retry_after,
-            ..
-        }) = &answer
-        {
+        if let Err(HomeserverError::RateLimited { limit, .. }) = &answer {
             let now = self.life.shared.clock.now();
-            self.gate.close(*bucket, now, now + *retry_after);
+            self.gate.close(limit.bucket, now, now + limit.retry_after);
         }
         answer
     }
@@ -168,8 +165,10 @@ impl SimPort {
         };
         let limited = |retry_after| HomeserverError::RateLimited {
             request: what.clone(),
-            bucket: bucket(endpoint),
-            retry_after,
+            limit: RateLimit {
+                bucket: bucket(endpoint),
+                retry_after,
+            },
         };
         match &fault {
             Some(Fault::Reset) => return Err(gone(None)),
@@ -566,8 +565,10 @@ impl Homeserver for SimPort {
         if let Some(until) = self.gate.not_invited_until(&user, now) {
             return Err(HomeserverError::RateLimited {
                 request: request.to_string(),
-                bucket: Bucket::Invitations,
-                retry_after: until.duration_since(now).unsigned_abs(),
+                limit: RateLimit {
+                    bucket: Bucket::Invitations,
+                    retry_after: until.duration_since(now).unsigned_abs(),
+                },
             });
         }
         let _under_way = UnderWay::new(&self.life);
@@ -578,9 +579,10 @@ impl Homeserver for SimPort {
             })
             .await;
         match &answer {
-            Err(HomeserverError::RateLimited { retry_after, .. }) => {
+            Err(HomeserverError::RateLimited { limit, .. }) => {
                 let now = self.life.shared.clock.now();
-                self.gate.close_invitee(&invitee, now, now + *retry_after);
+                self.gate
+                    .close_invitee(&invitee, now, now + limit.retry_after);
             }
             _ => self.gate.invited(),
         }

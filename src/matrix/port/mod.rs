@@ -46,7 +46,7 @@ use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::gate::Gate;
 use crate::homeserver::reads::Reads;
 use crate::homeserver::{
-    Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
+    Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, RateLimit, Resolved, Result,
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
 use crate::model::{RoomName, RoomRef};
@@ -151,8 +151,10 @@ impl Port {
         let retry_after = until.duration_since(now).unsigned_abs();
         Err(HomeserverError::RateLimited {
             request,
-            bucket,
-            retry_after,
+            limit: RateLimit {
+                bucket,
+                retry_after,
+            },
         })
     }
 
@@ -178,14 +180,10 @@ impl Port {
     }
 
     fn noted(&self, error: HomeserverError) -> HomeserverError {
-        if let HomeserverError::RateLimited {
-            bucket,
-            retry_after,
-            ..
-        } = &error
-        {
+        if let HomeserverError::RateLimited { limit, .. } = &error {
             let now = self.clock.now();
-            self.gate.close(*bucket, now, later(now, *retry_after));
+            self.gate
+                .close(limit.bucket, now, later(now, limit.retry_after));
         }
         error
     }
@@ -426,8 +424,10 @@ impl Homeserver for Port {
         if let Some(until) = self.gate.not_invited_until(user, now) {
             return Err(HomeserverError::RateLimited {
                 request: what,
-                bucket: Bucket::Invitations,
-                retry_after: until.duration_since(now).unsigned_abs(),
+                limit: RateLimit {
+                    bucket: Bucket::Invitations,
+                    retry_after: until.duration_since(now).unsigned_abs(),
+                },
             });
         }
         let answer = request!(self, request).await;
@@ -435,8 +435,9 @@ impl Homeserver for Port {
         let answer = answer.map_err(|error| failed(what, Bucket::Invitations, now, error));
         count("invite", &answer);
         match &answer {
-            Err(HomeserverError::RateLimited { retry_after, .. }) => {
-                self.gate.close_invitee(user, now, later(now, *retry_after));
+            Err(HomeserverError::RateLimited { limit, .. }) => {
+                self.gate
+                    .close_invitee(user, now, later(now, limit.retry_after));
             }
             _ => self.gate.invited(),
         }

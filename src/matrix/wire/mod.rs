@@ -30,7 +30,7 @@ pub(super) use requests::{
     ServerSoftware, ServerTime, WhoAmI,
 };
 
-use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, Upload, Uploaded};
+use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, RateLimit, Upload, Uploaded};
 use crate::metrics::{self, Outcome};
 use crate::room::state::{Content, in_url};
 
@@ -86,19 +86,16 @@ pub(super) fn failed(
         }
         ErrorBody::NotJson { .. } => (None, String::new(), String::new()),
     };
-    if let Some(retry_after) = limit {
-        return HomeserverError::RateLimited {
-            request,
+    let retry_after = match limit {
+        None if status == TOO_MANY_REQUESTS => Some(RETRY_AFTER_DEFAULT),
+        limit => limit.map(|told| wait(told, now)),
+    };
+    if let Some(retry_after) = retry_after {
+        let limit = RateLimit {
             bucket,
-            retry_after: wait(retry_after, now),
+            retry_after,
         };
-    }
-    if status == TOO_MANY_REQUESTS {
-        return HomeserverError::RateLimited {
-            request,
-            bucket,
-            retry_after: RETRY_AFTER_DEFAULT,
-        };
+        return HomeserverError::RateLimited { request, limit };
     }
     if is_refusal(status) && !code.is_empty() {
         let message = message.chars().take(MESSAGE_MAX_CHARS).collect();

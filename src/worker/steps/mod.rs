@@ -34,7 +34,7 @@ use tracing::warn;
 
 use self::close::Stage;
 use super::{Means, SURROUNDINGS_MAX, TRAITS_MAX};
-use crate::homeserver::{Bucket, HomeserverError, ensure_reachable};
+use crate::homeserver::{HomeserverError, RateLimit, ensure_reachable};
 use crate::job::log::{Kept, Progress};
 use crate::job::{Job, Output, Plan, State, Step};
 use crate::message::member::TemplateError;
@@ -91,10 +91,8 @@ impl From<Output> for Done {
 pub(super) enum StepError {
     /// The homeserver asked for a pause.
     RateLimited {
-        /// Which limit.
-        bucket: Bucket,
-        /// How long.
-        retry_after: Duration,
+        /// Which limit, and how long.
+        limit: RateLimit,
         /// How far the step got.
         progress: Option<Progress>,
     },
@@ -152,13 +150,8 @@ impl From<TemplateError> for StepError {
 impl From<HomeserverError> for StepError {
     fn from(error: HomeserverError) -> Self {
         match error {
-            HomeserverError::RateLimited {
-                bucket,
-                retry_after,
-                ..
-            } => Self::RateLimited {
-                bucket,
-                retry_after,
+            HomeserverError::RateLimited { limit, .. } => Self::RateLimited {
+                limit,
                 progress: None,
             },
             HomeserverError::Uncertain { .. } | HomeserverError::AccountBlocked { .. } => {
