@@ -30,7 +30,7 @@ use super::unread::{LOOK_AGAIN, Unread};
 use super::wire::count;
 use crate::clock::{Clock, earlier};
 use crate::homeserver::{Homeserver, HomeserverError};
-use crate::metrics;
+use crate::metrics::{self, RequestKind};
 use crate::model::{Claim, RoomName, RoomRef};
 use crate::store::{Received, ReceivedKind, Store, Withdrawal};
 
@@ -208,7 +208,7 @@ impl Receiver {
             let beat = self.source.beat();
             let sync = beat.begin();
             let answer = self.source.sync(poll).await;
-            count("sync", &answer);
+            count(RequestKind::Sync, &answer);
             match answer {
                 Ok(answer) => {
                     trouble.over();

@@ -31,7 +31,7 @@ pub(super) use requests::{
 };
 
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT, RateLimit, Upload, Uploaded};
-use crate::metrics::{self, Outcome};
+use crate::metrics::{self, Outcome, RequestKind};
 use crate::room::state::{Content, in_url};
 
 /// How long to wait after a 429 that does not say.
@@ -115,8 +115,28 @@ fn is_refusal(status: u16) -> bool {
     status == NOT_IMPLEMENTED || (status < 500 && status != REQUEST_TIMED_OUT)
 }
 
-/// Counts what became of a request, whose kind is its first word.
-pub(super) fn count<T>(request: &str, answer: &Result<T, HomeserverError>) {
+/// What a request is for: what it does, and to what.
+#[derive(Debug, Clone)]
+pub(super) struct Purpose {
+    pub(super) kind: RequestKind,
+    object: String,
+}
+
+impl Purpose {
+    pub(super) fn new(kind: RequestKind, object: impl Into<String>) -> Self {
+        let object = object.into();
+        Self { kind, object }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.name(), self.object)
+    }
+}
+
+/// Counts what became of a request.
+pub(super) fn count<T>(kind: RequestKind, answer: &Result<T, HomeserverError>) {
     let outcome = match answer {
         Ok(_) => Outcome::Ok,
         Err(HomeserverError::RateLimited { .. }) => Outcome::RateLimited,
@@ -125,7 +145,7 @@ pub(super) fn count<T>(request: &str, answer: &Result<T, HomeserverError>) {
         Err(HomeserverError::Uncertain { .. }) => Outcome::Uncertain,
         Err(HomeserverError::Unusable { .. }) => Outcome::Unusable,
     };
-    metrics::request(request, outcome);
+    metrics::request(kind, outcome);
 }
 
 /// The same for the SDK's own operations, of which requests are a part.
