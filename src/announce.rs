@@ -7,32 +7,26 @@
 
 pub mod campaign;
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use ruma::{OwnedEventId, RoomId};
 
+use crate::clock::later;
 use crate::config::Messages;
 use crate::job::schedule::Sleep;
 use crate::job::{Asks, Entry, Job, Phase, State, Step, StepEvent, WaitReason};
 use crate::message::member::{self, TemplateError};
 use crate::message::{emoji, moment, progress, report};
 use crate::model::{Text, WorkId};
-use crate::store::{Outgoing, Post, StoreError, Target, Write};
+use crate::store::post_key::{Asked, Choice, Question};
+use crate::store::{Outgoing, Post, PostKey, StoreError, Target, Write};
 
 /// A job that is done in this time needs nobody to follow it: its report says it all.
-const PROGRESS_AFTER: SignedDuration = SignedDuration::from_secs(3);
+const PROGRESS_AFTER: Duration = Duration::from_secs(3);
 
 /// How long after the answer the clicked question is tidied up: work goes before talk.
-const TIDY_AFTER: SignedDuration = SignedDuration::from_secs(2);
-
-/// What a plan is called in the key of its message. One that was shown before, and is asked about
-/// again, is another message.
-#[must_use]
-pub fn plan_question(shown_before: usize) -> String {
-    match shown_before {
-        0 => "plan".to_owned(),
-        again => format!("plan{again}"),
-    }
-}
+const TIDY_AFTER: Duration = Duration::from_secs(2);
 
 /// How often the plan with a hash was shown.
 #[must_use]
@@ -43,18 +37,19 @@ pub fn times_shown(job: &Job, hash: &str) -> usize {
         .count()
 }
 
-/// The key of a message that asks for a yes (`what`: see [`plan_question`], or `review`); a reaction
-/// to it is bound to the plan with this hash.
-#[must_use]
-pub fn question_key(job: &Job, what: &str, hash: &str) -> String {
-    format!("{what}:{}:{hash}", job.request.key())
+fn question_of(job: &Job, asked: Asked, hash: &str) -> Question {
+    Question {
+        asked,
+        work: job.request.key(),
+        hash: hash.to_owned(),
+    }
 }
 
 /// A message that asks for a yes, with both answers below it to be clicked.
 #[must_use]
-pub fn asking(job: &Job, what: &str, hash: &str, text: Text) -> Vec<Write> {
-    let key = question_key(job, what, hash);
-    question(&key, &job.request.admin_room, job.reply_to(), text)
+pub fn asking(job: &Job, asked: Asked, hash: &str, text: Text) -> Vec<Write> {
+    let about = question_of(job, asked, hash);
+    question(&about, &job.request.admin_room, job.reply_to(), text)
 }
 
 /// Says that the server made a second room, which is taken back.
@@ -62,7 +57,7 @@ pub fn asking(job: &Job, what: &str, hash: &str, text: Text) -> Vec<Write> {
 pub fn second_room(job: &Job, state: &State, room: &RoomId) -> Write {
     let (room_id, reply_to) = job.told_in(state);
     Write::Enqueue(Outgoing {
-        key: format!("second:{}:{room}", job.request.key()),
+        key: PostKey::SecondRoom(job.request.key(), room.to_owned()),
         room_id: room_id.clone(),
         post: Post::Message {
             text: report::second_room(job, room),
@@ -71,18 +66,24 @@ pub fn second_room(job: &Job, state: &State, room: &RoomId) -> Write {
     })
 }
 
-fn question(key: &str, room_id: &RoomId, reply_to: Option<OwnedEventId>, text: Text) -> Vec<Write> {
+fn question(
+    about: &Question,
+    room_id: &RoomId,
+    reply_to: Option<OwnedEventId>,
+    text: Text,
+) -> Vec<Write> {
+    let key = PostKey::Question(about.clone());
     let mut writes = vec![Write::Enqueue(Outgoing {
-        key: key.to_owned(),
+        key: key.clone(),
         room_id: room_id.to_owned(),
         post: Post::Message { text, reply_to },
     })];
-    writes.extend(answers(key).map(|(name, emoji)| {
+    writes.extend(CHOICES.map(|(choice, emoji)| {
         Write::Enqueue(Outgoing {
-            key: name,
+            key: PostKey::Choice(choice, about.clone()),
             room_id: room_id.to_owned(),
             post: Post::Reaction {
-                to: Target::Post(key.to_owned()),
+                to: Target::Post(key.clone()),
                 emoji: emoji.to_owned(),
             },
         })
@@ -90,25 +91,20 @@ fn question(key: &str, room_id: &RoomId, reply_to: Option<OwnedEventId>, text: T
     writes
 }
 
-/// Keys and emoji of the answers below a question.
-fn answers(question: &str) -> [(String, &'static str); 2] {
-    [
-        (format!("yes:{question}"), emoji::YES),
-        (format!("no:{question}"), emoji::NO),
-    ]
-}
+/// The answers below a question, and their emoji.
+const CHOICES: [(Choice, &str); 2] = [(Choice::Yes, emoji::YES), (Choice::No, emoji::NO)];
 
 /// Takes back both answers below a question that got one at that time.
-fn tidied(question: &str, room_id: &RoomId, answered: Timestamp) -> Vec<Write> {
-    answers(question)
+fn tidied(question: &Question, room_id: &RoomId, answered: Timestamp) -> Vec<Write> {
+    CHOICES
         .into_iter()
-        .flat_map(|(answer, _)| {
-            let key = format!("un{answer}");
+        .flat_map(|(choice, _)| {
+            let key = PostKey::ChoiceGone(choice, question.clone());
             let post = Write::Enqueue(Outgoing {
                 key: key.clone(),
                 room_id: room_id.to_owned(),
                 post: Post::Redaction {
-                    of: Target::Post(answer),
+                    of: Target::Post(PostKey::Choice(choice, question.clone())),
                 },
             });
             let until = later(answered, TIDY_AFTER);
@@ -122,10 +118,6 @@ fn begun(job: &Job) -> Option<Timestamp> {
     let mut confirmed = job.log.iter().rev();
     let confirmed = confirmed.find(|(_, entry)| matches!(entry, Entry::Confirmed { .. }));
     confirmed.map(|(at, _)| *at)
-}
-
-fn later(moment: Timestamp, by: SignedDuration) -> Timestamp {
-    moment.checked_add(by).unwrap_or(moment)
 }
 
 /// Tells the old room when an upgrade begins; the job sleeps until `next` afterwards.
@@ -148,7 +140,7 @@ pub fn announcement(
         .iter()
         .filter(|(_, entry)| matches!(entry, Entry::Announced { .. }));
     let post = Write::Enqueue(Outgoing {
-        key: format!("announcement:{}:{}", job.request.key(), told.count()),
+        key: PostKey::Announcement(job.request.key(), told.count()),
         room_id: job.request.old_room.clone(),
         post: Post::Message {
             text,
@@ -187,7 +179,7 @@ pub fn late_start(job: &Job) -> Option<Write> {
     // The rooms of a campaign come from one command: of them it is said once.
     was_away.then(|| {
         Write::Enqueue(Outgoing {
-            key: format!("late:{}", job.request.command_event),
+            key: PostKey::Late(job.request.command_event.clone()),
             room_id: job.request.admin_room.clone(),
             post: Post::Message {
                 text: progress::late(work),
@@ -225,9 +217,9 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
 #[expect(clippy::too_many_lines, reason = "a paragraph per kind of post")]
 fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
     let command = &job.request.command_event;
-    let name = job.request.key();
+    let work = job.request.key();
     let (room_id, reply_to) = job.told_in(after);
-    let message = |key: String, text: Text| Outgoing {
+    let message = |key: PostKey, text: Text| Outgoing {
         key,
         room_id: room_id.clone(),
         post: Post::Message {
@@ -236,7 +228,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         },
     };
     let mut writes = Vec::new();
-    let progress_key = format!("progress:{name}");
+    let progress_key = PostKey::Progress(work.clone());
     let at_work = |state: &State| {
         matches!(
             state.phase,
@@ -247,16 +239,18 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     let asked = match before.phase {
         Phase::Planned => before.plan.as_ref().map(|plan| {
             let shown = times_shown(job, &plan.hash);
-            plan_question(shown.saturating_sub(1))
+            Asked::Plan {
+                shown_before: shown.saturating_sub(1),
+            }
         }),
-        Phase::InReview => Some("review".to_owned()),
+        Phase::InReview => Some(Asked::Review),
         _ => None,
     };
-    if let (Some(what), Some(plan)) = (asked, &before.plan)
+    if let (Some(asked), Some(plan)) = (asked, &before.plan)
         && before.phase != after.phase
         && plan.asks == Asks::Itself
     {
-        let question = question_key(job, &what, &plan.hash);
+        let question = question_of(job, asked, &plan.hash);
         writes.extend(tidied(&question, room_id, now));
     }
     // Whoever was told that it comes is told that it does not.
@@ -266,7 +260,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
         && let Some(text) = &after.announced
     {
         writes.push(Write::Enqueue(Outgoing {
-            key: format!("called-off:{name}"),
+            key: PostKey::CalledOff(work.clone()),
             room_id: job.request.old_room.clone(),
             post: Post::Message {
                 text: text.clone(),
@@ -284,7 +278,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     )) = job.log.last()
         && before.phase == Phase::Done
     {
-        let key = format!("unchecked:{name}:{}", job.log.len());
+        let key = PostKey::Unchecked(work.clone(), job.log.len());
         let text = report::unchecked(job.id, problem);
         writes.push(Write::Enqueue(message(key, text)));
     }
@@ -329,7 +323,11 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
             .log
             .iter()
             .filter(|(_, entry)| matches!(entry, Entry::Retried { .. } | Entry::Rechecked { .. }));
-        let key = format!("{}:{name}:{}", after.phase.name(), asked.count());
+        let key = PostKey::Report {
+            phase: after.phase,
+            work,
+            asked: asked.count(),
+        };
         writes.push(Write::Revise(message(key, text)));
     }
     if ended && after.phase.is_end() {
@@ -338,14 +336,14 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
                 && after.plan.as_ref().is_some_and(|plan| !plan.is_blocked()));
         let emoji = if done { emoji::YES } else { emoji::NO };
         writes.push(Write::Enqueue(Outgoing {
-            key: format!("unack:{command}"),
+            key: PostKey::AcknowledgedGone(command.clone()),
             room_id: job.asked_in.clone(),
             post: Post::Redaction {
-                of: Target::Post(format!("ack:{command}")),
+                of: Target::Post(PostKey::Acknowledged(command.clone())),
             },
         }));
         writes.push(Write::Enqueue(Outgoing {
-            key: format!("end:{command}"),
+            key: PostKey::Ended(command.clone()),
             room_id: job.asked_in.clone(),
             post: Post::Reaction {
                 to: Target::Event(command.clone()),
@@ -404,13 +402,14 @@ mod tests {
 
     /// What becomes of the progress message.
     fn progress_of(writes: &[Write]) -> Vec<String> {
+        let is_progress = |key: &PostKey| matches!(key, PostKey::Progress(_));
         let of = |write: &Write| match write {
-            Write::Revise(out) if out.key.starts_with("progress:") => Some("revise".to_owned()),
-            Write::Hold { key, until } if key.starts_with("progress:") => {
+            Write::Revise(out) if is_progress(&out.key) => Some("revise".to_owned()),
+            Write::Hold { key, until } if is_progress(key) => {
                 let after = until.duration_since(at(0)).as_millis();
                 Some(format!("hold until {after}"))
             }
-            Write::Withdraw(key) if key.starts_with("progress:") => Some("withdraw".to_owned()),
+            Write::Withdraw(key) if is_progress(key) => Some("withdraw".to_owned()),
             _ => None,
         };
         writes.iter().filter_map(of).collect()

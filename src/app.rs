@@ -19,7 +19,7 @@ use self::admin_rooms::AdminRooms;
 use crate::clock::{Clock, SystemClock};
 use crate::command;
 use crate::config::{Config, MakeRoomAdmin};
-use crate::handlers::{self, Desk, Ended};
+use crate::handlers::{self, Ended, HandlerContext};
 use crate::health::{HealthError, Listener};
 use crate::homeserver::HomeserverError;
 use crate::homeserver::admin::RoomPower;
@@ -30,7 +30,7 @@ use crate::matrix::{
 };
 use crate::message;
 use crate::model::{Claim, Text};
-use crate::permissions::Office;
+use crate::permissions::AdminRoom;
 use crate::store::{Store, StoreError};
 use crate::survey;
 use crate::telemetry::chain;
@@ -129,13 +129,13 @@ pub async fn doctor(config: Config, stop: CancellationToken) -> Result<Option<Te
         return Ok(None);
     };
     let loops = bot.loops(Claim::IfFree);
-    let Some(offices) = loops.enter(&stop).await? else {
+    let Some(admin_rooms) = loops.enter(&stop).await? else {
         return Ok(None);
     };
     let database = bot.store.facts()?;
     let wanted = &loops.config.upgrade.version;
     let now = bot.clock.now();
-    let found = survey::checkup::checkup(&loops.port, &offices, wanted, database, now).await?;
+    let found = survey::checkup::checkup(&loops.port, &admin_rooms, wanted, database, now).await?;
     Ok(Some(message::doctor::report(&found)))
 }
 
@@ -248,7 +248,7 @@ impl Loops {
     }
 
     /// Enters the admin rooms. `None`: told to stop meanwhile.
-    async fn enter(&self, stop: &CancellationToken) -> Result<Option<Vec<Office>>, AppError> {
+    async fn enter(&self, stop: &CancellationToken) -> Result<Option<Vec<AdminRoom>>, AppError> {
         let rules = &self.config.admin_rooms;
         let named: Vec<_> = rules.iter().map(|room| room.room.clone()).collect();
         let entered = tokio::select! {
@@ -256,7 +256,7 @@ impl Loops {
             () = stop.cancelled() => return Ok(None),
             entered = matrix::enter(&self.port, &self.store, &named) => entered?,
         };
-        let mut offices = Vec::new();
+        let mut admin_rooms = Vec::new();
         let mut lost = Vec::new();
         for (entered, rules) in entered.into_iter().zip(rules) {
             let room_id = match entered {
@@ -269,13 +269,13 @@ impl Loops {
                     room
                 }
             };
-            if offices
+            if admin_rooms
                 .iter()
-                .any(|office: &Office| office.room_id == room_id)
+                .any(|room: &AdminRoom| room.room_id == room_id)
             {
                 return Err(AppError::SameRoom);
             }
-            offices.push(Office {
+            admin_rooms.push(AdminRoom {
                 room_id,
                 rules: rules.clone(),
             });
@@ -283,18 +283,18 @@ impl Loops {
         match lost.pop() {
             // There is nobody to talk to.
             Some(error) if lost.len() + 1 == rules.len() => Err(error.into()),
-            _ => Ok(Some(offices)),
+            _ => Ok(Some(admin_rooms)),
         }
     }
 
-    fn worker(&self, offices: Vec<Office>) -> Arc<Worker> {
+    fn worker(&self, admin_rooms: Vec<AdminRoom>) -> Arc<Worker> {
         let config = &self.config;
         let setup = Setup {
             upgrade: config.upgrade.clone(),
             follow_up: config.follow_up.clone(),
             schedule: config.schedule.clone(),
             messages: config.messages.clone(),
-            offices,
+            admin_rooms,
             keep: config.keep,
         };
         Arc::new(Worker::new(Means {
@@ -309,10 +309,10 @@ impl Loops {
     /// Enters the admin rooms and runs the loops until one ends.
     async fn run_once(&self, claim: Claim, stop: &CancellationToken) -> Result<Ended, AppError> {
         let (config, store, clock) = (&self.config, &self.store, &self.clock);
-        let Some(offices) = self.enter(stop).await? else {
+        let Some(admin_rooms) = self.enter(stop).await? else {
             return Ok(Ended::Stopped);
         };
-        let rooms = offices.iter().map(|office| office.room_id.clone());
+        let rooms = admin_rooms.iter().map(|room| room.room_id.clone());
 
         let (ready, mut readiness) = watch::channel(Readiness::Starting);
         let receiver = Receiver {
@@ -329,11 +329,11 @@ impl Loops {
             claim,
             ready,
         };
-        let desk = Desk {
+        let context = HandlerContext {
             store: Arc::clone(store),
             port: Arc::new(self.port.at(Priority::Answer)),
             clock: Arc::clone(clock),
-            offices: offices.clone(),
+            admin_rooms: admin_rooms.clone(),
             max_command_age: config.upgrade.max_command_age,
             quiet_hours: config.follow_up.quiet_hours.clone(),
             version: config.upgrade.version.clone(),
@@ -341,7 +341,7 @@ impl Loops {
             inviters: config.account.accept_invites_from.clone(),
             asked: Mutex::default(),
         };
-        let worker = self.worker(offices);
+        let worker = self.worker(admin_rooms);
 
         // Whichever loop ends first takes the others with it, in order.
         let all = stop.child_token();
@@ -357,9 +357,9 @@ impl Loops {
                 () = all.cancelled() => return Ok(Ended::Stopped),
                 _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready) => {}
             }
-            info!(rooms = desk.offices.len(), "ready for commands");
+            info!(rooms = context.admin_rooms.len(), "ready for commands");
             let handle = async {
-                let ended = desk.run(all.clone()).await?;
+                let ended = context.run(all.clone()).await?;
                 all.cancel();
                 Ok::<_, AppError>(ended)
             };
@@ -368,7 +368,7 @@ impl Loops {
                 port: &self.port,
                 clock: &**clock,
                 configured: &config.admin_rooms,
-                offices: &desk.offices,
+                entered: &context.admin_rooms,
             };
             let result = tokio::try_join!(
                 handle,

@@ -2,12 +2,26 @@
 
 pub mod quiet_hours;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+}
+
+/// A moment and a while; the end of time where there is none.
+#[must_use]
+pub fn later(moment: Timestamp, by: Duration) -> Timestamp {
+    moment.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A while before a moment; the beginning of time where there is none.
+#[must_use]
+pub fn earlier(moment: Timestamp, by: Duration) -> Timestamp {
+    moment.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 /// The clock of the machine.
@@ -21,5 +35,22 @@ impl Clock for SystemClock {
     )]
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_never_overflows() {
+        let second = Duration::from_secs(1);
+        assert_eq!(later(Timestamp::MAX, second), Timestamp::MAX);
+        assert_eq!(later(Timestamp::UNIX_EPOCH, Duration::MAX), Timestamp::MAX);
+        assert_eq!(earlier(Timestamp::MIN, second), Timestamp::MIN);
+        assert_eq!(
+            earlier(Timestamp::UNIX_EPOCH, Duration::MAX),
+            Timestamp::MIN
+        );
     }
 }

@@ -5,10 +5,13 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
+use ruma::{
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Number of a job as people type it. Counts up from 1 within one database.
@@ -48,6 +51,38 @@ impl fmt::Display for WorkId {
             Self::Job(id) => id.fmt(f),
             Self::Campaign(id) => id.fmt(f),
         }
+    }
+}
+
+/// What belongs to one job or campaign and to no other: its command, and of a job of a campaign, whose
+/// command makes many jobs, its room as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkKey {
+    /// The command.
+    pub command: OwnedEventId,
+    /// The old room of a job of a campaign.
+    pub room: Option<OwnedRoomId>,
+}
+
+impl fmt::Display for WorkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.command.fmt(f)?;
+        match &self.room {
+            None => Ok(()),
+            Some(room) => write!(f, ".{room}"),
+        }
+    }
+}
+
+impl FromStr for WorkKey {
+    type Err = ruma::IdParseError;
+
+    fn from_str(key: &str) -> Result<Self, Self::Err> {
+        let room = key.find(".!");
+        Ok(Self {
+            command: key[..room.unwrap_or(key.len())].try_into()?,
+            room: room.map(|at| key[at + 1..].try_into()).transpose()?,
+        })
     }
 }
 
@@ -134,6 +169,15 @@ pub enum MethodChoice {
     Adopt,
 }
 
+impl MethodChoice {
+    /// Those that can be chosen, as they are written.
+    pub const WORDS: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("server", Self::Server),
+        ("staged", Self::Staged),
+    ];
+}
+
 impl fmt::Display for MethodChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -153,6 +197,11 @@ pub enum JoinRulePolicy {
     Restricted,
     /// The rule stays, and members are invited.
     Keep,
+}
+
+impl JoinRulePolicy {
+    /// As they are written.
+    pub const WORDS: [(&str, Self); 2] = [("restricted", Self::Restricted), ("keep", Self::Keep)];
 }
 
 /// What becomes of the old room's place in its spaces.
@@ -189,6 +238,9 @@ pub enum Policies {
 }
 
 impl Policies {
+    /// As they are written.
+    pub const WORDS: [(&str, Self); 2] = [("move", Self::Move), ("transition", Self::Transition)];
+
     /// The word for it, in commands and tombstones.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -208,6 +260,9 @@ pub enum RoomType {
 }
 
 impl RoomType {
+    /// As they are written.
+    pub const WORDS: [(&str, Self); 1] = [("m.policy", Self::Policy)];
+
     /// The type as it stands in a create event.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -215,6 +270,15 @@ impl RoomType {
             Self::Policy => "m.policy",
         }
     }
+}
+
+impl InvitePolicy {
+    /// As they are written.
+    pub const WORDS: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("all", Self::All),
+        ("none", Self::None),
+    ];
 }
 
 /// Whether moderators look at a staged room before the old one is pointed to it.
@@ -410,4 +474,13 @@ impl fmt::Display for Bucket {
             Self::Everything => "sending",
         })
     }
+}
+
+/// A limit of the homeserver that a request ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Which.
+    pub bucket: Bucket,
+    /// How long the server asked to wait.
+    pub retry_after: Duration,
 }

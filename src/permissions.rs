@@ -7,23 +7,23 @@ use ruma::{RoomId, UserId};
 use wildmatch::WildMatch;
 
 use crate::command::Need;
-use crate::config::{AdminRoom, TargetPower, VerifiedDevice};
+use crate::config::{AdminRoomRules, TargetPower, VerifiedDevice};
 use crate::model::Device;
 use crate::room::power::{Allowance, Power};
 
 /// An admin room of the configuration under the id it has now.
 #[derive(Debug, Clone)]
-pub struct Office {
+pub struct AdminRoom {
     /// Its id.
     pub room_id: ruma::OwnedRoomId,
     /// What the configuration says of it.
-    pub rules: AdminRoom,
+    pub rules: AdminRoomRules,
 }
 
 /// The admin room with an id.
 #[must_use]
-pub fn office<'a>(offices: &'a [Office], room: &RoomId) -> Option<&'a Office> {
-    offices.iter().find(|office| office.room_id == room)
+pub fn admin_room<'a>(admin_rooms: &'a [AdminRoom], room: &RoomId) -> Option<&'a AdminRoom> {
+    admin_rooms.iter().find(|known| known.room_id == room)
 }
 
 /// Whether a room is one that may be touched from an admin room.
@@ -83,7 +83,7 @@ pub enum Denial {
 
 /// Whether a power level in an admin room is enough to change anything.
 #[must_use]
-pub fn may_command(rules: &AdminRoom, power: Power) -> bool {
+pub fn may_command(rules: &AdminRoomRules, power: Power) -> bool {
     power >= Power::Level(rules.command_level)
 }
 
@@ -98,7 +98,7 @@ pub fn is_listed(patterns: &[String], user: &UserId) -> bool {
 
 /// Decides by the device that a message came from.
 #[must_use]
-pub fn decide_by_device(rules: &AdminRoom, need: Need, device: Device) -> Decision {
+pub fn decide_by_device(rules: &AdminRoomRules, need: Need, device: Device) -> Decision {
     let enough = need == Need::Ask
         || rules.verified_device == VerifiedDevice::NotNeeded
         || device == Device::Verified;
@@ -111,7 +111,7 @@ pub fn decide_by_device(rules: &AdminRoom, need: Need, device: Device) -> Decisi
 
 /// Decides.
 #[must_use]
-pub fn decide(rules: &AdminRoom, need: Need, facts: &Facts) -> Decision {
+pub fn decide(rules: &AdminRoomRules, need: Need, facts: &Facts) -> Decision {
     let needed = match need {
         Need::Ask => rules.read_level,
         Need::Change => rules.command_level,
@@ -136,8 +136,8 @@ mod tests {
     use super::*;
     use crate::config::Scope;
 
-    fn rules(target_power: TargetPower) -> AdminRoom {
-        AdminRoom {
+    fn rules(target_power: TargetPower) -> AdminRoomRules {
+        AdminRoomRules {
             room: "#mods:x".try_into().unwrap(),
             command_level: 50,
             read_level: 10,
@@ -168,7 +168,7 @@ mod tests {
     fn the_table_of_devices() {
         use Decision::{Allow, Deny};
         let free = rules(TargetPower::NotNeeded);
-        let strict = AdminRoom {
+        let strict = AdminRoomRules {
             verified_device: VerifiedDevice::Needed,
             ..free.clone()
         };

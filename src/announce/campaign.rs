@@ -10,21 +10,26 @@ use ruma::UserId;
 use super::{question, tidied};
 use crate::campaign::log::Entry;
 use crate::campaign::{Campaign, Child, Phase, State};
-use crate::job::{Entry as JobEntry, Following, Job};
+use crate::job::{Entry as JobEntry, Following, Job, Phase as JobPhase};
 use crate::message::campaign::{Open, ended, planning, progress, report};
 use crate::message::emoji;
-use crate::model::{Confirmation, Text};
-use crate::store::{Outgoing, Post, StoreError, Target, Write};
+use crate::model::{Confirmation, Text, WorkKey};
+use crate::store::post_key::{Asked, Question};
+use crate::store::{Outgoing, Post, PostKey, StoreError, Target, Write};
 
-/// The key of the plan of a campaign; a reaction to it is bound to the plan with this hash. One that
-/// was shown before, and is asked about again, is another message.
-#[must_use]
-pub fn question_key(campaign: &Campaign, shown_before: usize, hash: &str) -> String {
-    let again = match shown_before {
-        0 => String::new(),
-        again => again.to_string(),
-    };
-    format!("campaign{again}:{}:{hash}", campaign.request.command_event)
+fn question_of(campaign: &Campaign, shown_before: usize, hash: &str) -> Question {
+    Question {
+        asked: Asked::Campaign { shown_before },
+        work: key(campaign),
+        hash: hash.to_owned(),
+    }
+}
+
+fn key(campaign: &Campaign) -> WorkKey {
+    WorkKey {
+        command: campaign.request.command_event.clone(),
+        room: None,
+    }
 }
 
 /// How often a plan of the campaign was shown.
@@ -48,7 +53,7 @@ fn answered(campaign: &Campaign) -> Option<Timestamp> {
 #[must_use]
 pub fn asking(campaign: &Campaign, hash: &str, text: Text) -> Vec<Write> {
     question(
-        &question_key(campaign, times_shown(campaign), hash),
+        &question_of(campaign, times_shown(campaign), hash),
         &campaign.request.admin_room,
         campaign.reply_to(),
         text,
@@ -105,7 +110,7 @@ pub fn told(
 ) -> Vec<Write> {
     let room_id = campaign.request.admin_room.clone();
     let command = &campaign.request.command_event;
-    let message = |key: String, text: Text| {
+    let message = |key: PostKey, text: Text| {
         Write::Revise(Outgoing {
             key,
             room_id: room_id.clone(),
@@ -124,18 +129,19 @@ pub fn told(
         && campaign.request.confirmation != Confirmation::PlanOnly
         && plan.rooms > 0
     {
-        let key = question_key(
-            campaign,
-            times_shown(campaign).saturating_sub(1),
-            &plan.hash,
-        );
-        writes.extend(tidied(&key, &room_id, answered(campaign).unwrap_or(now)));
+        let shown_before = times_shown(campaign).saturating_sub(1);
+        let question = question_of(campaign, shown_before, &plan.hash);
+        writes.extend(tidied(
+            &question,
+            &room_id,
+            answered(campaign).unwrap_or(now),
+        ));
     }
     let text = planning(campaign, state, children, now);
-    writes.push(message(format!("planning:{command}"), text));
+    writes.push(message(PostKey::Planning(command.clone()), text));
     if state.confirmed_by.is_some() {
         let text = progress(campaign, state, children, bot, now);
-        writes.push(message(format!("progress:{command}"), text));
+        writes.push(message(PostKey::Progress(key(campaign)), text));
     }
     if let Some(text) = report(campaign, state, children, open, bot, now) {
         // Another try has a report of its own.
@@ -144,7 +150,15 @@ pub fn told(
             .iter()
             .filter(|(_, entry)| matches!(entry, Entry::Retried { .. }))
             .count();
-        let key = format!("{}:{command}:{tries}", state.phase.name());
+        let key = PostKey::Report {
+            phase: match state.phase {
+                Phase::Cancelled => JobPhase::Cancelled,
+                Phase::Expired => JobPhase::Expired,
+                _ => JobPhase::Done,
+            },
+            work: key(campaign),
+            asked: tries,
+        };
         writes.push(message(key, text));
     }
     if let Some(text) = ended(campaign, state, children) {
@@ -154,7 +168,7 @@ pub fn told(
             Following::Nothing | Following::Open => 0,
         });
         writes.push(Write::Enqueue(Outgoing {
-            key: format!("followed:{}:{}", campaign.id, ends.sum::<u32>()),
+            key: PostKey::CampaignFollowUpEnded(campaign.id, ends.sum()),
             room_id: room_id.clone(),
             post: Post::Message {
                 text,
@@ -170,14 +184,14 @@ pub fn told(
             _ => emoji::NO,
         };
         writes.push(Write::Enqueue(Outgoing {
-            key: format!("unack:{command}"),
+            key: PostKey::AcknowledgedGone(command.clone()),
             room_id: campaign.asked_in.clone(),
             post: Post::Redaction {
-                of: Target::Post(format!("ack:{command}")),
+                of: Target::Post(PostKey::Acknowledged(command.clone())),
             },
         }));
         writes.push(Write::Enqueue(Outgoing {
-            key: format!("end:{command}"),
+            key: PostKey::Ended(command.clone()),
             room_id: campaign.asked_in.clone(),
             post: Post::Reaction {
                 to: Target::Event(command.clone()),

@@ -12,13 +12,13 @@ use tracing::{info, warn};
 
 use super::AppError;
 use crate::clock::Clock;
-use crate::config::AdminRoom;
+use crate::config::AdminRoomRules;
 use crate::handlers::Ended;
 use crate::homeserver::Homeserver;
 use crate::matrix::{self, Entered};
 use crate::message::answer;
-use crate::permissions::Office;
-use crate::store::{Outgoing, Post, Store, Write};
+use crate::permissions::AdminRoom;
+use crate::store::{Outgoing, Post, PostKey, Store, Write};
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -30,8 +30,8 @@ pub(super) struct AdminRooms<'a> {
     pub(super) store: &'a Store,
     pub(super) port: &'a dyn Homeserver,
     pub(super) clock: &'a dyn Clock,
-    pub(super) configured: &'a [AdminRoom],
-    pub(super) offices: &'a [Office],
+    pub(super) configured: &'a [AdminRoomRules],
+    pub(super) entered: &'a [AdminRoom],
 }
 
 impl AdminRooms<'_> {
@@ -42,7 +42,7 @@ impl AdminRooms<'_> {
         loop {
             self.look(&mut lost).await?;
             looks = looks.wrapping_add(1);
-            let is_missing = self.offices.len() < self.configured.len();
+            let is_missing = self.entered.len() < self.configured.len();
             if is_missing && looks.is_multiple_of(LOOKS_PER_SEARCH) && self.finds_more(stop).await?
             {
                 info!("an admin room was found; starting again with it");
@@ -58,10 +58,10 @@ impl AdminRooms<'_> {
 
     async fn look(&self, lost: &mut BTreeSet<OwnedRoomId>) -> Result<(), AppError> {
         let mut now = BTreeSet::new();
-        for office in self.offices {
+        for admin_room in self.entered {
             // As sync last told: no request.
-            if let Ok(None) = self.port.known_state(&office.room_id).await {
-                now.insert(office.room_id.clone());
+            if let Ok(None) = self.port.known_state(&admin_room.room_id).await {
+                now.insert(admin_room.room_id.clone());
             }
         }
         for room in now.difference(lost) {
@@ -78,12 +78,16 @@ impl AdminRooms<'_> {
     /// Says in the other admin rooms that one is lost.
     fn say(&self, room: &OwnedRoomId, lost: &BTreeSet<OwnedRoomId>) -> Result<(), AppError> {
         let now = self.clock.now();
-        let others = self.offices.iter().map(|office| &office.room_id);
+        let others = self.entered.iter().map(|room| &room.room_id);
         let writes: Vec<_> = others
             .filter(|other| !lost.contains(*other))
             .map(|other| {
                 Write::Enqueue(Outgoing {
-                    key: format!("lost:{room}:{other}:{}", now.as_second()),
+                    key: PostKey::Lost {
+                        room: room.clone(),
+                        told: other.clone(),
+                        at: now.as_second(),
+                    },
                     room_id: other.clone(),
                     post: Post::Message {
                         text: answer::admin_room_lost(room, self.port.account()),
@@ -108,6 +112,6 @@ impl AdminRooms<'_> {
             entered = matrix::enter(self.port, self.store, &named) => entered?,
         };
         let is_in = |entered: &&Entered| matches!(entered, Entered::In(_));
-        Ok(entered.iter().filter(is_in).count() > self.offices.len())
+        Ok(entered.iter().filter(is_in).count() > self.entered.len())
     }
 }

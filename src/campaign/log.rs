@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::rooms::LeftOut;
 use super::{Child, Found, Plan};
+use crate::clock::later;
 use crate::job::schedule::Wake;
 use crate::job::{Phase as JobPhase, Refusal, Todo, WaitReason};
 use crate::model::{Bucket, JobId};
@@ -373,12 +374,11 @@ impl State {
     /// state.
     #[must_use]
     pub fn next_action(&self, children: &[Child], concurrency: u8, now: Timestamp) -> Action {
-        let longest = SignedDuration::try_from(WAIT_MAX).unwrap_or(SignedDuration::MAX);
-        if let Some((until, reason)) = &self.waiting {
-            let left = until.duration_since(now);
-            if left.is_positive() && (*reason == WaitReason::Scheduled || left <= longest) {
-                return Action::Wait(*until);
-            }
+        if let Some((until, reason)) = &self.waiting
+            && *until > now
+            && (*reason == WaitReason::Scheduled || *until <= later(now, WAIT_MAX))
+        {
+            return Action::Wait(*until);
         }
         if let (Phase::Running, Some((due, WaitReason::Scheduled)), Some(plan)) =
             (self.phase, &self.waiting, &self.plan)

@@ -5,8 +5,9 @@
 
 use std::fmt;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{Problem, Shown};
 use crate::model::{InvitePolicy, JoinRulePolicy, MethodChoice, Policies, RoomType};
@@ -81,8 +82,8 @@ pub(super) enum Verb {
         #[arg(value_name = "old room")]
         room: String,
         /// What becomes of the rules of a policy room (ban list): I copy them, or they stay and both rooms are watched.
-        #[arg(long, value_name = "what")]
-        policies: Option<PoliciesWord>,
+        #[arg(long, value_name = "what", value_parser = one_of(&Policies::WORDS))]
+        policies: Option<Policies>,
         /// Begin at once, without asking.
         #[arg(long)]
         yes: bool,
@@ -214,23 +215,23 @@ pub(super) struct HowWords {
     #[arg(long = "version", id = "version-option", value_name = "version")]
     pub(super) version_option: Vec<String>,
     /// How the new room is made: by the server, or by me (`staged`); `auto` takes what suits the room.
-    #[arg(long, value_name = "method")]
-    pub(super) method: Option<MethodWord>,
+    #[arg(long, value_name = "method", value_parser = one_of(&MethodChoice::WORDS))]
+    pub(super) method: Option<MethodChoice>,
     /// Make the new room and let moderators look at it, before anybody is sent there.
     #[arg(long)]
     pub(super) review: bool,
     /// Who is invited to the new room.
-    #[arg(long, value_name = "who")]
-    pub(super) invite: Option<InviteWord>,
+    #[arg(long, value_name = "who", value_parser = one_of(&InvitePolicy::WORDS))]
+    pub(super) invite: Option<InvitePolicy>,
     /// What becomes of a room that is by invitation: its members can join the new one, or it stays.
-    #[arg(long, value_name = "rule")]
-    pub(super) join_rule: Option<JoinRuleWord>,
+    #[arg(long, value_name = "rule", value_parser = one_of(&JoinRulePolicy::WORDS))]
+    pub(super) join_rule: Option<JoinRulePolicy>,
     /// What becomes of the rules of a policy room (ban list): I copy them, or they stay and both rooms are watched.
-    #[arg(long, value_name = "what")]
-    pub(super) policies: Option<PoliciesWord>,
+    #[arg(long, value_name = "what", value_parser = one_of(&Policies::WORDS))]
+    pub(super) policies: Option<Policies>,
     /// The type that the new room of a policy room gets; without it, that of the old room.
-    #[arg(long, value_name = "type")]
-    pub(super) room_type: Option<RoomTypeWord>,
+    #[arg(long, value_name = "type", value_parser = one_of(&RoomType::WORDS))]
+    pub(super) room_type: Option<RoomType>,
     /// One more creator of the new room. Can be given several times.
     #[arg(long, value_name = "@user:server")]
     pub(super) creator: Vec<String>,
@@ -251,87 +252,15 @@ pub(super) struct HowWords {
     pub(super) announce: bool,
 }
 
-/// A [`MethodChoice`] as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum MethodWord {
-    Auto,
-    Server,
-    Staged,
-}
-
-impl From<MethodWord> for MethodChoice {
-    fn from(word: MethodWord) -> Self {
-        match word {
-            MethodWord::Auto => Self::Auto,
-            MethodWord::Server => Self::Server,
-            MethodWord::Staged => Self::Staged,
-        }
-    }
-}
-
-/// An [`InvitePolicy`] as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum InviteWord {
-    Auto,
-    All,
-    None,
-}
-
-impl From<InviteWord> for InvitePolicy {
-    fn from(word: InviteWord) -> Self {
-        match word {
-            InviteWord::Auto => Self::Auto,
-            InviteWord::All => Self::All,
-            InviteWord::None => Self::None,
-        }
-    }
-}
-
-/// A [`JoinRulePolicy`] as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum JoinRuleWord {
-    Restricted,
-    Keep,
-}
-
-impl From<JoinRuleWord> for JoinRulePolicy {
-    fn from(word: JoinRuleWord) -> Self {
-        match word {
-            JoinRuleWord::Restricted => Self::Restricted,
-            JoinRuleWord::Keep => Self::Keep,
-        }
-    }
-}
-
-/// [`Policies`] as they are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum PoliciesWord {
-    Move,
-    Transition,
-}
-
-impl From<PoliciesWord> for Policies {
-    fn from(word: PoliciesWord) -> Self {
-        match word {
-            PoliciesWord::Move => Self::Move,
-            PoliciesWord::Transition => Self::Transition,
-        }
-    }
-}
-
-/// A [`RoomType`] as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum RoomTypeWord {
-    #[value(name = RoomType::Policy.name())]
-    Policy,
-}
-
-impl From<RoomTypeWord> for RoomType {
-    fn from(word: RoomTypeWord) -> Self {
-        match word {
-            RoomTypeWord::Policy => Self::Policy,
-        }
-    }
+/// One of some words, for what it stands for.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    words: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    let parser = PossibleValuesParser::new(words.iter().map(|(word, _)| *word));
+    parser.try_map(|chosen| {
+        let found = words.iter().find(|(word, _)| *word == chosen);
+        found.map(|(_, value)| *value).ok_or("is no such word")
+    })
 }
 
 /// The name of a command, to explain it. Only names of commands that exist can be made.
@@ -488,9 +417,8 @@ mod tests {
 
     #[test]
     fn methods_are_written_as_the_model_writes_them() {
-        for word in MethodWord::value_variants() {
-            let name = word.to_possible_value().unwrap().get_name().to_owned();
-            assert_eq!(MethodChoice::from(*word).to_string(), name);
+        for (word, method) in MethodChoice::WORDS {
+            assert_eq!(method.to_string(), word);
         }
     }
 }

@@ -25,7 +25,7 @@ use ruma::{OwnedUserId, RoomVersionId};
 pub use self::address::addressed;
 pub use self::error::{CommandError, Expected, Found, Problem, Shown};
 pub use self::grammar::Topic;
-use self::grammar::{HowWords, MethodWord, Verb};
+use self::grammar::{HowWords, Verb};
 pub use self::help::help;
 use self::when::When;
 use crate::model::{
@@ -84,7 +84,7 @@ pub enum Command {
     /// Send the full record of a job as files.
     Report(WorkId),
     /// Look after the bot itself.
-    Doctor(Treatment),
+    Doctor(DoctorAction),
     /// List who has not come to the new room.
     Stragglers(JobRef),
     /// Show or change when they are pinged.
@@ -95,7 +95,7 @@ pub enum Command {
 
 /// What `!upgrade doctor` is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Treatment {
+pub enum DoctorAction {
     /// Say how the bot is.
     Look,
     /// Have the server lift its rate limits from the bot.
@@ -192,7 +192,7 @@ impl Command {
             | Self::List(_)
             | Self::Rooms(_)
             | Self::Report(_)
-            | Self::Doctor(Treatment::Look)
+            | Self::Doctor(DoctorAction::Look)
             | Self::Stragglers(_)
             | Self::Help(_) => Need::Ask,
             Self::Confirm(_)
@@ -322,7 +322,7 @@ fn command(verb: Verb) -> Result<Command, Problem> {
             room: reference::room(&room)?,
             options: UpgradeOptions {
                 method: Some(MethodChoice::Adopt),
-                policies: policies.map(Into::into),
+                policies,
                 ..UpgradeOptions::default()
             },
             when: None,
@@ -371,11 +371,11 @@ fn command(verb: Verb) -> Result<Command, Problem> {
         Verb::Report { id } => Command::Report(reference::work(&id)?),
         Verb::Doctor {
             lift_limits: true, ..
-        } => Command::Doctor(Treatment::LiftLimits),
+        } => Command::Doctor(DoctorAction::LiftLimits),
         Verb::Doctor {
             power: Some(room), ..
-        } => Command::Doctor(Treatment::TakePower(reference::room(&room)?)),
-        Verb::Doctor { .. } => Command::Doctor(Treatment::Look),
+        } => Command::Doctor(DoctorAction::TakePower(reference::room(&room)?)),
+        Verb::Doctor { .. } => Command::Doctor(DoctorAction::Look),
         Verb::Help { command } => {
             Command::Help(command.as_deref().map(grammar::topic).transpose()?)
         }
@@ -426,13 +426,13 @@ fn upgrade_words(
     };
     let options = UpgradeOptions {
         version: version(words.version.iter().chain(&words.version_option))?,
-        method: words.method.map(Into::into),
+        method: words.method,
         creators: creators(&words.creator)?,
         reason: reason(words.reason)?,
-        invite: words.invite.map(Into::into),
-        join_rule: words.join_rule.map(Into::into),
-        policies: words.policies.map(Into::into),
-        room_type: words.room_type.map(Into::into),
+        invite: words.invite,
+        join_rule: words.join_rule,
+        policies: words.policies,
+        room_type: words.room_type,
         review: if words.review {
             Review::Wanted
         } else {
@@ -447,7 +447,7 @@ fn upgrade_words(
             Announce::Silent
         },
     };
-    if words.review && matches!(words.method, Some(MethodWord::Server)) {
+    if words.review && words.method == Some(MethodChoice::Server) {
         return Err(Problem::ReviewNeedsStaged);
     }
     Ok(UpgradeCommand {

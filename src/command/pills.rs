@@ -3,6 +3,7 @@
 //! Clients write a mention as `<a href="https://matrix.to/#/…">Name</a>` (a pill), and only the name
 //! is in the plain body. Nothing is sanitised here, since nothing of it is shown.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::html::{Children, ElementData, Html, NodeData};
 
 use super::reference;
@@ -83,21 +84,15 @@ fn matrix_link(element: &ElementData) -> Option<String> {
     let mut link = String::new();
     for c in href.value.chars() {
         if c.is_whitespace() || NOT_IN_A_WORD.contains(c) {
-            let mut bytes = [0; 4];
-            for byte in c.encode_utf8(&mut bytes).bytes() {
-                link.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 0xF)]);
-            }
+            link.extend(utf8_percent_encode(
+                c.encode_utf8(&mut [0; 4]),
+                NON_ALPHANUMERIC,
+            ));
         } else {
             link.push(c);
         }
     }
     Some(link)
-}
-
-fn hex_digit(value: u8) -> char {
-    char::from_digit(value.into(), 16)
-        .unwrap_or('0')
-        .to_ascii_uppercase()
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Links are read here and not by `ruma`, because its parser panics on some broken links and refuses
 //! those with parameters it does not know, which clients add. Whether a thing exists is not asked.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UserId};
 
 use super::{Expected, Found, Problem, Shown, grammar};
@@ -243,27 +246,8 @@ fn via(query: &str) -> Vec<OwnedServerName> {
 
 /// `None` if the result is not UTF-8. A `%` that encodes nothing stands for itself.
 fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        let digit = |byte: &u8| {
-            char::from(*byte)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        match after {
-            [high, low, after @ ..] if *first == b'%' => match (digit(high), digit(low)) {
-                (Some(high), Some(low)) => {
-                    bytes.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => bytes.push(*first),
-            },
-            _ => bytes.push(*first),
-        }
-    }
-    String::from_utf8(bytes).ok()
+    let text = percent_decode_str(text).decode_utf8();
+    text.ok().map(Cow::into_owned)
 }
 
 fn identifier(word: &str) -> Named {

@@ -229,10 +229,10 @@ fn commands() {
         ),
         ("!upgrade rooms", Command::Rooms(None)),
         ("!upgrade Rooms #a:b.org", Command::Rooms(Some(alias()))),
-        ("!upgrade doctor", Command::Doctor(Treatment::Look)),
+        ("!upgrade doctor", Command::Doctor(DoctorAction::Look)),
         (
             "!upgrade doctor --lift-limits",
-            Command::Doctor(Treatment::LiftLimits),
+            Command::Doctor(DoctorAction::LiftLimits),
         ),
         (
             "> <@a:b> plan 7\n\n!upgrade confirm 7",
@@ -544,9 +544,9 @@ fn render(command: &Command) -> String {
         }
         Command::Rooms(None) => "rooms".to_owned(),
         Command::Rooms(Some(space)) => format!("rooms {}", space.name),
-        Command::Doctor(Treatment::Look) => "doctor".to_owned(),
-        Command::Doctor(Treatment::LiftLimits) => "doctor --lift-limits".to_owned(),
-        Command::Doctor(Treatment::TakePower(room)) => format!("doctor --power {}", room.name),
+        Command::Doctor(DoctorAction::Look) => "doctor".to_owned(),
+        Command::Doctor(DoctorAction::LiftLimits) => "doctor --lift-limits".to_owned(),
+        Command::Doctor(DoctorAction::TakePower(room)) => format!("doctor --power {}", room.name),
         Command::Help(None) => "help".to_owned(),
         Command::Help(Some(topic)) => format!("help {topic}"),
     };

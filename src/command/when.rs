@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
-use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use jiff::{Timestamp, ToSpan as _};
 
 use super::Problem;
 use crate::model::Start;
@@ -272,8 +272,7 @@ impl When {
     pub fn resolve(&self, now: Timestamp, default: Option<&str>) -> Result<Start, TimeProblem> {
         let (at, zone) = match self {
             Self::In(wait) => {
-                let wait = SignedDuration::try_from(*wait).map_err(|_| TimeProblem::TooFar)?;
-                let at = now.checked_add(wait).map_err(|_| TimeProblem::TooFar)?;
+                let at = now.checked_add(*wait).map_err(|_| TimeProblem::TooFar)?;
                 (at, default.unwrap_or(UTC).to_owned())
             }
             Self::At(written) => written.moment(now, default)?,
@@ -586,7 +585,7 @@ mod tests {
             let when = at(&format!("{hour}:{minute:02} Europe/Berlin")).unwrap();
             if let Ok(start) = when.resolve(now, None) {
                 prop_assert!(start.at > now);
-                prop_assert!(start.at.duration_since(now) <= SignedDuration::from_hours(25));
+                prop_assert!(start.at.duration_since(now) <= jiff::SignedDuration::from_hours(25));
             }
         }
     }

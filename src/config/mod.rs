@@ -109,7 +109,7 @@ pub struct Config {
     /// The account of the bot.
     pub account: Account,
     /// Where commands are read; at least one, no two for the same room.
-    pub admin_rooms: Vec<AdminRoom>,
+    pub admin_rooms: Vec<AdminRoomRules>,
     /// How rooms are upgraded where a command says nothing else.
     pub upgrade: UpgradeSettings,
     /// How people who did not come are followed up.
@@ -153,7 +153,7 @@ pub enum Credentials {
 
 /// A room where commands are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminRoom {
+pub struct AdminRoomRules {
     /// The room.
     pub room: OwnedRoomOrAliasId,
     /// Power level in this room from which on somebody may change anything.
@@ -521,7 +521,7 @@ fn read_account(
     ))
 }
 
-fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<AdminRoom> {
+fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<AdminRoomRules> {
     top.require("admin_room", "at least one table `[[admin_room]]`");
     let sections = top.children("admin_room");
     let several = sections.len() > 1;
@@ -582,7 +582,7 @@ fn read_admin_rooms(top: &mut Section, findings: &mut Vec<Finding>) -> Vec<Admin
         findings.extend(section.finish());
         if let Some(room) = room {
             let scope = scope.map_or(Scope::Everything, Scope::Only);
-            admin_rooms.push(AdminRoom {
+            admin_rooms.push(AdminRoomRules {
                 room,
                 command_level,
                 read_level,
@@ -606,36 +606,16 @@ fn read_upgrade(mut section: Section, findings: &mut Vec<Finding>) -> UpgradeSet
             .parsed("version", values::version)
             .unwrap_or(RoomVersionId::V12),
         method: section
-            .choice(
-                "method",
-                &[
-                    ("auto", MethodChoice::Auto),
-                    ("server", MethodChoice::Server),
-                    ("staged", MethodChoice::Staged),
-                ],
-            )
+            .choice("method", &MethodChoice::WORDS)
             .unwrap_or(MethodChoice::Auto),
         additional_creators: section
             .parsed_list("additional_creators", values::user)
             .unwrap_or_default(),
         join_rule: section
-            .choice(
-                "join_rule",
-                &[
-                    ("restricted", JoinRulePolicy::Restricted),
-                    ("keep", JoinRulePolicy::Keep),
-                ],
-            )
+            .choice("join_rule", &JoinRulePolicy::WORDS)
             .unwrap_or(JoinRulePolicy::Restricted),
         invite: section
-            .choice(
-                "invite",
-                &[
-                    ("auto", InvitePolicy::Auto),
-                    ("all", InvitePolicy::All),
-                    ("none", InvitePolicy::None),
-                ],
-            )
+            .choice("invite", &InvitePolicy::WORDS)
             .unwrap_or_default(),
         bots: section
             .parsed_list("bots", values::user_pattern)

@@ -207,7 +207,7 @@ impl Section {
             let similar = self
                 .known
                 .iter()
-                .map(|known| (edits(&key, known), *known))
+                .map(|known| (strsim::levenshtein(&key, known), *known))
                 .filter(|(edits, known)| *edits <= MAX_TYPO_EDITS && edits * 2 <= known.len() + 1)
                 .min();
             let suggestion = similar.map_or_else(
@@ -257,42 +257,4 @@ fn in_backticks(words: impl Iterator<Item = String>) -> String {
         .map(|word| format!("`{word}`"))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// Least number of characters to insert, remove or replace to make `b` of `a` (Levenshtein).
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, to) in row.iter_mut().skip(1).zip(b.chars()) {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = *cell;
-            left = replaced.min(*cell + 1).min(left + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_are_counted() {
-        let cases = [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("", "ab", 2),
-            ("kitten", "sitting", 3),
-            ("a", "a", 0),
-        ];
-        for (a, b, expected) in cases {
-            assert_eq!(edits(a, b), expected, "{a} {b}");
-        }
-    }
 }

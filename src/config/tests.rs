@@ -73,7 +73,7 @@ fn the_example_is_valid_and_its_comments_are_the_defaults() {
     assert_eq!(full.data_dir, plain.data_dir);
     // The only other key without a default.
     assert_eq!((plain.listen, full.listen.is_some()), (None, true));
-    let [mut room] = <[AdminRoom; 1]>::try_from(full.admin_rooms).unwrap();
+    let [mut room] = <[AdminRoomRules; 1]>::try_from(full.admin_rooms).unwrap();
     assert!(matches!(room.scope, Scope::Only(_)));
     // The only keys whose default cannot be written.
     room.scope = Scope::Everything;
@@ -148,7 +148,7 @@ fn defaults() {
             accept_invites_from: [],
         },
         admin_rooms: [
-            AdminRoom {
+            AdminRoomRules {
                 room: "#mods:b.org",
                 command_level: 50,
                 read_level: 0,

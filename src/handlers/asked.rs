@@ -1,10 +1,10 @@
 //! What the commands that make a job or a campaign have in common. Left out: making it.
 
-use super::Desk;
+use super::{HandleError, HandlerContext};
 use crate::command::Need;
 use crate::command::when::When;
 use crate::message::answer;
-use crate::model::{Confirmation, Text, UpgradeOptions};
+use crate::model::{Confirmation, UpgradeOptions};
 
 /// What it takes to ask for this: a plan to be looked at changes nothing.
 pub(super) fn need(confirmation: Confirmation) -> Need {
@@ -14,14 +14,14 @@ pub(super) fn need(confirmation: Confirmation) -> Need {
     }
 }
 
-/// The options with the moment at which it is to begin. `Err` is what to answer where there is none.
+/// The options with the moment at which it is to begin.
 pub(super) fn options(
-    desk: &Desk,
+    context: &HandlerContext,
     mut options: UpgradeOptions,
     when: Option<&When>,
-) -> Result<UpgradeOptions, Text> {
+) -> Result<UpgradeOptions, HandleError> {
     if let Some(when) = when {
-        let start = when.resolve(desk.clock.now(), desk.time_zone.as_deref());
+        let start = when.resolve(context.clock.now(), context.time_zone.as_deref());
         let start = start.map_err(|problem| answer::lines(&problem.to_string()))?;
         options.start = Some(start);
     }

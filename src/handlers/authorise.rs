@@ -1,19 +1,17 @@
-//! Which jobs and campaigns a caller knows of, and what they may do to those and to rooms (P5): the one
-//! check that every command and reaction goes through which changes any of them.
+//! What a caller may do to jobs, campaigns and rooms (P5): the one check that every command and reaction goes
+//! through which changes any of them.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use ruma::RoomId;
 
-use super::{Call, Desk, HandleError, folded, folded_campaign};
-use crate::campaign::{Campaign, State as CampaignState};
+use super::{Call, HandleError, HandlerContext};
+use crate::campaign::Campaign;
 use crate::command::Need;
 use crate::config::TargetPower;
-use crate::job::{Job, State};
+use crate::job::Job;
 use crate::message::answer;
-use crate::model::{CampaignId, JobId, JobRef, Text, WorkId};
 use crate::permissions::{self, Decision, Denial, Facts};
 use crate::room::power::Allowance;
-use crate::store::StoreError;
 use crate::survey;
 
 /// Rooms of a campaign whose power levels are read at a time.
@@ -26,10 +24,48 @@ pub(super) enum Work<'a> {
     Campaign(&'a Campaign),
 }
 
-impl Desk {
-    /// Whether the caller may do something to a job or campaign; `Some` says why not. For a campaign, what
-    /// is asked for in a room is asked for in each of its rooms.
+impl HandlerContext {
+    /// Refuses what the caller may not do to a job or campaign. For a campaign, what is asked for in a room
+    /// is asked for in each of its rooms.
     pub(super) async fn authorise(
+        &self,
+        call: &Call<'_>,
+        work: Work<'_>,
+        need: Need,
+    ) -> Result<(), HandleError> {
+        allowed(self.denial_of(call, work, need).await?)
+    }
+
+    /// Refuses what the caller may not do to a room.
+    pub(super) async fn authorise_room(
+        &self,
+        call: &Call<'_>,
+        need: Need,
+        room: &RoomId,
+    ) -> Result<(), HandleError> {
+        allowed(self.denial(call, need, room).await?)
+    }
+
+    /// The same, apart from power in the room itself.
+    pub(super) async fn authorise_in_scope(
+        &self,
+        call: &Call<'_>,
+        need: Need,
+        room: &RoomId,
+    ) -> Result<(), HandleError> {
+        allowed(self.denial_with(call, need, room, None).await?)
+    }
+
+    /// Whether the caller may change a job or campaign.
+    pub(super) async fn may_change(
+        &self,
+        call: &Call<'_>,
+        work: Work<'_>,
+    ) -> Result<bool, HandleError> {
+        Ok(self.denial_of(call, work, Need::Change).await?.is_none())
+    }
+
+    async fn denial_of(
         &self,
         call: &Call<'_>,
         work: Work<'_>,
@@ -45,7 +81,7 @@ impl Desk {
             // They are still being looked for.
             return self.denial(call, need, space).await;
         }
-        let denial = self.denial_in_scope(call, need, space).await?;
+        let denial = self.denial_with(call, need, space, None).await?;
         if denial.is_some() || !needs_target_power(call, need) {
             return Ok(denial);
         }
@@ -64,17 +100,7 @@ impl Desk {
         Ok(Box::pin(denial).try_next().await?)
     }
 
-    /// Whether the caller may change a job or campaign.
-    pub(super) async fn may_change(
-        &self,
-        call: &Call<'_>,
-        work: Work<'_>,
-    ) -> Result<bool, HandleError> {
-        Ok(self.authorise(call, work, Need::Change).await?.is_none())
-    }
-
-    /// Whether the caller may do something to a room; `Some` says why not.
-    pub(super) async fn denial(
+    async fn denial(
         &self,
         call: &Call<'_>,
         need: Need,
@@ -89,16 +115,6 @@ impl Desk {
         self.denial_with(call, need, room, target).await
     }
 
-    /// The same, apart from power in the room itself.
-    pub(super) async fn denial_in_scope(
-        &self,
-        call: &Call<'_>,
-        need: Need,
-        room: &RoomId,
-    ) -> Result<Option<Denial>, HandleError> {
-        self.denial_with(call, need, room, None).await
-    }
-
     async fn denial_with(
         &self,
         call: &Call<'_>,
@@ -106,7 +122,7 @@ impl Desk {
         room: &RoomId,
         target: Option<Allowance>,
     ) -> Result<Option<Denial>, HandleError> {
-        let rules = &call.office.rules;
+        let rules = &call.admin_room.rules;
         let within = survey::within(&*self.port, &rules.scope, room).await?;
         let facts = Facts {
             power: call.power.power(call.sender()),
@@ -118,104 +134,16 @@ impl Desk {
             Decision::Deny(denial) => Some(denial),
         })
     }
+}
 
-    /// A job of the caller's admin room; jobs of other admin rooms are none of theirs.
-    pub(super) fn job(
-        &self,
-        call: &Call<'_>,
-        id: JobId,
-    ) -> Result<Option<(Job, State)>, StoreError> {
-        let job = self
-            .store
-            .job(id)?
-            .filter(|job| job.request.admin_room == call.office.room_id);
-        job.map(folded).transpose()
-    }
-
-    /// A job of the caller's admin room that the caller may change; `Err` is what to answer.
-    pub(super) async fn job_to_change(
-        &self,
-        call: &Call<'_>,
-        id: JobId,
-    ) -> Result<Result<(Job, State), Text>, HandleError> {
-        let Some((job, state)) = self.job(call, id)? else {
-            return Ok(Err(self.no_such(call, WorkId::Job(id))?));
-        };
-        let denial = self.authorise(call, Work::Job(&job), Need::Change);
-        Ok(match denial.await? {
-            Some(denial) => Err(answer::denied(denial)),
-            None => Ok((job, state)),
-        })
-    }
-
-    /// What is said of a number that nothing has in the caller's admin room: it may have been removed.
-    pub(super) fn no_such(&self, call: &Call<'_>, id: WorkId) -> Result<Text, StoreError> {
-        Ok(match (self.store.pruned(id, &call.office.room_id)?, id) {
-            (Some(at), _) => answer::pruned(id, at),
-            (None, WorkId::Job(id)) => answer::no_such_job(id),
-            (None, WorkId::Campaign(id)) => answer::no_such_campaign(id),
-        })
-    }
-
-    /// A campaign of the caller's admin room.
-    pub(super) fn campaign(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<Option<(Campaign, CampaignState)>, StoreError> {
-        let campaign = self
-            .store
-            .campaign(id)?
-            .filter(|campaign| campaign.request.admin_room == call.office.room_id);
-        campaign.map(folded_campaign).transpose()
-    }
-
-    /// A campaign of the caller's admin room that the caller may change; `Err` is what to answer.
-    pub(super) async fn campaign_to_change(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<Result<(Campaign, CampaignState), Text>, HandleError> {
-        let Some((campaign, state)) = self.campaign(call, id)? else {
-            return Ok(Err(self.no_such(call, WorkId::Campaign(id))?));
-        };
-        let denial = self.authorise(call, Work::Campaign(&campaign), Need::Change);
-        Ok(match denial.await? {
-            Some(denial) => Err(answer::denied(denial)),
-            None => Ok((campaign, state)),
-        })
-    }
-
-    /// A job by number or room; `Err` is what to answer where there is none.
-    pub(super) async fn named_job(
-        &self,
-        call: &Call<'_>,
-        of: &JobRef,
-    ) -> Result<Result<(Job, State), Text>, HandleError> {
-        let room = match of {
-            JobRef::Id(id) => {
-                return Ok(match self.job(call, *id)? {
-                    Some(found) => Ok(found),
-                    None => Err(self.no_such(call, WorkId::Job(*id))?),
-                });
-            }
-            JobRef::Campaign(id) => {
-                return Ok(Err(self.no_such(call, WorkId::Campaign(*id))?));
-            }
-            JobRef::Room(room) => room,
-        };
-        let Some(id) = survey::find(&*self.port, room).await? else {
-            return Ok(Err(answer::no_such_room(&room.name)));
-        };
-        let job = self.store.latest_job_for(&call.office.room_id, &id)?;
-        Ok(job
-            .map(folded)
-            .transpose()?
-            .ok_or_else(|| answer::no_job_for(&room.name)))
+fn allowed(denial: Option<Denial>) -> Result<(), HandleError> {
+    match denial {
+        None => Ok(()),
+        Some(denial) => Err(answer::denied(denial).into()),
     }
 }
 
 /// Whether the caller also needs power in the rooms themselves.
 fn needs_target_power(call: &Call<'_>, need: Need) -> bool {
-    need == Need::Change && call.office.rules.target_power == TargetPower::Needed
+    need == Need::Change && call.admin_room.rules.target_power == TargetPower::Needed
 }

@@ -6,27 +6,27 @@ use ruma::UserId;
 
 use crate::message::emoji;
 use crate::model::Text;
-use crate::permissions::Office;
+use crate::permissions::AdminRoom;
 use crate::room::power::PowerLevels;
-use crate::store::{Outgoing, Post, Received, ReceivedKind, Target, Write};
+use crate::store::{Outgoing, Post, PostKey, Received, ReceivedKind, Target, Write};
 
 /// A command or reaction, where it came from and what its sender can do there.
 pub(super) struct Call<'a> {
     pub(super) received: &'a Received,
-    pub(super) office: &'a Office,
+    pub(super) admin_room: &'a AdminRoom,
     pub(super) power: PowerLevels,
 }
 
 /// A reaction to an event.
 pub(super) fn react(received: &Received, emoji: &str) -> Write {
     let event = &received.event_id;
-    let name = if emoji == emoji::WORKING {
-        "ack"
+    let key = if emoji == emoji::WORKING {
+        PostKey::Acknowledged(event.clone())
     } else {
-        "end"
+        PostKey::Ended(event.clone())
     };
     Write::Enqueue(Outgoing {
-        key: format!("{name}:{event}"),
+        key,
         room_id: received.room_id.clone(),
         post: Post::Reaction {
             to: Target::Event(event.clone()),
@@ -35,28 +35,45 @@ pub(super) fn react(received: &Received, emoji: &str) -> Write {
     })
 }
 
+/// An answer to an event.
+pub(super) fn reply(received: &Received, text: Text) -> Write {
+    Write::Enqueue(Outgoing {
+        key: PostKey::Reply(received.event_id.clone()),
+        room_id: received.room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: Some(received.event_id.clone()),
+        },
+    })
+}
+
+/// Something that answers no message which people can still see.
+pub(super) fn say(received: &Received, text: Text) -> Write {
+    Write::Enqueue(Outgoing {
+        key: PostKey::Reply(received.event_id.clone()),
+        room_id: received.room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: None,
+        },
+    })
+}
+
 /// Takes back that an event is worked on.
 pub(super) fn unack(received: &Received) -> Write {
     let event = &received.event_id;
     Write::Enqueue(Outgoing {
-        key: format!("unack:{event}"),
+        key: PostKey::AcknowledgedGone(event.clone()),
         room_id: received.room_id.clone(),
         post: Post::Redaction {
-            of: Target::Post(format!("ack:{event}")),
+            of: Target::Post(PostKey::Acknowledged(event.clone())),
         },
     })
 }
 
 /// An event that comes to nothing. Who invites the bot does not hear it.
 pub(super) fn sorry(received: &Received, text: Text) -> Vec<Write> {
-    let reply = Write::Enqueue(Outgoing {
-        key: format!("reply:{}", received.event_id),
-        room_id: received.room_id.clone(),
-        post: Post::Message {
-            text,
-            reply_to: Some(received.event_id.clone()),
-        },
-    });
+    let reply = reply(received, text);
     match received.kind {
         ReceivedKind::Invitation => vec![],
         ReceivedKind::Message { .. } => {
@@ -66,64 +83,36 @@ pub(super) fn sorry(received: &Received, text: Text) -> Vec<Write> {
     }
 }
 
+/// No, and why. What was acknowledged because it takes its time is so no more.
+pub(super) fn refuse(received: &Received, text: Text) -> Vec<Write> {
+    match received.kind {
+        // A reaction needs no reaction.
+        ReceivedKind::Reaction { .. } => vec![reply(received, text)],
+        ReceivedKind::Message { .. } | ReceivedKind::Edited => vec![
+            reply(received, text),
+            react(received, emoji::NO),
+            unack(received),
+        ],
+        // Nobody asked.
+        ReceivedKind::Tombstone { .. }
+        | ReceivedKind::Invitation
+        | ReceivedKind::Removed
+        | ReceivedKind::TakenBack { .. }
+        | ReceivedKind::Unreadable { .. } => vec![],
+    }
+}
+
 impl Call<'_> {
     pub(super) fn sender(&self) -> &UserId {
         &self.received.sender
     }
 
     pub(super) fn reply(&self, text: Text) -> Write {
-        Write::Enqueue(Outgoing {
-            key: format!("reply:{}", self.received.event_id),
-            room_id: self.received.room_id.clone(),
-            post: Post::Message {
-                text,
-                reply_to: Some(self.received.event_id.clone()),
-            },
-        })
-    }
-
-    /// Something that answers no message which people can still see.
-    pub(super) fn say(&self, text: Text) -> Write {
-        Write::Enqueue(Outgoing {
-            key: format!("reply:{}", self.received.event_id),
-            room_id: self.received.room_id.clone(),
-            post: Post::Message {
-                text,
-                reply_to: None,
-            },
-        })
+        reply(self.received, text)
     }
 
     pub(super) fn react(&self, emoji: &str) -> Write {
         react(self.received, emoji)
-    }
-
-    pub(super) fn unack(&self) -> Write {
-        unack(self.received)
-    }
-
-    /// No, and why.
-    pub(super) fn refuse(&self, text: Text) -> Vec<Write> {
-        match self.received.kind {
-            // A reaction needs no reaction.
-            ReceivedKind::Reaction { .. } => vec![self.reply(text)],
-            ReceivedKind::Message { .. } | ReceivedKind::Edited => {
-                vec![self.reply(text), self.react(emoji::NO)]
-            }
-            // Nobody asked.
-            ReceivedKind::Tombstone { .. }
-            | ReceivedKind::Invitation
-            | ReceivedKind::Removed
-            | ReceivedKind::TakenBack { .. }
-            | ReceivedKind::Unreadable { .. } => vec![],
-        }
-    }
-
-    /// No to what was acknowledged because it takes its time.
-    pub(super) fn refuse_work(&self, text: Text) -> Vec<Write> {
-        let mut writes = self.refuse(text);
-        writes.push(self.unack());
-        writes
     }
 
     /// An answer that is all there is to it.

@@ -1,7 +1,7 @@
 //! `!upgrade confirm <id>`, and ✅: yes to the plan that was shown, and to no other (P4), or to the
 //! new room in review.
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::announce;
 use crate::campaign::Phase as CampaignPhase;
 use crate::campaign::log::confirmed;
@@ -29,35 +29,32 @@ impl Plan {
 }
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     id: WorkId,
     plan: Plan,
 ) -> Result<Vec<Write>, HandleError> {
     match id {
-        WorkId::Job(id) => job(desk, call, id, plan).await,
-        WorkId::Campaign(id) => campaign(desk, call, id, plan).await,
+        WorkId::Job(id) => job(context, call, id, plan).await,
+        WorkId::Campaign(id) => campaign(context, call, id, plan).await,
     }
 }
 
 async fn campaign(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     id: CampaignId,
     plan: Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    let (campaign, state) = match desk.campaign_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (campaign, state) = context.campaign_to_change(call, id).await?;
     let current = match &state.plan {
         Some(current) if state.phase == CampaignPhase::Planned => current,
-        _ => return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course))),
+        _ => return Err(answer::wrong_moment_of(id, state.phase, state.course).into()),
     };
-    let is_late = current.expires_at <= desk.clock.now();
+    let is_late = current.expires_at <= context.clock.now();
     if !plan.is(&current.hash) || is_late {
         let expired = answer::wrong_moment_of(id, CampaignPhase::Expired, state.course);
-        return Ok(call.refuse(expired));
+        return Err(expired.into());
     }
     let event = call.received.event_id.clone();
     let mut writes = vec![Write::AppendCampaign {
@@ -67,7 +64,7 @@ async fn campaign(
             current,
             call.sender().to_owned(),
             Some(event),
-            desk.clock.now(),
+            context.clock.now(),
         ),
     }];
     // A reaction needs no reaction.
@@ -78,42 +75,36 @@ async fn campaign(
 }
 
 async fn job(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     id: JobId,
     plan: Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    let (job, state) = match desk.job_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+    let (job, state) = context.job_to_change(call, id).await?;
     let current = match &state.plan {
         Some(current) if matches!(state.phase, Phase::Planned | Phase::InReview) => current,
-        _ => return Ok(call.refuse(answer::wrong_moment(id, &state))),
+        _ => return Err(answer::wrong_moment(id, &state).into()),
     };
     if current.asks == Asks::Campaign {
         let campaign = job.request.campaign.as_ref();
-        return Ok(call.refuse(answer::part_of_campaign(
-            id,
-            campaign.map(|turn| turn.campaign),
-        )));
+        return Err(answer::part_of_campaign(id, campaign.map(|turn| turn.campaign)).into());
     }
     let is_late = matches!(
         state.next_action(),
-        Action::AwaitConfirmation(until) if until <= desk.clock.now()
+        Action::AwaitConfirmation(until) if until <= context.clock.now()
     );
     if is_late {
-        return Ok(call.refuse(answer::no_longer_good(id)));
+        return Err(answer::no_longer_good(id).into());
     }
     if !plan.is(&current.hash) {
-        return Ok(call.refuse(answer::newer_plan(id)));
+        return Err(answer::newer_plan(id).into());
     }
     if job.request.confirmation == Confirmation::PlanOnly {
-        return Ok(call.refuse(answer::plan_only(id)));
+        return Err(answer::plan_only(id).into());
     }
     let by = call.sender().to_owned();
     let event = Some(call.received.event_id.clone());
-    let now = desk.clock.now();
+    let now = context.clock.now();
     let entries = schedule::confirmed(state.phase, current, by, event, now);
     let mut writes = announce::advance(&job, entries, now)?;
     // A reaction needs no reaction.

@@ -2,11 +2,11 @@
 
 use ruma::{OwnedUserId, RoomId};
 
-use super::{Call, Desk, HandleError};
-use crate::command::{Need, Treatment};
+use super::{Call, HandleError, HandlerContext};
+use crate::command::{DoctorAction, Need};
 use crate::homeserver::HomeserverError;
 use crate::homeserver::admin::RoomPower;
-use crate::message::{answer, doctor};
+use crate::message::doctor;
 use crate::model::RoomRef;
 use crate::room::authority;
 use crate::room::power::Allowance;
@@ -14,63 +14,65 @@ use crate::store::Write;
 use crate::survey;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
-    treatment: Treatment,
+    action: DoctorAction,
 ) -> Result<Vec<Write>, HandleError> {
-    match treatment {
-        Treatment::Look => {
-            let database = desk.store.facts()?;
-            let now = desk.clock.now();
-            let port = &*desk.port;
-            let found =
-                survey::checkup::checkup(port, &desk.offices, &desk.version, database, now).await?;
+    match action {
+        DoctorAction::Look => {
+            let database = context.store.facts()?;
+            let now = context.clock.now();
+            let port = &*context.port;
+            let found = survey::checkup::checkup(
+                port,
+                &context.admin_rooms,
+                &context.version,
+                database,
+                now,
+            )
+            .await?;
             Ok(call.answer(doctor::report(&found)))
         }
-        Treatment::LiftLimits => {
-            let Some(admin) = desk.port.admin() else {
-                return Ok(call.refuse(doctor::no_admin()));
+        DoctorAction::LiftLimits => {
+            let Some(admin) = context.port.admin() else {
+                return Err(doctor::no_admin().into());
             };
             match admin.lift_limits().await {
                 Ok(()) => Ok(call.answer(doctor::lifted())),
                 Err(HomeserverError::Refused { message, .. }) => {
-                    Ok(call.refuse(doctor::refused(&message)))
+                    Err(doctor::refused(&message).into())
                 }
                 Err(error) => Err(error.into()),
             }
         }
-        Treatment::TakePower(room) => take_power(desk, call, &room).await,
+        DoctorAction::TakePower(room) => take_power(context, call, &room).await,
     }
 }
 
 /// Has the server make the bot admin of a room, and goes there.
 async fn take_power(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     named: &RoomRef,
 ) -> Result<Vec<Write>, HandleError> {
-    let admin = desk
+    let admin = context
         .port
         .admin()
         .filter(|admin| admin.room_power() == RoomPower::WhenTold);
     let Some(admin) = admin else {
-        return Ok(call.refuse(doctor::no_room_power()));
+        return Err(doctor::no_room_power().into());
     };
-    let Some(room) = survey::find(&*desk.port, named).await? else {
-        return Ok(call.refuse(answer::no_such_room(&named.name)));
-    };
-    if let Some(denial) = desk.denial(call, Need::Change, &room).await? {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
-    let through = helper(desk, &room).await?;
-    match admin.make_room_admin(&room, desk.port.account()).await {
+    let room = context.find(named).await?;
+    context.authorise_room(call, Need::Change, &room).await?;
+    let through = helper(context, &room).await?;
+    match admin.make_room_admin(&room, context.port.account()).await {
         Ok(()) => {}
         Err(HomeserverError::Refused { message, .. }) => {
-            return Ok(call.refuse(doctor::no_power_there(&message)));
+            return Err(doctor::no_power_there(&message).into());
         }
         Err(error) => return Err(error.into()),
     }
-    let joined = desk
+    let joined = context
         .port
         .join(&RoomRef {
             name: crate::model::RoomName::Id(room.clone()),
@@ -79,20 +81,23 @@ async fn take_power(
         .await;
     match joined {
         Ok(_) => {
-            let account = desk.port.account();
-            let allowance = survey::target_power(&*desk.port, &room, account).await?;
+            let account = context.port.account();
+            let allowance = survey::target_power(&*context.port, &room, account).await?;
             let allowance = allowance.unwrap_or(Allowance::UNKNOWN);
             Ok(call.answer(doctor::powerful(&room, through.as_deref(), allowance)))
         }
-        Err(HomeserverError::Refused { message, .. }) => Ok(call.refuse(doctor::refused(&message))),
+        Err(HomeserverError::Refused { message, .. }) => Err(doctor::refused(&message).into()),
         Err(error) => Err(error.into()),
     }
 }
 
 /// In whose name the server acts; `None` where the bot cannot read the room.
-async fn helper(desk: &Desk, room: &RoomId) -> Result<Option<OwnedUserId>, HandleError> {
-    match desk.port.state(room).await {
-        Ok(state) => Ok(authority::local_helper(&state, desk.port.server_name())),
+async fn helper(
+    context: &HandlerContext,
+    room: &RoomId,
+) -> Result<Option<OwnedUserId>, HandleError> {
+    match context.port.state(room).await {
+        Ok(state) => Ok(authority::local_helper(&state, context.port.server_name())),
         Err(HomeserverError::Refused { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

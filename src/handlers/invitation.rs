@@ -3,11 +3,12 @@
 
 use ruma::UserId;
 
-use super::{Desk, HandleError};
+use super::{HandleError, HandlerContext};
 use crate::homeserver::HomeserverError;
 use crate::message::invitation;
 use crate::model::{RoomName, RoomRef, Text};
 use crate::permissions;
+use crate::store::post_key::Unasked;
 use crate::store::{Outgoing, Post, Received, Write};
 use crate::survey::{self, Presence};
 
@@ -15,14 +16,17 @@ use crate::survey::{self, Presence};
 /// should not flood its moderators; the log has them all.
 const TOLD_MAX: usize = 5;
 
-pub(super) async fn run(desk: &Desk, received: &Received) -> Result<Vec<Write>, HandleError> {
+pub(super) async fn run(
+    context: &HandlerContext,
+    received: &Received,
+) -> Result<Vec<Write>, HandleError> {
     let (room, by) = (&received.room_id, &received.sender);
-    let text = if may_invite(desk, by).await? {
+    let text = if may_invite(context, by).await? {
         let invited = RoomRef {
             name: RoomName::Id(room.clone()),
             via: vec![by.server_name().to_owned()],
         };
-        match desk.port.join(&invited).await {
+        match context.port.join(&invited).await {
             Ok(_) => {
                 tracing::info!(%room, %by, "accepted an invitation");
                 invitation::accepted(room, by)
@@ -35,28 +39,28 @@ pub(super) async fn run(desk: &Desk, received: &Received) -> Result<Vec<Write>, 
             Err(error) => return Err(error.into()),
         }
     } else {
-        match desk.port.leave(room).await {
+        match context.port.leave(room).await {
             Ok(()) | Err(HomeserverError::Refused { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         tracing::info!(%room, %by, "left an invitation");
         invitation::left(room, by)
     };
-    tell(desk, received, &text)
+    tell(context, received, &text)
 }
 
 /// Whether somebody is listed, or may change rooms from an admin room.
-async fn may_invite(desk: &Desk, user: &UserId) -> Result<bool, HandleError> {
-    if permissions::is_listed(&desk.inviters, user) {
+async fn may_invite(context: &HandlerContext, user: &UserId) -> Result<bool, HandleError> {
+    if permissions::is_listed(&context.inviters, user) {
         return Ok(true);
     }
-    for office in &desk.offices {
-        let Some(power) = survey::power_in(&*desk.port, &office.room_id).await? else {
+    for admin_room in &context.admin_rooms {
+        let Some(power) = survey::power_in(&*context.port, &admin_room.room_id).await? else {
             continue;
         };
         // Where everybody has that power, they still have to be there.
-        if permissions::may_command(&office.rules, power.power(user))
-            && survey::is_in(&*desk.port, &office.room_id, user).await? == Presence::In
+        if permissions::may_command(&admin_room.rules, power.power(user))
+            && survey::is_in(&*context.port, &admin_room.room_id, user).await? == Presence::In
         {
             return Ok(true);
         }
@@ -65,16 +69,22 @@ async fn may_invite(desk: &Desk, user: &UserId) -> Result<bool, HandleError> {
 }
 
 /// Tells the admin rooms, unless they were told of the same before.
-fn tell(desk: &Desk, received: &Received, text: &Text) -> Result<Vec<Write>, HandleError> {
+fn tell(
+    context: &HandlerContext,
+    received: &Received,
+    text: &Text,
+) -> Result<Vec<Write>, HandleError> {
     let mut writes = Vec::new();
-    if desk.store.was_invited_before(received)? {
+    if context.store.was_invited_before(received)? {
         return Ok(writes);
     }
-    for office in &desk.offices {
-        if let Some(key) = desk.said_seldom("invitation", &office.room_id, TOLD_MAX)? {
+    for admin_room in &context.admin_rooms {
+        if let Some(key) =
+            context.rate_limited_key(Unasked::Invitation, &admin_room.room_id, TOLD_MAX)?
+        {
             writes.push(Write::Enqueue(Outgoing {
                 key,
-                room_id: office.room_id.clone(),
+                room_id: admin_room.room_id.clone(),
                 post: Post::Message {
                     text: text.clone(),
                     reply_to: None,

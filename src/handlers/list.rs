@@ -1,6 +1,6 @@
 //! `!upgrade list [--all]`: upgrades asked for in this room, newest first.
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::command::ListScope;
 use crate::job::{Job, State};
 use crate::message::answer;
@@ -16,7 +16,7 @@ const RECENT: usize = 10;
 const ALL_MAX: usize = 100;
 
 pub(super) fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     scope: ListScope,
 ) -> Result<Vec<Write>, HandleError> {
@@ -24,14 +24,16 @@ pub(super) fn run(
         ListScope::Recent => RECENT,
         ListScope::All => ALL_MAX,
     };
-    let jobs = desk.store.jobs(&call.office.room_id, Filter::All, limit)?;
+    let jobs = context
+        .store
+        .jobs(&call.admin_room.room_id, Filter::All, limit)?;
     let nothing = "No upgrade was asked for in this room yet. `!upgrade help` shows how.";
     let is_all = jobs.len() < limit;
     let (jobs, mut others) = readable(jobs);
-    others.extend(campaigns(desk, call, Filter::All, limit)?);
-    let removed = desk.store.last_pruned(&call.office.room_id)?;
+    others.extend(campaigns(context, call, Filter::All, limit)?);
+    let removed = context.store.last_pruned(&call.admin_room.room_id)?;
     let removed = removed.filter(|_| is_all);
-    let now = desk.clock.now();
+    let now = context.clock.now();
     Ok(call.answer(answer::list(&others, &jobs, removed, now, nothing)))
 }
 
@@ -50,20 +52,22 @@ pub(super) fn readable(jobs: Vec<Job>) -> (Vec<(Job, State)>, Vec<Vec<Span>>) {
 
 /// Campaigns of the caller's admin room, as lines of a list.
 pub(super) fn campaigns(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     filter: Filter,
     limit: usize,
 ) -> Result<Vec<Vec<Span>>, HandleError> {
-    let found = desk.store.campaigns(&call.office.room_id, filter, limit)?;
+    let found = context
+        .store
+        .campaigns(&call.admin_room.room_id, filter, limit)?;
     found
         .into_iter()
         .map(|campaign| {
             let Ok(state) = campaign.state() else {
                 return Ok(answer::unreadable_line(WorkId::Campaign(campaign.id)));
             };
-            let children = desk.store.children(campaign.id)?;
-            Ok(line(&campaign, &state, &children, desk.clock.now()))
+            let children = context.store.children(campaign.id)?;
+            Ok(line(&campaign, &state, &children, context.clock.now()))
         })
         .collect()
 }

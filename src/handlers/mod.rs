@@ -11,11 +11,14 @@ mod authorise;
 mod call;
 mod cancel;
 mod confirm;
+mod context;
 mod doctor;
+mod error;
 pub mod flood;
 mod help;
 mod invitation;
 mod list;
+mod lookup;
 mod pause;
 mod ping;
 mod queue;
@@ -33,31 +36,26 @@ mod upgrade;
 mod verify;
 mod withdrawn;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use ruma::{EventId, RoomId, RoomVersionId};
+use ruma::EventId;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use self::call::Call;
-use self::flood::{Asked, Turn};
+pub use self::context::HandlerContext;
+use self::error::{Failure, HandleError};
+use self::flood::Turn;
 pub use self::reaction::is_answer;
-use crate::announce;
-use crate::campaign::{self, Campaign, State as CampaignState};
-use crate::census::{self, CensusError};
-use crate::clock::Clock;
-use crate::clock::quiet_hours::QuietHours;
+use crate::clock::earlier;
 use crate::command::{self, Command, Incoming, Need};
-use crate::homeserver::{Homeserver, HomeserverError};
-use crate::job::{Entry, Job, Phase, State};
+use crate::homeserver::HomeserverError;
 use crate::message::{answer, emoji};
-use crate::model::{CampaignId, DatabaseMark, Device, Text};
-use crate::permissions::{self, Decision, Facts, Office, Within};
-use crate::room::moves::Moves;
-use crate::room::power::{Power, PowerLevels};
-use crate::room::state::RoomState;
-use crate::store::{Lane, Outgoing, Post, Received, ReceivedKind, Store, StoreError, Write};
+use crate::model::Device;
+use crate::permissions::{self, AdminRoom, Decision, Facts, Within};
+use crate::room::power::Power;
+use crate::store::{Lane, Received, ReceivedKind, StoreError, Write};
 use crate::survey;
 use crate::telemetry::chain;
 
@@ -73,29 +71,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// How often the loop looks for events when nothing wakes it.
 const POLL: Duration = Duration::from_secs(30);
-
-/// What is said unasked is counted by the hour.
-const HOUR_SECONDS: i64 = 60 * 60;
-
-/// Why an event could not be handled now.
-#[derive(Debug, thiserror::Error)]
-pub enum HandleError {
-    /// The homeserver could not be asked.
-    #[error("cannot read what a command is about")]
-    Homeserver(#[from] HomeserverError),
-    /// The database failed.
-    #[error("cannot store what a command asks for")]
-    Store(#[from] StoreError),
-}
-
-impl From<CensusError> for HandleError {
-    fn from(error: CensusError) -> Self {
-        match error {
-            CensusError::Homeserver(error) => Self::Homeserver(error),
-            CensusError::Store(error) => Self::Store(error),
-        }
-    }
-}
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,31 +90,7 @@ enum Next {
     OtherRooms,
 }
 
-/// What handlers work with.
-pub struct Desk {
-    /// The database.
-    pub store: Arc<Store>,
-    /// The homeserver, for reading.
-    pub port: Arc<dyn Homeserver>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Admin rooms.
-    pub offices: Vec<Office>,
-    /// How old a command may be when the bot gets to read it.
-    pub max_command_age: Duration,
-    /// When nobody is pinged.
-    pub quiet_hours: Option<QuietHours>,
-    /// The version that rooms are to have.
-    pub version: RoomVersionId,
-    /// The time zone of times without one.
-    pub time_zone: Option<String>,
-    /// Patterns of user ids whose invitations are accepted, beside those who may command.
-    pub inviters: Vec<String>,
-    /// Commands of the last minute.
-    pub asked: Mutex<Asked>,
-}
-
-impl Desk {
+impl HandlerContext {
     /// Handles events until told to stop.
     ///
     /// # Errors
@@ -154,26 +105,10 @@ impl Desk {
         }
     }
 
-    /// Says in each admin room, once, that another database has taken over.
-    fn say_replaced(&self, by: &DatabaseMark) -> Result<(), StoreError> {
-        let posts = self.offices.iter().map(|office| {
-            Write::Enqueue(Outgoing {
-                key: format!("replaced:{}:{}", office.room_id, by.since),
-                room_id: office.room_id.clone(),
-                post: Post::Message {
-                    text: answer::replaced(by),
-                    reply_to: None,
-                },
-            })
-        });
-        self.store
-            .commit(self.clock.now(), &posts.collect::<Vec<_>>())
-    }
-
-    async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, HandleError> {
+    async fn handle_one(&self, received: &Received, attempts: u32) -> Result<Next, Failure> {
         let mut writes = match self.handle(received).await {
             Ok(writes) => writes,
-            Err(HandleError::Store(error)) if error.is_about_one_row() => {
+            Err(Failure::Store(error)) if error.is_about_one_row() => {
                 error!(
                     event_id = %received.event_id,
                     error = chain(&error),
@@ -181,8 +116,8 @@ impl Desk {
                 );
                 call::sorry(received, answer::unreadable_work())
             }
-            Err(HandleError::Homeserver(error))
-                if is_final(&error, self.tried(received, attempts)) =>
+            Err(Failure::Homeserver(error))
+                if is_final(&error, self.retry_budget(received, attempts)) =>
             {
                 error!(
                     event_id = %received.event_id,
@@ -207,14 +142,7 @@ impl Desk {
         match self.store.commit(self.clock.now(), &writes) {
             Err(StoreError::ActiveJob) => {
                 let busy = [
-                    Write::Enqueue(Outgoing {
-                        key: format!("reply:{}", received.event_id),
-                        room_id: received.room_id.clone(),
-                        post: Post::Message {
-                            text: answer::room_is_busy(),
-                            reply_to: Some(received.event_id.clone()),
-                        },
-                    }),
+                    call::reply(received, answer::room_is_busy()),
                     Write::Handled(received.event_id.clone()),
                 ];
                 self.store.commit(self.clock.now(), &busy)?;
@@ -227,49 +155,52 @@ impl Desk {
         }
     }
 
-    fn tried(&self, received: &Received, attempts: u32) -> Tried {
-        let is_office = permissions::office(&self.offices, &received.room_id).is_some();
+    fn retry_budget(&self, received: &Received, attempts: u32) -> RetryBudget {
+        let is_admin_room = permissions::admin_room(&self.admin_rooms, &received.room_id).is_some();
         let most = match received.kind {
-            ReceivedKind::Tombstone { .. } if is_office => ATTEMPTS_TO_FOLLOW_MAX,
+            ReceivedKind::Tombstone { .. } if is_admin_room => ATTEMPTS_TO_FOLLOW_MAX,
             _ => ATTEMPTS_MAX,
         };
         if attempts + 1 < most {
-            Tried::Seldom
+            RetryBudget::Left
         } else {
-            Tried::Enough
+            RetryBudget::Spent
         }
     }
 
-    async fn handle(&self, received: &Received) -> Result<Vec<Write>, HandleError> {
+    async fn handle(&self, received: &Received) -> Result<Vec<Write>, Failure> {
+        match self.respond(received).await {
+            Ok(writes) => Ok(writes),
+            Err(HandleError::Refused(text)) => Ok(call::refuse(received, text)),
+            Err(HandleError::Failed(failure)) => Err(failure),
+        }
+    }
+
+    async fn respond(&self, received: &Received) -> Result<Vec<Write>, HandleError> {
         if let ReceivedKind::Tombstone { replacement } = &received.kind {
             return tombstone::run(self, received, replacement.as_ref()).await;
         }
         if received.kind == ReceivedKind::Invitation {
             return invitation::run(self, received).await;
         }
-        let Some(office) = permissions::office(&self.offices, &received.room_id) else {
+        let Some(admin_room) = permissions::admin_room(&self.admin_rooms, &received.room_id) else {
             debug!(room_id = %received.room_id, "not an admin room");
             return Ok(vec![]);
         };
         if let ReceivedKind::Unreadable { event } = &received.kind {
             return unreadable::run(self, received, event);
         }
-        let unread = Call {
-            received,
-            office,
-            power: PowerLevels::of(&RoomState::new(office.room_id.clone(), [])),
-        };
         match received.kind {
-            ReceivedKind::Edited => return Ok(unread.refuse_work(answer::edited())),
+            ReceivedKind::Edited => return Err(answer::edited().into()),
             // It may have been acknowledged by then.
-            ReceivedKind::Removed => return Ok(vec![unread.unack()]),
+            ReceivedKind::Removed => return Ok(vec![call::unack(received)]),
             ReceivedKind::TakenBack { ref event, how } => {
-                return withdrawn::run(self, &unread, event, how);
+                return withdrawn::run(self, received, admin_room, event, how);
             }
             _ => {}
         }
         if let ReceivedKind::Reaction { to, key } = &received.kind {
-            return self.reaction(&unread, to, key).await;
+            return self.reaction(received, admin_room, to, key).await;
         }
         let ReceivedKind::Message {
             body,
@@ -287,46 +218,43 @@ impl Desk {
         let Some(parsed) = command::parse(&incoming) else {
             return Ok(vec![]);
         };
-        let age = self.clock.now().duration_since(received.sent_at);
-        let acceptable = jiff::SignedDuration::try_from(self.max_command_age)
-            .is_ok_and(|longest| age <= longest);
-        if !acceptable {
+        let now = self.clock.now();
+        if received.sent_at < earlier(now, self.max_command_age) {
+            let age = now.duration_since(received.sent_at);
             let age = crate::message::duration(age.as_secs().unsigned_abs());
-            return Ok(unread.refuse(answer::too_old(&age)));
+            return Err(answer::too_old(&age).into());
         }
-        match self.turn(received, office).await? {
+        match self.turn(received, admin_room).await? {
             Turn::Taken => {}
-            Turn::Refused => return Ok(unread.refuse(answer::too_many(&received.sender))),
+            Turn::Refused => return Err(answer::too_many(&received.sender).into()),
             Turn::Ignored => return Ok(vec![]),
         }
         if matches!(parsed, Ok(Command::Upgrade(_) | Command::Space(_))) {
             // At once: the reads below may take a while.
             self.store
-                .commit(self.clock.now(), &[unread.react(emoji::WORKING)])?;
+                .commit(self.clock.now(), &[call::react(received, emoji::WORKING)])?;
         }
         let need = parsed.as_ref().map_or(Need::Ask, Command::needs);
         let call = match need {
-            Need::Ask => self.call_as_told(received, office).await?,
-            Need::Change => self.call(received, office).await?,
+            Need::Ask => self.call_as_told(received, admin_room).await?,
+            Need::Change => self.call(received, admin_room).await?,
         };
-        let Some(call) = call else {
-            return Ok(unread.refuse_work(answer::not_here()));
-        };
+        let call = call.ok_or_else(answer::not_here)?;
         let facts = Facts {
             power: call.power.power(call.sender()),
             within: Within::NoRoom,
             target: None,
         };
-        let mut decision = permissions::decide(&office.rules, need, &facts);
+        let mut decision = permissions::decide(&admin_room.rules, need, &facts);
         if decision == Decision::Allow {
-            decision = permissions::decide_by_device(&office.rules, need, *device);
+            decision = permissions::decide_by_device(&admin_room.rules, need, *device);
         }
         if let Decision::Deny(denial) = decision {
             info!(sender = %received.sender, ?denial, "command denied");
-            return Ok(call.refuse_work(answer::denied(denial)));
+            return Err(answer::denied(denial).into());
         }
         match parsed {
-            Err(error) => Ok(call.refuse(answer::lines(&error.to_string()))),
+            Err(error) => Err(answer::lines(&error.to_string()).into()),
             Ok(command) => self.carry_out(&call, command).await,
         }
     }
@@ -350,7 +278,7 @@ impl Desk {
             Command::Verify(of) => verify::run(self, call, &of).await,
             Command::Rooms(space) => rooms::run(self, call, space.as_ref()).await,
             Command::Report(id) => report::run(self, call, id),
-            Command::Doctor(treatment) => doctor::run(self, call, treatment).await,
+            Command::Doctor(action) => doctor::run(self, call, action).await,
             Command::Stragglers(of) => stragglers::run(self, call, &of).await,
             Command::Ping(of, what) => ping::run(self, call, &of, what).await,
             Command::Help(topic) => Ok(help::run(call, topic.as_ref())),
@@ -358,10 +286,10 @@ impl Desk {
     }
 
     /// Whether somebody has sent too many commands lately.
-    async fn turn(&self, received: &Received, office: &Office) -> Result<Turn, HandleError> {
-        let told = self.port.known_state(&office.room_id).await?;
+    async fn turn(&self, received: &Received, admin_room: &AdminRoom) -> Result<Turn, HandleError> {
+        let told = self.port.known_state(&admin_room.room_id).await?;
         let power = told.map(|told| told.power().power(&received.sender));
-        let may_command = power >= Some(Power::Level(office.rules.command_level));
+        let may_command = power >= Some(Power::Level(admin_room.rules.command_level));
         let most = if may_command {
             flood::COMMANDING_MAX
         } else {
@@ -377,7 +305,8 @@ impl Desk {
 
     async fn reaction(
         &self,
-        unread: &Call<'_>,
+        received: &Received,
+        admin_room: &AdminRoom,
         to: &EventId,
         key: &str,
     ) -> Result<Vec<Write>, HandleError> {
@@ -385,14 +314,13 @@ impl Desk {
         let Some(meaning) = reaction::meaning(self, to, key)? else {
             return Ok(vec![]);
         };
-        let Some(call) = self.call(unread.received, unread.office).await? else {
-            return Ok(unread.refuse(answer::not_here()));
-        };
+        let call = self.call(received, admin_room).await?;
+        let call = call.ok_or_else(answer::not_here)?;
         // Reactions are never encrypted: they prove no device.
         let by_device =
-            permissions::decide_by_device(&call.office.rules, Need::Change, Device::Unknown);
+            permissions::decide_by_device(&admin_room.rules, Need::Change, Device::Unknown);
         if let Decision::Deny(denial) = by_device {
-            return Ok(call.refuse(answer::denied(denial)));
+            return Err(answer::denied(denial).into());
         }
         reaction::run(self, &call, meaning).await
     }
@@ -401,12 +329,12 @@ impl Desk {
     async fn call<'a>(
         &self,
         received: &'a Received,
-        office: &'a Office,
+        admin_room: &'a AdminRoom,
     ) -> Result<Option<Call<'a>>, HandleError> {
-        let power = survey::power_in(&*self.port, &office.room_id).await?;
+        let power = survey::power_in(&*self.port, &admin_room.room_id).await?;
         Ok(power.map(|power| Call {
             received,
-            office,
+            admin_room,
             power,
         }))
     }
@@ -415,134 +343,34 @@ impl Desk {
     async fn call_as_told<'a>(
         &self,
         received: &'a Received,
-        office: &'a Office,
+        admin_room: &'a AdminRoom,
     ) -> Result<Option<Call<'a>>, HandleError> {
-        let told = self.port.known_state(&office.room_id).await?;
+        let told = self.port.known_state(&admin_room.room_id).await?;
         Ok(told.map(|told| Call {
             received,
-            office,
+            admin_room,
             power: told.power(),
         }))
     }
-
-    /// Jobs of a campaign that stand at one of these, whole.
-    fn children_in(
-        &self,
-        id: CampaignId,
-        phases: &[Phase],
-    ) -> Result<Vec<(Job, State)>, StoreError> {
-        let children = self.store.children(id)?;
-        children
-            .iter()
-            .filter(|child| phases.contains(&child.phase))
-            .filter_map(|child| self.store.job(child.id).transpose())
-            .filter_map(|job| match job.and_then(folded) {
-                Err(error) if error.is_about_one_row() => {
-                    error!(
-                        error = chain(&error),
-                        "a job cannot be read, and is left out"
-                    );
-                    None
-                }
-                found => Some(found),
-            })
-            .collect()
-    }
-
-    /// Ends a campaign before it began, and the jobs that waited for it.
-    fn end_campaign(
-        &self,
-        campaign: &Campaign,
-        entry: campaign::Entry,
-        jobs: &Entry,
-    ) -> Result<Vec<Write>, StoreError> {
-        let open = self.store.open_jobs_of(campaign.id)?;
-        announce::campaign::end(campaign, &open, entry, jobs, self.clock.now())
-    }
-
-    /// The key of something that is said unasked: so often in an hour and room, and then no more.
-    /// `None`: it was said often enough.
-    fn said_seldom(
-        &self,
-        what: &str,
-        room: &RoomId,
-        most: usize,
-    ) -> Result<Option<String>, StoreError> {
-        let hour = self.clock.now().as_second().div_euclid(HOUR_SECONDS);
-        for nth in 0..most {
-            let key = format!("{what}:{room}:{hour}:{nth}");
-            if !self.store.is_enqueued(&key)? {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The finished jobs of a campaign whose members are followed.
-    fn followed_in(&self, id: CampaignId) -> Result<Vec<(Job, State)>, StoreError> {
-        let mut followed = Vec::new();
-        for (job, state) in self.children_in(id, &[Phase::Done])? {
-            if self.store.is_followed(job.id)? {
-                followed.push((job, state));
-            }
-        }
-        Ok(followed)
-    }
-
-    /// Who of a finished upgrade's old room has come to the new one; `Err` is what to answer where it
-    /// is not finished.
-    async fn moves(&self, job: &Job, state: &State) -> Result<Result<Moves, Text>, HandleError> {
-        let not_yet = || answer::wrong_moment(job.id, state);
-        if state.phase != Phase::Done {
-            return Ok(Err(not_yet()));
-        }
-        let moves = census::take(&self.store, &*self.port, &*self.clock, job, state);
-        Ok(moves.await?.ok_or_else(not_yet))
-    }
-
-    /// The writes that move a job on.
-    fn advance(&self, job: &Job, entry: Entry) -> Result<Vec<Write>, StoreError> {
-        announce::advance(job, vec![entry], self.clock.now())
-    }
 }
 
-fn folded(job: Job) -> Result<(Job, State), StoreError> {
-    match job.state() {
-        Ok(state) => Ok((job, state)),
-        Err(source) => Err(StoreError::Illegal {
-            job: job.id,
-            source,
-        }),
-    }
-}
-
-fn folded_campaign(campaign: Campaign) -> Result<(Campaign, CampaignState), StoreError> {
-    match campaign.state() {
-        Ok(state) => Ok((campaign, state)),
-        Err(source) => Err(StoreError::IllegalCampaign {
-            campaign: campaign.id,
-            source,
-        }),
-    }
-}
-
-/// How often an event has been tried.
+/// Whether an event may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tried {
-    /// Not often enough yet.
-    Seldom,
-    /// It was the last time.
-    Enough,
+enum RetryBudget {
+    /// It may.
+    Left,
+    /// This was the last time.
+    Spent,
 }
 
 /// Whether trying an event again makes no sense any more.
-fn is_final(error: &HomeserverError, tried: Tried) -> bool {
+fn is_final(error: &HomeserverError, budget: RetryBudget) -> bool {
     match error {
         HomeserverError::RateLimited { .. }
         | HomeserverError::Uncertain { .. }
         // With the next session, or once the account may act again, the same may go well.
         | HomeserverError::AccountBlocked { .. } => false,
         HomeserverError::Refused { .. } => true,
-        HomeserverError::Unusable { .. } => tried == Tried::Enough,
+        HomeserverError::Unusable { .. } => budget == RetryBudget::Spent,
     }
 }

@@ -1,7 +1,7 @@
 //! `!upgrade pause [id]`: a job stops after the step at hand, a campaign begins no other room.
 
 use super::authorise::Work;
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
 use crate::job::log::Hold;
 use crate::job::{Entry, Phase};
@@ -13,30 +13,30 @@ use crate::store::{Filter, Write};
 const ALL_MAX: usize = 1000;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     of: Option<WorkId>,
 ) -> Result<Vec<Write>, HandleError> {
     let mut writes = match of {
-        Some(WorkId::Job(id)) => match desk.job_to_change(call, id).await? {
-            Ok((job, state)) if state.phase == Phase::Running && state.hold == Hold::Free => {
-                let by = call.sender().to_owned();
-                desk.advance(&job, Entry::Paused { by })?
+        Some(WorkId::Job(id)) => {
+            let (job, state) = context.job_to_change(call, id).await?;
+            if state.phase != Phase::Running || state.hold != Hold::Free {
+                return Err(answer::wrong_moment(id, &state).into());
             }
-            Ok((_, state)) => return Ok(call.refuse(answer::wrong_moment(id, &state))),
-            Err(text) => return Ok(call.refuse(text)),
-        },
-        Some(WorkId::Campaign(id)) => match desk.campaign_to_change(call, id).await? {
-            Ok((campaign, state)) if is_on(&state) => hold(desk, call, &campaign)?,
-            Ok((_, state)) => {
-                return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course)));
+            let by = call.sender().to_owned();
+            context.advance(&job, Entry::Paused { by })?
+        }
+        Some(WorkId::Campaign(id)) => {
+            let (campaign, state) = context.campaign_to_change(call, id).await?;
+            if !is_on(&state) {
+                return Err(answer::wrong_moment_of(id, state.phase, state.course).into());
             }
-            Err(text) => return Ok(call.refuse(text)),
-        },
-        None => everything(desk, call).await?,
+            hold(context, call, &campaign)?
+        }
+        None => everything(context, call).await?,
     };
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_to_pause()));
+        return Err(answer::nothing_to_pause().into());
     }
     writes.push(call.react(emoji::YES));
     Ok(writes)
@@ -47,23 +47,23 @@ fn is_on(state: &State) -> bool {
 }
 
 /// What they may not change by its number, they may not change along with others either.
-async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
-    let (store, room) = (&desk.store, &call.office.room_id);
+async fn everything(context: &HandlerContext, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
+    let (store, room) = (&context.store, &call.admin_room.room_id);
     let mut writes = Vec::new();
     for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
         let Ok(state) = campaign.state() else {
             continue;
         };
-        if is_on(&state) && desk.may_change(call, Work::Campaign(&campaign)).await? {
-            writes.extend(hold(desk, call, &campaign)?);
+        if is_on(&state) && context.may_change(call, Work::Campaign(&campaign)).await? {
+            writes.extend(hold(context, call, &campaign)?);
         }
     }
     for job in store.jobs(room, Filter::Active, ALL_MAX)? {
         let Ok(state) = job.state() else { continue };
         let goes = state.phase == Phase::Running && state.hold == Hold::Free;
-        if goes && desk.may_change(call, Work::Job(&job)).await? {
+        if goes && context.may_change(call, Work::Job(&job)).await? {
             let by = call.sender().to_owned();
-            writes.extend(desk.advance(&job, Entry::Paused { by })?);
+            writes.extend(context.advance(&job, Entry::Paused { by })?);
         }
     }
     Ok(writes)
@@ -71,16 +71,20 @@ async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleEr
 
 /// Holds a campaign, and those of its jobs that can still be taken back: a room that leads to its new
 /// one already is better finished than left half moved.
-fn hold(desk: &Desk, call: &Call<'_>, campaign: &Campaign) -> Result<Vec<Write>, HandleError> {
+fn hold(
+    context: &HandlerContext,
+    call: &Call<'_>,
+    campaign: &Campaign,
+) -> Result<Vec<Write>, HandleError> {
     let by = call.sender().to_owned();
     let mut writes = vec![Write::AppendCampaign {
         campaign: campaign.id,
         expected: campaign.log.len(),
         entries: vec![CampaignEntry::Paused { by: by.clone() }],
     }];
-    for (job, state) in desk.children_in(campaign.id, &[Phase::Running])? {
+    for (job, state) in context.children_in(campaign.id, &[Phase::Running])? {
         if state.hold == Hold::Free && state.can_turn_back() {
-            writes.extend(desk.advance(&job, Entry::Paused { by: by.clone() })?);
+            writes.extend(context.advance(&job, Entry::Paused { by: by.clone() })?);
         }
     }
     Ok(writes)

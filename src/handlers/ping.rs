@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use ruma::OwnedUserId;
 
 use super::authorise::Work;
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::announce;
 use crate::command::{Need, PingCommand};
 use crate::job::follow_up::{EndReason, FollowUpEvent, Stage, Timetable};
@@ -24,7 +24,7 @@ struct Room {
 }
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     of: &JobRef,
     what: PingCommand,
@@ -32,43 +32,30 @@ pub(super) async fn run(
     let need = what.needs();
     let (id, jobs) = match of {
         JobRef::Campaign(id) => {
-            let found = match need {
-                Need::Ask => match desk.campaign(call, *id)? {
-                    Some(found) => Ok(found),
-                    None => Err(desk.no_such(call, WorkId::Campaign(*id))?),
-                },
-                Need::Change => desk.campaign_to_change(call, *id).await?,
+            match need {
+                Need::Ask => context.campaign(call, *id)?,
+                Need::Change => context.campaign_to_change(call, *id).await?,
             };
-            if let Err(text) = found {
-                return Ok(call.refuse(text));
-            }
             (
                 WorkId::Campaign(*id),
-                desk.children_in(*id, &[Phase::Done])?,
+                context.children_in(*id, &[Phase::Done])?,
             )
         }
-        of => match desk.named_job(call, of).await? {
-            Ok((job, state)) => {
-                if let Some(denial) = desk.authorise(call, Work::Job(&job), need).await? {
-                    return Ok(call.refuse(answer::denied(denial)));
-                }
-                (WorkId::Job(job.id), vec![(job, state)])
-            }
-            Err(text) => return Ok(call.refuse(text)),
-        },
+        of => {
+            let (job, state) = context.named_job(call, of).await?;
+            context.authorise(call, Work::Job(&job), need).await?;
+            (WorkId::Job(job.id), vec![(job, state)])
+        }
     };
     let mut rooms = Vec::new();
     for (job, state) in jobs {
-        let tally = match desk.moves(&job, &state).await? {
-            Ok(moves) => moves.tally(),
-            Err(text) => return Ok(call.refuse(text)),
-        };
+        let tally = context.moves(&job, &state).await?.tally();
         rooms.push(Room { job, state, tally });
     }
-    let (now, by) = (desk.clock.now(), call.sender().to_owned());
+    let (now, by) = (context.clock.now(), call.sender().to_owned());
     let mut writes = Vec::new();
     let text = match what {
-        PingCommand::Show => shown(desk, id, &rooms),
+        PingCommand::Show => shown(context, id, &rooms),
         PingCommand::Now => {
             rooms.retain(|room| room.tally.stragglers() > 0);
             for room in &rooms {
@@ -81,7 +68,7 @@ pub(super) async fn run(
                     Some(Stage::Checking(_) | Stage::Closing(_)) => vec![no_more(now, &by), asked],
                     Some(Stage::Open | Stage::Over) | None => vec![asked],
                 };
-                writes.extend(changed(desk, room, events)?);
+                writes.extend(changed(context, room, events)?);
             }
             if rooms.is_empty() {
                 follow_up::nobody(id)
@@ -98,7 +85,7 @@ pub(super) async fn run(
                     },
                     by: Some(by.clone()),
                 };
-                writes.extend(changed(desk, room, vec![event])?);
+                writes.extend(changed(context, room, vec![event])?);
             }
             follow_up::scheduled(id, &after)
         }
@@ -113,10 +100,10 @@ pub(super) async fn run(
                     Some(Some(_)) => no_more(now, &by),
                     Some(None) | None => ending(now, by.clone()),
                 };
-                writes.extend(changed(desk, room, vec![event])?);
+                writes.extend(changed(context, room, vec![event])?);
             }
             if writes.is_empty() {
-                shown(desk, id, &rooms)
+                shown(context, id, &rooms)
             } else {
                 follow_up::off(id)
             }
@@ -152,11 +139,11 @@ fn all(rooms: &[Room]) -> Tally {
 }
 
 /// Who came, and when the next ping is.
-fn shown(desk: &Desk, id: WorkId, rooms: &[Room]) -> Text {
+fn shown(context: &HandlerContext, id: WorkId, rooms: &[Room]) -> Text {
     let follow_ups = rooms
         .iter()
         .filter_map(|room| room.state.follow_up.as_ref());
-    let quiet_hours = desk.quiet_hours.as_ref();
+    let quiet_hours = context.quiet_hours.as_ref();
     let first = follow_ups.min_by_key(|it| {
         let next = it.next_ping(quiet_hours);
         (it.stage == Stage::Over, next.is_none(), next)
@@ -164,23 +151,23 @@ fn shown(desk: &Desk, id: WorkId, rooms: &[Room]) -> Text {
     let Some(first) = first else {
         return follow_up::no_follow_up(id);
     };
-    let next = follow_up::next(Some(first), quiet_hours, desk.clock.now());
+    let next = follow_up::next(Some(first), quiet_hours, context.clock.now());
     answer::lines(&format!("{}\n{next}", follow_up::tally(&all(rooms))))
 }
 
 /// The event, and the members followed if they were not.
 fn changed(
-    desk: &Desk,
+    context: &HandlerContext,
     room: &Room,
     events: Vec<FollowUpEvent>,
 ) -> Result<Vec<Write>, HandleError> {
     let Room { job, state, .. } = room;
     let entries = events.into_iter().map(|event| Entry::FollowUp { event });
-    let mut writes = announce::advance(job, entries.collect(), desk.clock.now())?;
+    let mut writes = announce::advance(job, entries.collect(), context.clock.now())?;
     if let Some(new_room) = state.new_room()
-        && !desk.store.is_followed(job.id)?
+        && !context.store.is_followed(job.id)?
     {
-        let before = desk.store.snapshot(job.id)?;
+        let before = context.store.snapshot(job.id)?;
         let members = before.map(|before| before.room.members(Membership::Join).collect());
         writes.push(Write::Follow {
             job: job.id,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{BACKOFF_MAX, Desk, Ended, HandleError, Next, POLL};
+use super::{BACKOFF_MAX, Ended, Failure, HandlerContext, Next, POLL};
 use crate::command::{self, Command, Incoming, Need};
 use crate::homeserver::HomeserverError;
 use crate::store::{Lane, Received, ReceivedKind, StoreError};
@@ -121,7 +121,7 @@ impl Queue {
     }
 }
 
-impl Desk {
+impl HandlerContext {
     /// Handles the events of a lane until told to stop.
     pub(super) async fn work(
         &self,
@@ -164,13 +164,13 @@ impl Desk {
                     match handled {
                         Ok(Next::OtherRooms) => return Ok(Ended::Moved),
                         Ok(Next::Event)
-                        | Err(HandleError::Store(
+                        | Err(Failure::Store(
                             StoreError::Conflict(_)
                             | StoreError::CampaignConflict(_)
                             | StoreError::Withdrawn,
                         )) => {}
-                        Err(HandleError::Store(error)) => return Err(error),
-                        Err(HandleError::Homeserver(error)) => {
+                        Err(Failure::Store(error)) => return Err(error),
+                        Err(Failure::Homeserver(error)) => {
                             let attempts = attempts + 1;
                             warn!(
                                 event_id = %event,
@@ -192,7 +192,7 @@ impl Desk {
 
 fn pause_after(error: &HomeserverError, attempts: u32) -> Duration {
     match error {
-        HomeserverError::RateLimited { retry_after, .. } => *retry_after,
+        HomeserverError::RateLimited { limit, .. } => limit.retry_after,
         _ => Duration::from_secs(1)
             .saturating_mul(2_u32.saturating_pow(attempts.min(8)))
             .min(BACKOFF_MAX),

@@ -3,12 +3,13 @@
 
 use ruma::EventId;
 
-use super::{Call, Desk, HandleError, cancel, confirm};
+use super::{Call, HandleError, HandlerContext, cancel, confirm};
 use crate::campaign::Phase as CampaignPhase;
 use crate::job::Phase;
 use crate::message::emoji;
 use crate::model::WorkId;
-use crate::store::{StoreError, Write};
+use crate::store::post_key::{Asked, Question};
+use crate::store::{PostKey, StoreError, Write};
 
 /// Picks the emoji out of the forms that clients send it in.
 const VARIATION_SELECTOR: char = '\u{fe0f}';
@@ -28,28 +29,24 @@ pub(super) enum Meaning {
 }
 
 /// What a reaction means; `None`: nothing.
-pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Meaning>, StoreError> {
+pub(super) fn meaning(
+    context: &HandlerContext,
+    to: &EventId,
+    key: &str,
+) -> Result<Option<Meaning>, StoreError> {
     if !is_answer(key) {
         return Ok(None);
     }
     let key = key.trim_end_matches(VARIATION_SELECTOR);
-    let Some(post) = desk.store.post_of_event(to)? else {
+    let Some(PostKey::Question(question)) = context.store.post_of_event(to)? else {
         return Ok(None);
     };
-    let Some((question, rest)) = post.split_once(':') else {
-        return Ok(None);
+    let asked_in = match question.asked {
+        Asked::Plan { .. } => Phase::Planned,
+        Asked::Review => Phase::InReview,
+        Asked::Campaign { .. } => return meaning_of_campaign(context, question, key),
     };
-    // A plan that is asked about again has a number.
-    let asked_in = match question.trim_end_matches(|c: char| c.is_ascii_digit()) {
-        "plan" => Phase::Planned,
-        "review" => Phase::InReview,
-        "campaign" => return meaning_of_campaign(desk, rest, key),
-        _ => return Ok(None),
-    };
-    let Some((command, hash)) = rest.rsplit_once(':') else {
-        return Ok(None);
-    };
-    let Some(job) = desk.store.job_of_key(command)? else {
+    let Some(job) = context.store.job_of_key(&question.work)? else {
         return Ok(None);
     };
     // A person without the power to decide may still like a plan: no answer to a reaction is
@@ -57,41 +54,39 @@ pub(super) fn meaning(desk: &Desk, to: &EventId, key: &str) -> Result<Option<Mea
     if job.state().map(|state| state.phase) != Ok(asked_in) {
         return Ok(None);
     }
-    Ok(Some(answered(WorkId::Job(job.id), hash, key)))
+    Ok(Some(answered(WorkId::Job(job.id), question.hash, key)))
 }
 
 /// The same of the plan of a campaign.
-fn meaning_of_campaign(desk: &Desk, rest: &str, key: &str) -> Result<Option<Meaning>, StoreError> {
-    let Some((command, hash)) = rest.rsplit_once(':') else {
-        return Ok(None);
-    };
-    let Ok(command) = <&EventId>::try_from(command) else {
-        return Ok(None);
-    };
-    let campaign = desk.store.campaign_of_command(command)?;
+fn meaning_of_campaign(
+    context: &HandlerContext,
+    question: Question,
+    key: &str,
+) -> Result<Option<Meaning>, StoreError> {
+    let campaign = context.store.campaign_of_command(&question.work.command)?;
     let open = campaign.filter(|campaign| {
         campaign
             .state()
             .is_ok_and(|state| state.phase == CampaignPhase::Planned)
     });
-    Ok(open.map(|campaign| answered(WorkId::Campaign(campaign.id), hash, key)))
+    Ok(open.map(|campaign| answered(WorkId::Campaign(campaign.id), question.hash, key)))
 }
 
-fn answered(id: WorkId, hash: &str, key: &str) -> Meaning {
+fn answered(id: WorkId, hash: String, key: &str) -> Meaning {
     if key == emoji::YES {
-        Meaning::Yes(id, hash.to_owned())
+        Meaning::Yes(id, hash)
     } else {
         Meaning::No(id)
     }
 }
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     meaning: Meaning,
 ) -> Result<Vec<Write>, HandleError> {
     match meaning {
-        Meaning::Yes(id, hash) => confirm::run(desk, call, id, confirm::Plan::Shown(hash)).await,
-        Meaning::No(id) => cancel::run(desk, call, id).await,
+        Meaning::Yes(id, hash) => confirm::run(context, call, id, confirm::Plan::Shown(hash)).await,
+        Meaning::No(id) => cancel::run(context, call, id).await,
     }
 }

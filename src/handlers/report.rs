@@ -1,32 +1,33 @@
 //! `!upgrade report <id>`: the whole record of a job or campaign, as a text and as JSON.
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::message::emoji;
 use crate::message::record::{record, record_of_campaign};
 use crate::model::WorkId;
-use crate::store::{Outgoing, Post, StoreError, Write};
+use crate::store::post_key::RecordFormat;
+use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
 
-pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>, HandleError> {
+pub(super) fn run(
+    context: &HandlerContext,
+    call: &Call<'_>,
+    id: WorkId,
+) -> Result<Vec<Write>, HandleError> {
     let record = match id {
         WorkId::Job(id) => {
-            let Some((job, state)) = desk.job(call, id)? else {
-                return Ok(call.refuse(desk.no_such(call, WorkId::Job(id))?));
-            };
-            let snapshot = desk.store.snapshot(id)?;
-            record(&job, &state, snapshot.as_ref(), desk.clock.now())
+            let (job, state) = context.job(call, id)?;
+            let snapshot = context.store.snapshot(id)?;
+            record(&job, &state, snapshot.as_ref(), context.clock.now())
         }
         WorkId::Campaign(id) => {
-            let Some((campaign, _)) = desk.campaign(call, id)? else {
-                return Ok(call.refuse(desk.no_such(call, WorkId::Campaign(id))?));
-            };
-            record_of_campaign(&campaign, &desk.store.children(id)?, desk.clock.now())
+            let (campaign, _) = context.campaign(call, id)?;
+            record_of_campaign(&campaign, &context.store.children(id)?, context.clock.now())
         }
     };
     let record = record.map_err(StoreError::Encode)?;
     let event = &call.received.event_id;
-    let file = |extension: &str, content_type: &str, body: String| {
+    let file = |format, extension: &str, content_type: &str, body: String| {
         Write::Enqueue(Outgoing {
-            key: format!("record:{event}:{extension}"),
+            key: PostKey::Record(event.clone(), format),
             room_id: call.received.room_id.clone(),
             post: Post::File {
                 name: format!("upgrade-{id}.{extension}"),
@@ -37,8 +38,13 @@ pub(super) fn run(desk: &Desk, call: &Call<'_>, id: WorkId) -> Result<Vec<Write>
         })
     };
     Ok(vec![
-        file("txt", "text/plain; charset=utf-8", record.text),
-        file("json", "application/json", record.json),
+        file(
+            RecordFormat::Txt,
+            "txt",
+            "text/plain; charset=utf-8",
+            record.text,
+        ),
+        file(RecordFormat::Json, "json", "application/json", record.json),
         call.react(emoji::YES),
     ])
 }

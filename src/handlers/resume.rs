@@ -1,8 +1,8 @@
 //! `!upgrade resume [id]`: what was paused goes on.
 
 use super::authorise::Work;
-use super::{Call, Desk, HandleError};
-use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase};
+use super::{Call, HandleError, HandlerContext};
+use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
 use crate::job::log::Hold;
 use crate::job::{Entry, Phase};
 use crate::message::{answer, emoji};
@@ -13,70 +13,75 @@ use crate::store::{Filter, Write};
 const ALL_MAX: usize = 1000;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     of: Option<WorkId>,
 ) -> Result<Vec<Write>, HandleError> {
     let mut writes = match of {
-        Some(WorkId::Job(id)) => match desk.job_to_change(call, id).await? {
-            Ok((job, state)) if state.hold == Hold::Paused => {
-                let by = call.sender().to_owned();
-                desk.advance(&job, Entry::Resumed { by })?
+        Some(WorkId::Job(id)) => {
+            let (job, state) = context.job_to_change(call, id).await?;
+            if state.hold != Hold::Paused {
+                return Err(answer::not_paused(WorkId::Job(id)).into());
             }
-            Ok(_) => return Ok(call.refuse(answer::not_paused(WorkId::Job(id)))),
-            Err(text) => return Ok(call.refuse(text)),
-        },
-        Some(WorkId::Campaign(id)) => match desk.campaign_to_change(call, id).await? {
-            Ok((campaign, state))
-                if state.phase == CampaignPhase::Running && state.course == Course::Paused =>
-            {
-                let_go(desk, call, &campaign)?
+            let by = call.sender().to_owned();
+            context.advance(&job, Entry::Resumed { by })?
+        }
+        Some(WorkId::Campaign(id)) => {
+            let (campaign, state) = context.campaign_to_change(call, id).await?;
+            if !is_held(&state) {
+                return Err(answer::not_paused(WorkId::Campaign(id)).into());
             }
-            Ok(_) => return Ok(call.refuse(answer::not_paused(WorkId::Campaign(id)))),
-            Err(text) => return Ok(call.refuse(text)),
-        },
-        None => everything(desk, call).await?,
+            let_go(context, call, &campaign)?
+        }
+        None => everything(context, call).await?,
     };
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_paused()));
+        return Err(answer::nothing_paused().into());
     }
     writes.push(call.react(emoji::YES));
     Ok(writes)
 }
 
+fn is_held(state: &State) -> bool {
+    state.phase == CampaignPhase::Running && state.course == Course::Paused
+}
+
 /// What they may not change by its number, they may not change along with others either.
-async fn everything(desk: &Desk, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
-    let (store, room) = (&desk.store, &call.office.room_id);
+async fn everything(context: &HandlerContext, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
+    let (store, room) = (&context.store, &call.admin_room.room_id);
     let mut writes = Vec::new();
     for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
         let Ok(state) = campaign.state() else {
             continue;
         };
-        let is_held = state.phase == CampaignPhase::Running && state.course == Course::Paused;
-        if is_held && desk.may_change(call, Work::Campaign(&campaign)).await? {
-            writes.extend(let_go(desk, call, &campaign)?);
+        if is_held(&state) && context.may_change(call, Work::Campaign(&campaign)).await? {
+            writes.extend(let_go(context, call, &campaign)?);
         }
     }
     for job in store.jobs(room, Filter::Active, ALL_MAX)? {
         let Ok(state) = job.state() else { continue };
-        if state.hold == Hold::Paused && desk.may_change(call, Work::Job(&job)).await? {
+        if state.hold == Hold::Paused && context.may_change(call, Work::Job(&job)).await? {
             let by = call.sender().to_owned();
-            writes.extend(desk.advance(&job, Entry::Resumed { by })?);
+            writes.extend(context.advance(&job, Entry::Resumed { by })?);
         }
     }
     Ok(writes)
 }
 
-fn let_go(desk: &Desk, call: &Call<'_>, campaign: &Campaign) -> Result<Vec<Write>, HandleError> {
+fn let_go(
+    context: &HandlerContext,
+    call: &Call<'_>,
+    campaign: &Campaign,
+) -> Result<Vec<Write>, HandleError> {
     let by = call.sender().to_owned();
     let mut writes = vec![Write::AppendCampaign {
         campaign: campaign.id,
         expected: campaign.log.len(),
         entries: vec![CampaignEntry::Resumed { by: by.clone() }],
     }];
-    for (job, state) in desk.children_in(campaign.id, &[Phase::Running])? {
+    for (job, state) in context.children_in(campaign.id, &[Phase::Running])? {
         if state.hold == Hold::Paused {
-            writes.extend(desk.advance(&job, Entry::Resumed { by: by.clone() })?);
+            writes.extend(context.advance(&job, Entry::Resumed { by: by.clone() })?);
         }
     }
     Ok(writes)

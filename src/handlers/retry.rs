@@ -1,6 +1,6 @@
 //! `!upgrade retry <id>`: a stuck upgrade goes on; one that ended before the switch is planned anew.
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::campaign::{Entry as CampaignEntry, Phase as CampaignPhase};
 use crate::job::log::Hold;
 use crate::job::{Asks, Consent, Entry, Job, Phase, Plan, Request, State, Turn, WaitReason};
@@ -9,25 +9,26 @@ use crate::model::{CampaignId, JobId, WorkId};
 use crate::store::Write;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     id: WorkId,
 ) -> Result<Vec<Write>, HandleError> {
     match id {
-        WorkId::Job(id) => job(desk, call, id).await,
-        WorkId::Campaign(id) => campaign(desk, call, id).await,
+        WorkId::Job(id) => job(context, call, id).await,
+        WorkId::Campaign(id) => campaign(context, call, id).await,
     }
 }
 
 /// Everything of a campaign that did not end well: what is stuck goes on, what ended before the switch
 /// is planned anew, and begins without a word if the plan is the one that was confirmed.
-async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
-    let (campaign, state) = match desk.campaign_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+async fn campaign(
+    context: &HandlerContext,
+    call: &Call<'_>,
+    id: CampaignId,
+) -> Result<Vec<Write>, HandleError> {
+    let (campaign, state) = context.campaign_to_change(call, id).await?;
     if !matches!(state.phase, CampaignPhase::Running | CampaignPhase::Done) {
-        return Ok(call.refuse(answer::wrong_moment_of(id, state.phase, state.course)));
+        return Err(answer::wrong_moment_of(id, state.phase, state.course).into());
     }
     let by = call.sender().to_owned();
     let ended = [
@@ -38,24 +39,24 @@ async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Wr
         Phase::Closed,
     ];
     let mut writes = Vec::new();
-    for (job, state) in desk.children_in(id, &ended)? {
+    for (job, state) in context.children_in(id, &ended)? {
         if state.phase == Phase::Stuck {
-            writes.extend(desk.advance(&job, Entry::Retried { by: by.clone() })?);
+            writes.extend(context.advance(&job, Entry::Retried { by: by.clone() })?);
             continue;
         }
         let consent = given(&job, state).map_or(Consent::Own, Consent::Given);
         writes.push(again(call, job.request, consent));
     }
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_to_retry(id)));
+        return Err(answer::nothing_to_retry(id).into());
     }
     // Rooms that a pause holds go on as well: the campaign does.
-    for (job, _) in desk
+    for (job, _) in context
         .children_in(id, &[Phase::Running, Phase::InReview])?
         .iter()
         .filter(|(_, state)| state.hold == Hold::Paused)
     {
-        writes.extend(desk.advance(job, Entry::Resumed { by: by.clone() })?);
+        writes.extend(context.advance(job, Entry::Resumed { by: by.clone() })?);
     }
     let mut entries = vec![CampaignEntry::Retried { by }];
     // It still begins when it was agreed to.
@@ -105,14 +106,15 @@ fn again(call: &Call<'_>, request: Request, consent: Consent) -> Write {
     }))
 }
 
-async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, HandleError> {
-    let (job, state) = match desk.job_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+async fn job(
+    context: &HandlerContext,
+    call: &Call<'_>,
+    id: JobId,
+) -> Result<Vec<Write>, HandleError> {
+    let (job, state) = context.job_to_change(call, id).await?;
     match state.phase {
         Phase::Stuck => {
-            let mut writes = desk.advance(
+            let mut writes = context.advance(
                 &job,
                 Entry::Retried {
                     by: call.sender().to_owned(),
@@ -130,6 +132,6 @@ async fn job(desk: &Desk, call: &Call<'_>, id: JobId) -> Result<Vec<Write>, Hand
             let again = again(call, job.request, Consent::Own);
             Ok(vec![call.react(heard), again])
         }
-        _ => Ok(call.refuse(answer::wrong_moment(id, &state))),
+        _ => Err(answer::wrong_moment(id, &state).into()),
     }
 }

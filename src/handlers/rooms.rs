@@ -1,46 +1,41 @@
 //! `!upgrade rooms [space]`: the rooms that can be upgraded from here, and what hinders.
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::command::Need;
-use crate::message::answer;
 use crate::message::inventory::inventory;
 use crate::model::RoomRef;
-use crate::store::{Outgoing, Post, Write};
+use crate::store::{Outgoing, Post, PostKey, Write};
 use crate::survey;
 
 /// What the file with all rooms is called.
 const FILE_NAME: &str = "rooms.txt";
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     space: Option<&RoomRef>,
 ) -> Result<Vec<Write>, HandleError> {
     let space = match space {
         None => None,
-        Some(named) => match survey::find(&*desk.port, named).await? {
-            None => return Ok(call.refuse(answer::no_such_room(&named.name))),
-            some => some,
-        },
+        Some(named) => {
+            let space = context.find(named).await?;
+            context.authorise_room(call, Need::Ask, &space).await?;
+            Some(space)
+        }
     };
-    if let Some(space) = &space
-        && let Some(denial) = desk.denial(call, Need::Ask, space).await?
-    {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
-    let scope = &call.office.rules.scope;
-    let (port, wanted) = (&*desk.port, &desk.version);
-    let own = desk
-        .offices
+    let scope = &call.admin_room.rules.scope;
+    let (port, wanted) = (&*context.port, &context.version);
+    let own = context
+        .admin_rooms
         .iter()
-        .map(|office| office.room_id.clone())
+        .map(|room| room.room_id.clone())
         .collect();
     let rooms = survey::inventory::inventory(port, scope, space.as_deref(), wanted, &own).await?;
     let told = inventory(&rooms, wanted);
     let mut writes = call.answer(told.text);
     writes.extend(told.file.map(|body| {
         Write::Enqueue(Outgoing {
-            key: format!("rooms:{}", call.received.event_id),
+            key: PostKey::Rooms(call.received.event_id.clone()),
             room_id: call.received.room_id.clone(),
             post: Post::File {
                 name: FILE_NAME.to_owned(),

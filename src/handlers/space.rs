@@ -1,82 +1,64 @@
 //! `!upgrade space <space>`, and `!upgrade plan <space>`: makes a campaign, which looks for the rooms
 //! itself.
 
+use std::collections::BTreeSet;
+
 use ruma::OwnedRoomId;
 
-use super::{Call, Desk, HandleError, asked};
+use super::{Call, HandleError, HandlerContext, asked};
 use crate::campaign::{Narrow, Request};
 use crate::command::SpaceCommand;
 use crate::message::answer;
-use crate::model::{RoomRef, Text};
+use crate::model::RoomRef;
 use crate::store::Write;
-use crate::survey;
 use crate::survey::surroundings::told;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     wanted: SpaceCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let refuse = |text| call.refuse_work(text);
-    let options = match asked::options(desk, wanted.options, wanted.when.as_ref()) {
-        Ok(options) => options,
-        Err(text) => return Ok(refuse(text)),
-    };
-    let Some(space) = survey::find(&*desk.port, &wanted.space).await? else {
-        return Ok(refuse(answer::no_such_room(&wanted.space.name)));
-    };
+    let options = asked::options(context, wanted.options, wanted.when.as_ref())?;
+    let space = context.find(&wanted.space).await?;
     let need = asked::need(wanted.confirmation);
     // Power in each room itself is asked for when the rooms are known.
-    if let Some(denial) = desk.denial_in_scope(call, need, &space).await? {
-        return Ok(refuse(answer::denied(denial)));
-    }
-    let rooms = told(&*desk.port).await?;
+    context.authorise_in_scope(call, need, &space).await?;
+    let rooms = told(&*context.port).await?;
     match rooms.get(&space) {
         None => {
-            return Ok(refuse(answer::not_in_space(
-                &wanted.space.name,
-                desk.port.account(),
-            )));
+            return Err(answer::not_in_space(&wanted.space.name, context.port.account()).into());
         }
         Some(room) if !room.is_space() => {
-            return Ok(refuse(answer::no_space(&wanted.space.name)));
+            return Err(answer::no_space(&wanted.space.name).into());
         }
         Some(_) => {}
     }
-    let (only, skip) = match (
-        found(desk, &wanted.only).await?,
-        found(desk, &wanted.skip).await?,
-    ) {
-        (Ok(only), Ok(skip)) => (only, skip),
-        (Err(text), _) | (_, Err(text)) => return Ok(refuse(text)),
-    };
+    let only = found(context, &wanted.only).await?;
+    let skip = found(context, &wanted.skip).await?;
     Ok(vec![Write::CreateCampaign(Box::new(Request {
         named: wanted.space,
         space,
         options,
         narrow: Narrow {
-            only: only.into_iter().collect(),
-            skip: skip.into_iter().collect(),
+            only,
+            skip,
             from: wanted.from,
         },
         confirmation: wanted.confirmation,
         sender: call.sender().to_owned(),
-        admin_room: call.office.room_id.clone(),
+        admin_room: call.admin_room.room_id.clone(),
         command_event: call.received.event_id.clone(),
     }))])
 }
 
-/// The ids of rooms that were named; `Err` is what to answer if one cannot be found.
+/// The ids of rooms that were named.
 async fn found(
-    desk: &Desk,
+    context: &HandlerContext,
     rooms: &[RoomRef],
-) -> Result<Result<Vec<OwnedRoomId>, Text>, HandleError> {
-    let mut ids = Vec::new();
+) -> Result<BTreeSet<OwnedRoomId>, HandleError> {
+    let mut ids = BTreeSet::new();
     for room in rooms {
-        match survey::find(&*desk.port, room).await? {
-            Some(id) => ids.push(id),
-            None => return Ok(Err(answer::no_such_room(&room.name))),
-        }
+        ids.insert(context.find(room).await?);
     }
-    Ok(Ok(ids))
+    Ok(ids)
 }

@@ -5,33 +5,33 @@ use jiff::Timestamp;
 use ruma::serde::Base64;
 use tracing::error;
 
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::job::{Job, State};
 use crate::message::campaign::progress;
 use crate::message::{answer, follow_up};
-use crate::model::{JobRef, WorkId};
+use crate::model::JobRef;
 use crate::picture::{HEIGHT, Line, WIDTH, png};
 use crate::room::moves::{Moves, Tally};
-use crate::store::{Filter, Outgoing, Post, Write};
+use crate::store::{Filter, Outgoing, Post, PostKey, Write};
 
 /// Active jobs that are shown.
 const ACTIVE_MAX: usize = 50;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     of: Option<JobRef>,
 ) -> Result<Vec<Write>, HandleError> {
-    let now = desk.clock.now();
+    let now = context.clock.now();
     let (job, state) = match of {
         None => {
-            let jobs = desk
+            let jobs = context
                 .store
-                .jobs(&call.office.room_id, Filter::Active, ACTIVE_MAX)?;
+                .jobs(&call.admin_room.room_id, Filter::Active, ACTIVE_MAX)?;
             let nothing = "Nothing is going on. `!upgrade list` shows what was.";
             let (jobs, mut others) = super::list::readable(jobs);
             others.extend(super::list::campaigns(
-                desk,
+                context,
                 call,
                 Filter::Active,
                 ACTIVE_MAX,
@@ -39,33 +39,28 @@ pub(super) async fn run(
             return Ok(call.answer(answer::list(&others, &jobs, None, now, nothing)));
         }
         Some(JobRef::Campaign(id)) => {
-            let Some((campaign, state)) = desk.campaign(call, id)? else {
-                return Ok(call.refuse(desk.no_such(call, WorkId::Campaign(id))?));
-            };
-            let children = desk.store.children(id)?;
-            let bot = desk.port.account();
+            let (campaign, state) = context.campaign(call, id)?;
+            let children = context.store.children(id)?;
+            let bot = context.port.account();
             let text = progress(&campaign, &state, &children, bot, now);
             let mut writes = call.answer(text);
             let label = state.found.as_ref().map_or("", |found| &found.label);
             let mut rooms = Vec::new();
-            for (job, state) in desk.followed_in(id)? {
-                if let Ok(moves) = desk.moves(&job, &state).await? {
+            for (job, state) in context.followed_in(id)? {
+                if let Some(moves) = context.moves_if_done(&job, &state).await? {
                     rooms.push((job, state, moves));
                 }
             }
             writes.extend(picture(call, &id.to_string(), label, &rooms, now));
             return Ok(writes);
         }
-        Some(of) => match desk.named_job(call, &of).await? {
-            Ok(found) => found,
-            Err(text) => return Ok(call.refuse(text)),
-        },
+        Some(of) => context.named_job(call, &of).await?,
     };
-    let Ok(moves) = desk.moves(&job, &state).await? else {
+    let Some(moves) = context.moves_if_done(&job, &state).await? else {
         return Ok(call.answer(answer::status(&job, &state, now)));
     };
     let tally = moves.tally();
-    let text = follow_up::status(&job, &state, &tally, desk.quiet_hours.as_ref(), now);
+    let text = follow_up::status(&job, &state, &tally, context.quiet_hours.as_ref(), now);
     let label = state
         .plan
         .as_ref()
@@ -112,7 +107,7 @@ fn picture(
     };
     let event = &call.received.event_id;
     Some(Write::Enqueue(Outgoing {
-        key: format!("picture:{event}"),
+        key: PostKey::Picture(event.clone()),
         room_id: call.received.room_id.clone(),
         post: Post::Image {
             name: format!("upgrade-{name}.png"),

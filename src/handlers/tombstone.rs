@@ -6,59 +6,61 @@
 
 use std::time::Duration;
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedEventId, OwnedRoomId};
 
-use super::{Desk, HandleError};
+use super::{HandleError, HandlerContext};
+use crate::clock::earlier;
 use crate::homeserver::HomeserverError;
 use crate::message::tombstone;
-use crate::permissions::{self, Office, Within};
-use crate::room::finding::Finding;
+use crate::model::Text;
+use crate::permissions::{self, AdminRoom, Within};
+use crate::room::finding::{FalseWhy, Finding};
 use crate::room::power::{Allowance, Power};
-use crate::store::{Outgoing, Post, Received, Write};
+use crate::store::post_key::Stays;
+use crate::store::{Outgoing, Post, PostKey, Received, Write};
 use crate::survey;
 
 /// What happened longer ago is no news.
 const NEWS_AGE_MAX: Duration = Duration::from_hours(7 * 24);
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     received: &Received,
     replacement: Option<&OwnedRoomId>,
 ) -> Result<Vec<Write>, HandleError> {
-    if let Some(office) = permissions::office(&desk.offices, &received.room_id) {
-        return follow(desk, office).await;
+    if let Some(admin_room) = permissions::admin_room(&context.admin_rooms, &received.room_id) {
+        return follow(context, admin_room).await;
     }
-    if desk.store.admin_room_now(&received.room_id)? != received.room_id {
+    if context.store.admin_room_now(&received.room_id)? != received.room_id {
         // The bot went along already.
         return Ok(vec![]);
     }
-    let age = desk.clock.now().duration_since(received.sent_at);
-    let is_news = jiff::SignedDuration::try_from(NEWS_AGE_MAX).is_ok_and(|longest| age <= longest);
+    let is_news = received.sent_at >= earlier(context.clock.now(), NEWS_AGE_MAX);
     let Some(replacement) = replacement.filter(|_| is_news) else {
         return Ok(vec![]);
     };
     // A job at work says itself what it found.
-    if desk.store.active_job(&received.room_id)?.is_some() {
+    if context.store.active_job(&received.room_id)?.is_some() {
         return Ok(vec![]);
     }
-    let old = match desk.port.state(&received.room_id).await {
+    let old = match context.port.state(&received.room_id).await {
         Ok(old) => old,
         Err(HomeserverError::Refused { .. }) => return Ok(vec![]),
         Err(error) => return Err(error.into()),
     };
     let may = old
         .power()
-        .can_send_state(desk.port.account(), "m.room.tombstone");
+        .can_send_state(context.port.account(), "m.room.tombstone");
     if may != Allowance::Allowed {
         return Ok(vec![]);
     }
     let mut writes = Vec::new();
-    for office in &desk.offices {
-        let scope = &office.rules.scope;
-        if survey::within(&*desk.port, scope, &received.room_id).await? == Within::Scope {
+    for admin_room in &context.admin_rooms {
+        let scope = &admin_room.rules.scope;
+        if survey::within(&*context.port, scope, &received.room_id).await? == Within::Scope {
             let text = tombstone::offer(&old, &received.sender, replacement);
-            let key = received.event_id.to_string();
-            writes.push(say(&key, office.room_id.clone(), text));
+            let event = Some(received.event_id.clone());
+            writes.push(say(event, None, admin_room.room_id.clone(), text));
         }
     }
     Ok(writes)
@@ -66,32 +68,40 @@ pub(super) async fn run(
 
 /// Goes along to the new admin room. What counts is the tombstone that is there now: another may
 /// have taken the place of the one that was received.
-async fn follow(desk: &Desk, office: &Office) -> Result<Vec<Write>, HandleError> {
-    let from = office.room_id.clone();
-    let old = desk.port.state(&from).await?;
+async fn follow(
+    context: &HandlerContext,
+    admin_room: &AdminRoom,
+) -> Result<Vec<Write>, HandleError> {
+    let from = admin_room.room_id.clone();
+    let old = context.port.state(&from).await?;
     let closed = old.event("m.room.tombstone", "");
     let Some(closed) = closed.filter(|_| old.tombstone().is_some()) else {
         // It was taken back.
         return Ok(vec![]);
     };
-    let key = closed.event_id.as_ref().map_or("", |id| id.as_str());
-    let needed = office.rules.command_level;
+    let event = closed.event_id.clone();
+    let needed = admin_room.rules.command_level;
     // Each reason is said once, however often it is looked at.
     let stay = |finding: Option<&Finding>| {
-        let text = tombstone::stays(&old, finding, desk.port.account());
+        let text = tombstone::stays(&old, finding, context.port.account());
         let why = match finding {
-            Some(Finding::FalseSuccessor { why, .. }) => format!("{why:?}"),
-            _ => "Power".to_owned(),
+            Some(Finding::FalseSuccessor { why, .. }) => match why {
+                FalseWhy::NoRoom => Stays::NoRoom,
+                FalseWhy::Itself => Stays::Itself,
+                FalseWhy::CannotEnter => Stays::CannotEnter,
+                FalseWhy::NotPredecessor => Stays::NotPredecessor,
+            },
+            _ => Stays::Power,
         };
-        vec![say(&format!("{key}:{why}"), from.clone(), text)]
+        vec![say(event.clone(), Some(why), from.clone(), text)]
     };
     // Who may close a room may not have been meant to command the bot. What the bot closed itself,
     // somebody who may command it has asked for.
-    let is_own = closed.sender == desk.port.account();
+    let is_own = closed.sender == context.port.account();
     if !is_own && old.power().power(&closed.sender) < Power::Level(needed) {
         return Ok(stay(None));
     }
-    match survey::successor(&*desk.port, &old).await? {
+    match survey::successor(&*context.port, &old).await? {
         Ok(new) => {
             let to = new.room_id;
             Ok(vec![
@@ -99,17 +109,26 @@ async fn follow(desk: &Desk, office: &Office) -> Result<Vec<Write>, HandleError>
                     from: from.clone(),
                     to: to.clone(),
                 },
-                say(key, to, tombstone::moved(&old)),
+                say(event.clone(), None, to, tombstone::moved(&old)),
             ])
         }
         Err(finding) => Ok(stay(Some(&finding))),
     }
 }
 
-/// Says something about a tombstone, once per key and room.
-fn say(key: &str, room_id: OwnedRoomId, text: crate::model::Text) -> Write {
+/// Says something about a tombstone, once per reason and room.
+fn say(
+    event: Option<OwnedEventId>,
+    stays: Option<Stays>,
+    room_id: OwnedRoomId,
+    text: Text,
+) -> Write {
     Write::Enqueue(Outgoing {
-        key: format!("tombstone:{key}:{room_id}"),
+        key: PostKey::Tombstone {
+            event,
+            stays,
+            told: room_id.clone(),
+        },
         room_id,
         post: Post::Message {
             text,

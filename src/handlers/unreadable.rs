@@ -3,26 +3,25 @@
 
 use ruma::OwnedEventId;
 
-use super::{Desk, HandleError};
+use super::{HandleError, HandlerContext};
+use crate::clock::earlier;
 use crate::message::answer;
+use crate::store::post_key::Unasked;
 use crate::store::{Outgoing, Post, Received, Write};
 
 /// How often in an hour a room is told: in a room where people talk, more would drown them.
 const TOLD_MAX: usize = 3;
 
 pub(super) fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     received: &Received,
     event: &OwnedEventId,
 ) -> Result<Vec<Write>, HandleError> {
-    let age = desk.clock.now().duration_since(received.sent_at);
-    let is_news =
-        jiff::SignedDuration::try_from(desk.max_command_age).is_ok_and(|most| age <= most);
-    if !is_news {
+    if received.sent_at < earlier(context.clock.now(), context.max_command_age) {
         // Nobody waits for an answer any more.
         return Ok(vec![]);
     }
-    let key = desk.said_seldom("unreadable", &received.room_id, TOLD_MAX)?;
+    let key = context.rate_limited_key(Unasked::Unreadable, &received.room_id, TOLD_MAX)?;
     let told = key.map(|key| {
         Write::Enqueue(Outgoing {
             key,

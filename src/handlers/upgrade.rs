@@ -1,36 +1,26 @@
 //! `!upgrade <room>`, `!upgrade plan <room>` and `!upgrade adopt <old room>`: makes a job, whose
 //! first step is the plan.
 
-use super::{Call, Desk, HandleError, asked, space};
+use super::{Call, HandleError, HandlerContext, asked, space};
 use crate::command::{SpaceCommand, UpgradeCommand};
 use crate::job::Request;
-use crate::message::answer;
 use crate::model::Confirmation;
 use crate::room::state::RoomState;
 use crate::store::Write;
-use crate::survey;
 use crate::survey::surroundings::told;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     wanted: UpgradeCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let refuse = |text| call.refuse_work(text);
-    let options = match asked::options(desk, wanted.options, wanted.when.as_ref()) {
-        Ok(options) => options,
-        Err(text) => return Ok(refuse(text)),
-    };
-    let Some(old_room) = survey::find(&*desk.port, &wanted.room).await? else {
-        return Ok(refuse(answer::no_such_room(&wanted.room.name)));
-    };
+    let options = asked::options(context, wanted.options, wanted.when.as_ref())?;
+    let old_room = context.find(&wanted.room).await?;
     let need = asked::need(wanted.confirmation);
-    if let Some(denial) = desk.denial(call, need, &old_room).await? {
-        return Ok(refuse(answer::denied(denial)));
-    }
+    context.authorise_room(call, need, &old_room).await?;
     // Whoever wants to see the plan of a space means that of its rooms.
     if wanted.confirmation == Confirmation::PlanOnly
-        && told(&*desk.port)
+        && told(&*context.port)
             .await?
             .get(&old_room)
             .is_some_and(RoomState::is_space)
@@ -44,7 +34,7 @@ pub(super) async fn run(
             from: None,
             confirmation: wanted.confirmation,
         };
-        return space::run(desk, call, whole).await;
+        return space::run(context, call, whole).await;
     }
     Ok(vec![Write::CreateJob(Box::new(Request {
         named: wanted.room,
@@ -52,7 +42,7 @@ pub(super) async fn run(
         options,
         confirmation: wanted.confirmation,
         sender: call.sender().to_owned(),
-        admin_room: call.office.room_id.clone(),
+        admin_room: call.admin_room.room_id.clone(),
         command_event: call.received.event_id.clone(),
         campaign: None,
     }))])

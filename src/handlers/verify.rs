@@ -2,7 +2,7 @@
 //! off those that are done.
 
 use super::authorise::Work;
-use super::{Call, Desk, HandleError};
+use super::{Call, HandleError, HandlerContext};
 use crate::command::Need;
 use crate::job::{Entry, Phase};
 use crate::message::report::todos;
@@ -11,53 +11,50 @@ use crate::model::{CampaignId, JobRef};
 use crate::store::Write;
 
 pub(super) async fn run(
-    desk: &Desk,
+    context: &HandlerContext,
     call: &Call<'_>,
     of: &JobRef,
 ) -> Result<Vec<Write>, HandleError> {
     if let JobRef::Campaign(id) = of {
-        return campaign(desk, call, *id).await;
+        return campaign(context, call, *id).await;
     }
-    let (job, state) = match desk.named_job(call, of).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
-    let denial = desk.authorise(call, Work::Job(&job), Need::Change);
-    if let Some(denial) = denial.await? {
-        return Ok(call.refuse(answer::denied(denial)));
-    }
+    let (job, state) = context.named_job(call, of).await?;
+    context
+        .authorise(call, Work::Job(&job), Need::Change)
+        .await?;
     if state.phase != Phase::Done {
-        return Ok(call.refuse(answer::wrong_moment(job.id, &state)));
+        return Err(answer::wrong_moment(job.id, &state).into());
     }
     let entry = Entry::Rechecked {
         by: call.sender().to_owned(),
-        at: desk.clock.now(),
+        at: context.clock.now(),
     };
-    let mut writes = desk.advance(&job, entry)?;
+    let mut writes = context.advance(&job, entry)?;
     writes.push(call.react(emoji::YES));
     Ok(writes)
 }
 
 /// Everything that is left to do in the rooms of a campaign.
-async fn campaign(desk: &Desk, call: &Call<'_>, id: CampaignId) -> Result<Vec<Write>, HandleError> {
-    let (_, state) = match desk.campaign_to_change(call, id).await? {
-        Ok(found) => found,
-        Err(text) => return Ok(call.refuse(text)),
-    };
+async fn campaign(
+    context: &HandlerContext,
+    call: &Call<'_>,
+    id: CampaignId,
+) -> Result<Vec<Write>, HandleError> {
+    let (_, state) = context.campaign_to_change(call, id).await?;
     let mut writes = Vec::new();
-    for (job, _) in desk
+    for (job, _) in context
         .children_in(id, &[Phase::Done])?
         .iter()
         .filter(|(_, state)| !todos(state).is_empty())
     {
         let entry = Entry::Rechecked {
             by: call.sender().to_owned(),
-            at: desk.clock.now(),
+            at: context.clock.now(),
         };
-        writes.extend(desk.advance(job, entry)?);
+        writes.extend(context.advance(job, entry)?);
     }
     if writes.is_empty() {
-        return Ok(call.refuse(answer::nothing_to_verify(id, state.phase)));
+        return Err(answer::nothing_to_verify(id, state.phase).into());
     }
     writes.push(call.react(emoji::YES));
     Ok(writes)

@@ -3,36 +3,44 @@
 
 use ruma::{EventId, UserId};
 
-use super::{Call, Desk, HandleError};
+use super::{HandleError, HandlerContext, call};
 use crate::campaign::{self, Campaign};
 use crate::job::{self, Job, WaitReason};
 use crate::message::answer;
 use crate::model::{TakenBack, WorkId};
-use crate::store::{Filter, Write};
+use crate::permissions::AdminRoom;
+use crate::store::{Filter, Received, Write};
 
 /// Jobs, and campaigns, that are looked through.
 const LOOKED_AT_MAX: usize = 1_000;
 
 pub(super) fn run(
-    desk: &Desk,
-    call: &Call<'_>,
+    context: &HandlerContext,
+    received: &Received,
+    admin_room: &AdminRoom,
     event: &EventId,
     how: TakenBack,
 ) -> Result<Vec<Write>, HandleError> {
-    let room = &call.office.room_id;
-    let by = call.sender();
+    let room = &admin_room.room_id;
+    let by = &received.sender;
     // Only who sent an event can edit it.
     let counts = |sender: &UserId| how == TakenBack::Removed || sender == by;
-    let mut jobs = desk.store.jobs(room, Filter::Active, LOOKED_AT_MAX)?;
-    for campaign in desk.store.campaigns(room, Filter::Active, LOOKED_AT_MAX)? {
+    let mut jobs = context.store.jobs(room, Filter::Active, LOOKED_AT_MAX)?;
+    for campaign in context
+        .store
+        .campaigns(room, Filter::Active, LOOKED_AT_MAX)?
+    {
         if campaign_rests_on(&campaign, event).is_some_and(counts) {
             let entry = campaign::log::Entry::Cancelled { by: by.to_owned() };
             let jobs = job::Entry::Cancelled { by: by.to_owned() };
-            let mut writes = desk.end_campaign(&campaign, entry, &jobs)?;
-            writes.push(call.say(answer::taken_back(WorkId::Campaign(campaign.id), by, how)));
+            let mut writes = context.end_campaign(&campaign, entry, &jobs)?;
+            writes.push(call::say(
+                received,
+                answer::taken_back(WorkId::Campaign(campaign.id), by, how),
+            ));
             return Ok(writes);
         }
-        jobs.extend(desk.store.open_jobs_of(campaign.id)?);
+        jobs.extend(context.store.open_jobs_of(campaign.id)?);
     }
     let job = jobs
         .iter()
@@ -40,8 +48,11 @@ pub(super) fn run(
     let Some(job) = job else {
         return Ok(vec![]);
     };
-    let mut writes = desk.advance(job, job::Entry::Cancelled { by: by.to_owned() })?;
-    writes.push(call.say(answer::taken_back(WorkId::Job(job.id), by, how)));
+    let mut writes = context.advance(job, job::Entry::Cancelled { by: by.to_owned() })?;
+    writes.push(call::say(
+        received,
+        answer::taken_back(WorkId::Job(job.id), by, how),
+    ));
     Ok(writes)
 }
 

@@ -20,8 +20,8 @@ use serde_json::Value;
 
 use self::admin::ServerAdmin;
 use crate::checkup::{EncryptionFacts, ServerFacts};
-pub use crate::model::Bucket;
 use crate::model::RoomRef;
+pub use crate::model::{Bucket, RateLimit};
 use crate::room::creation::Preset;
 use crate::room::moves::MemberEvent;
 use crate::room::state::{Content, Listing, RoomEvent, RoomState};
@@ -45,14 +45,12 @@ pub const MESSAGE: &str = "m.room.message";
 #[derive(Debug, thiserror::Error)]
 pub enum HomeserverError {
     /// Too many requests; asking again after the wait is expected to work.
-    #[error("{request}: rate limited for {} ms", retry_after.as_millis())]
+    #[error("{request}: rate limited for {} ms", limit.retry_after.as_millis())]
     RateLimited {
         /// What was asked.
         request: String,
-        /// Which limit it ran into.
-        bucket: Bucket,
-        /// How long the server asked to wait.
-        retry_after: Duration,
+        /// The limit it ran into.
+        limit: RateLimit,
     },
     /// The server understood and said no (a 4xx answer with a Matrix error code), or has no such request
     /// (501).

@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use super::admin::ServerAdmin;
 use super::pace::{LimitOf, Outcome, Pacer, Priority, Turn};
 use super::{
-    Bucket, Existence, Homeserver, HomeserverError, Resolved, Result, RoomVersions, ToldRoom,
-    Upload, Uploaded,
+    Bucket, Existence, Homeserver, HomeserverError, RateLimit, Resolved, Result, RoomVersions,
+    ToldRoom, Upload, Uploaded,
 };
 use crate::checkup::{EncryptionFacts, ServerFacts};
 use crate::model::RoomRef;
@@ -167,8 +167,10 @@ impl Paced {
 fn limited(bucket: Bucket, retry_after: Duration) -> HomeserverError {
     HomeserverError::RateLimited {
         request: bucket.to_string(),
-        bucket,
-        retry_after,
+        limit: RateLimit {
+            bucket,
+            retry_after,
+        },
     }
 }
 
@@ -179,7 +181,7 @@ fn is_counted<T>(answer: &Result<T>) -> bool {
 
 fn outcome<T>(answer: &Result<T>) -> Outcome {
     match answer {
-        Err(HomeserverError::RateLimited { retry_after, .. }) => Outcome::Refused(*retry_after),
+        Err(HomeserverError::RateLimited { limit, .. }) => Outcome::Refused(limit.retry_after),
         _ => Outcome::LetThrough,
     }
 }

@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::later;
 use crate::clock::quiet_hours::QuietHours;
 use crate::model::JobId;
 use crate::room::moves::Tally;
@@ -64,14 +65,6 @@ impl Timetable {
         let planned = later(self.from, end.saturating_add(pause));
         last.map_or(planned, |last| planned.max(later(last, pause)))
     }
-}
-
-/// A moment and a while.
-fn later(moment: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by)
-        .ok()
-        .and_then(|by| moment.checked_add(by).ok())
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// What happened to a follow-up.

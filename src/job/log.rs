@@ -10,7 +10,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::{Asks, FollowUp, FollowUpEvent, Output, Plan, Refusal, Step};
-use crate::model::{Bucket, Text};
+use crate::model::{Bucket, RateLimit, Text};
 
 /// One thing that happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,6 +193,14 @@ pub struct Progress {
     pub done: usize,
     /// Changes to make, those made included.
     pub all: usize,
+}
+
+impl From<RateLimit> for WaitReason {
+    fn from(limit: RateLimit) -> Self {
+        Self::RateLimit {
+            bucket: limit.bucket,
+        }
+    }
 }
 
 /// Why a step waits.

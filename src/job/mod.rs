@@ -23,7 +23,9 @@ use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CampaignId, Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions};
+use crate::model::{
+    CampaignId, Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions, WorkKey,
+};
 use crate::room::diff::{Change, Obstacle};
 use crate::room::finding::Unreadable;
 
@@ -50,13 +52,13 @@ pub struct Request {
 }
 
 impl Request {
-    /// What belongs to this job and to no other: its command, and in a campaign, whose command makes
-    /// many jobs, its room as well.
+    /// What belongs to this job and to no other.
     #[must_use]
-    pub fn key(&self) -> String {
-        match self.campaign {
-            None => self.command_event.to_string(),
-            Some(_) => format!("{}.{}", self.command_event, self.old_room),
+    pub fn key(&self) -> WorkKey {
+        let room = self.campaign.as_ref().map(|_| self.old_room.clone());
+        WorkKey {
+            command: self.command_event.clone(),
+            room,
         }
     }
 }

@@ -67,8 +67,7 @@ impl Schedule {
             Announce::Silent => vec![],
             Announce::Wanted => before
                 .iter()
-                .filter_map(|before| SignedDuration::try_from(*before).ok())
-                .filter_map(|before| start.at.checked_sub(before).ok())
+                .filter_map(|before| start.at.checked_sub(*before).ok())
                 .collect(),
         };
         announcements.sort_unstable();

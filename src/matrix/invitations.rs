@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use ruma::OwnedRoomId;
 
 use super::source::Invitation;
-use super::wire::after;
+use crate::clock::later;
 use crate::store::{Received, ReceivedKind};
 
 /// Invitations that are looked at in each [`WINDOW`]. Each takes requests, and commands wait behind
@@ -47,7 +47,7 @@ impl Invitations {
         }
         self.seen
             .retain(|seen| open.iter().any(|open| open.room_id == *seen));
-        if self.since.is_none_or(|since| after(since, WINDOW) <= now) {
+        if self.since.is_none_or(|since| later(since, WINDOW) <= now) {
             self.since = Some(now);
             self.taken = 0;
         }

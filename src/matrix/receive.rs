@@ -27,9 +27,9 @@ use super::source::{Gap, Invitation, RoomUpdate, SyncAnswer, SyncSource, Timelin
 use super::trouble::Trouble;
 use super::unread::{LOOK_AGAIN, Unread};
 use super::wire::count;
-use crate::clock::Clock;
+use crate::clock::{Clock, earlier};
 use crate::homeserver::{Homeserver, HomeserverError};
-use crate::metrics;
+use crate::metrics::{self, RequestKind};
 use crate::model::{Claim, RoomName, RoomRef};
 use crate::store::{Received, ReceivedKind, Store, Withdrawal};
 
@@ -207,7 +207,7 @@ impl Receiver {
             let syncs = self.source.syncs();
             let sync = syncs.begin();
             let answer = self.source.sync(poll).await;
-            count("sync", &answer);
+            count(RequestKind::Sync, &answer);
             match answer {
                 Ok(answer) => {
                     trouble.over();
@@ -352,7 +352,7 @@ impl Receiver {
                 // was on its way from another room.
                 let came_along = self.store.has_come_to(room).map_err(MatrixError::Inbox)?;
                 let since = if came_along {
-                    before(self.clock.now(), self.max_age)
+                    earlier(self.clock.now(), self.max_age)
                 } else {
                     started
                 };
@@ -494,7 +494,7 @@ impl Receiver {
         news: &mut News,
         place: &mut Place,
     ) -> Result<Reading, MatrixError> {
-        let oldest = before(self.clock.now(), self.max_age);
+        let oldest = earlier(self.clock.now(), self.max_age);
         // Without a gap in this answer, what was missed may lie before the end of the room.
         let gap = update.filter(|update| update.gap == Gap::Before);
         let mut from = gap.and_then(|update| update.prev_batch.clone());
@@ -646,13 +646,6 @@ fn closes(event: &TimelineEvent, room: &RoomId) -> bool {
 fn closing(json: &RawValue, room: &RoomId) -> Option<Received> {
     let event: Value = serde_json::from_str(json.get()).ok()?;
     tombstone(&event, room)
-}
-
-fn before(now: Timestamp, age: Duration) -> Timestamp {
-    jiff::SignedDuration::try_from(age)
-        .ok()
-        .and_then(|age| now.checked_sub(age).ok())
-        .unwrap_or(Timestamp::MIN)
 }
 
 fn sent_at(event: &TimelineEvent) -> Option<Timestamp> {

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::file::{self, Shown};
-use super::wire::after;
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::homeserver::pace::Priority;
 use crate::homeserver::paced::Paced;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
@@ -216,7 +215,7 @@ impl Sender {
             EDIT_INTERVAL
         };
         // One that was edited in the future was so before the clock was set back.
-        edited.retain(|_, at| *at <= now && after(*at, interval) > now);
+        edited.retain(|_, at| *at <= now && later(*at, interval) > now);
         // The last new post of each room that goes out now.
         let news: HashMap<OwnedRoomId, i64> = due
             .iter()
@@ -256,9 +255,9 @@ impl Sender {
         if let Some(wait) = paced.too_long_wait(Bucket::Everything) {
             // Not a try: nothing leaves.
             let wait = wait.clamp(RETRY_FIRST, POST_WAIT_MAX);
-            let later = Sent::Later(after(self.clock.now(), wait));
+            let put_off = Sent::Later(later(self.clock.now(), wait));
             self.store
-                .post_sent(self.clock.now(), post.id, post.revision, &later)
+                .post_sent(self.clock.now(), post.id, post.revision, &put_off)
                 .map_err(MatrixError::Outbox)?;
             // What matters more goes before it.
             return Ok(Outcome::Settled);
@@ -424,7 +423,7 @@ impl Sender {
         Ok(match self.store.posted_event(key)? {
             Some(event) => Task::Ask(request(event)),
             None if self.store.is_waiting(key)? => {
-                Task::Record(Sent::Later(after(self.clock.now(), POLL_WAITING)))
+                Task::Record(Sent::Later(later(self.clock.now(), POLL_WAITING)))
             }
             None => Task::Record(Sent::GivenUp),
         })
@@ -438,9 +437,9 @@ impl Sender {
         let doublings = post.attempts.min(RETRY_MAX.as_secs().ilog2() + 1);
         let pause = (RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX);
         match error {
-            HomeserverError::RateLimited { retry_after, .. } => {
-                tracing::info!(%room, seconds = retry_after.as_secs(), "sending is rate limited");
-                Sent::Later(after(now, (*retry_after).min(POST_WAIT_MAX)))
+            HomeserverError::RateLimited { limit, .. } => {
+                tracing::info!(%room, seconds = limit.retry_after.as_secs(), "sending is rate limited");
+                Sent::Later(later(now, limit.retry_after.min(POST_WAIT_MAX)))
             }
             // The bot's own reaction is there, from a try whose answer got lost.
             HomeserverError::Refused { code, .. } if code == "M_DUPLICATE_ANNOTATION" => {
@@ -460,25 +459,25 @@ impl Sender {
                         ..TRIES_OFTEN => pause,
                         _ => POST_WAIT_MAX,
                     };
-                    Sent::Later(after(now, pause))
+                    Sent::Later(later(now, pause))
                 }
                 Ok(_) => {
                     tracing::error!(%room, post = post.txn, "not in the room for days; given up");
                     Sent::GivenUp
                 }
-                Err(_) => Sent::Away(after(now, RETRY_AWAY)),
+                Err(_) => Sent::Away(later(now, RETRY_AWAY)),
             },
             _ if error.is_transient() && ensure_reachable(&self.port).await.is_err() => {
                 if post.attempts == 0 {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; the server is away");
                 }
-                Sent::Away(after(now, RETRY_AWAY))
+                Sent::Away(later(now, RETRY_AWAY))
             }
             HomeserverError::AccountBlocked { .. } => {
                 if post.attempts == 0 {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; kept until then");
                 }
-                Sent::Away(after(now, RETRY_AWAY))
+                Sent::Away(later(now, RETRY_AWAY))
             }
             _ if post.attempts + 1 >= HOLDS_UP_TRIES
                 && let Some(words) = in_words(post, error, now) =>
@@ -494,7 +493,7 @@ impl Sender {
                 if [0, HOLDS_UP_TRIES].contains(&post.attempts) {
                     tracing::warn!(%room, post = post.txn, error = shown, "not posted; trying on");
                 }
-                Sent::Later(after(now, pause))
+                Sent::Later(later(now, pause))
             }
         }
     }

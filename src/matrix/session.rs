@@ -467,7 +467,7 @@ impl Asking<'_> {
                 }
             };
             let pause = match &error {
-                HomeserverError::RateLimited { retry_after, .. } => wait.max(*retry_after),
+                HomeserverError::RateLimited { limit, .. } => wait.max(limit.retry_after),
                 // An address that answers with something else than Matrix is a refusal, too.
                 HomeserverError::Uncertain {
                     status: Some(..500),

@@ -39,7 +39,7 @@ impl Trouble {
         let wait = self.wait;
         self.wait = (wait * 2).min(RETRY_MAX);
         match error {
-            HomeserverError::RateLimited { retry_after, .. } => wait.max(*retry_after),
+            HomeserverError::RateLimited { limit, .. } => wait.max(limit.retry_after),
             _ => wait,
         }
     }

@@ -11,7 +11,7 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
 use serde_json::value::RawValue;
 
 use super::source::{SyncSource, TimelineEvent};
-use super::wire::after;
+use crate::clock::later;
 use crate::store::{Received, ReceivedKind, Withdrawal};
 
 /// How long a key may come after its message before somebody is told. On one server it comes before.
@@ -117,12 +117,12 @@ impl Unread {
                 looked.readable.push((room, event));
                 continue;
             }
-            if message.told == Told::No && after(message.seen, GRACE) <= now {
+            if message.told == Told::No && later(message.seen, GRACE) <= now {
                 message.told = Told::Yes;
                 tracing::warn!(%room, event = %message.event_id, "cannot decrypt a message");
                 looked.unreadable.push(message.received.clone());
             }
-            if after(message.seen, KEPT) > now {
+            if later(message.seen, KEPT) > now {
                 self.messages.push(message);
             }
         }

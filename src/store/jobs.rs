@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, param
 
 use super::{Result, Store, StoreError, column, from_millis};
 use crate::job::{Action, Entry, Job, Phase, Request, Summary};
-use crate::model::{JobId, WorkId};
+use crate::model::{JobId, WorkId, WorkKey};
 use crate::room::state::Snapshot;
 use crate::telemetry::chain;
 
@@ -29,7 +29,7 @@ pub(super) fn create(tx: &Transaction<'_>, now: Timestamp, request: &Request) ->
                           campaign_id, touched_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?6) ON CONFLICT (command_event) DO NOTHING",
         params![
-            request.key(),
+            request.key().to_string(),
             request.admin_room.as_str(),
             request.old_room.as_str(),
             super::json(request)?,
@@ -191,9 +191,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn job_of_key(&self, key: &str) -> Result<Option<Job>> {
+    pub fn job_of_key(&self, key: &WorkKey) -> Result<Option<Job>> {
         self.read("read a job", |db| {
-            one(db, "WHERE command_event = ?1", params![key])
+            one(db, "WHERE command_event = ?1", params![key.to_string()])
         })
     }
 

@@ -11,6 +11,7 @@ mod inbox;
 mod jobs;
 mod members;
 mod outbox;
+pub mod post_key;
 mod records;
 
 pub use backup::{backup, restore};
@@ -20,6 +21,7 @@ pub use inbox::{Lane, Received, ReceivedKind, Withdrawal};
 pub use jobs::Filter;
 pub use members::Unread;
 pub use outbox::{Due, End, HOLDS_UP_TRIES, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
+pub use post_key::PostKey;
 pub use records::Round;
 
 use std::path::{Path, PathBuf};
@@ -245,12 +247,12 @@ pub enum Write {
     /// then. What was tried already goes on.
     Hold {
         /// The key.
-        key: String,
+        key: PostKey,
         /// The time.
         until: Timestamp,
     },
     /// What is to be posted under this key is not posted any more, unless it was tried already.
-    Withdraw(String),
+    Withdraw(PostKey),
 }
 
 /// Signals that there is something new for a loop; each loop also polls.

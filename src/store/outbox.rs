@@ -14,6 +14,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
+use super::post_key::PostKey;
 use super::{Result, Store, StoreError, column, parsed};
 use crate::model::Text;
 use crate::telemetry::chain;
@@ -31,7 +32,7 @@ const _: () = assert!(HOLDS_UP_TRIES == 6, "outbox_in_the_way and its query");
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// What it is for. Posted once per key.
-    pub key: String,
+    pub key: PostKey,
     /// Where.
     pub room_id: OwnedRoomId,
     /// What.
@@ -96,7 +97,7 @@ pub enum Target {
     /// An event of somebody else.
     Event(OwnedEventId),
     /// Another post of the outbox; sent before this one because it was stored before it.
-    Post(String),
+    Post(PostKey),
 }
 
 /// A post whose wanted form is not in the room yet.
@@ -168,7 +169,7 @@ pub(super) fn enqueue(tx: &Transaction<'_>, now: Timestamp, out: &Outgoing) -> R
          VALUES (?1, ?2, ?3, (SELECT id FROM instance) || '.' || ?1, ?4)
          ON CONFLICT (key) DO NOTHING",
         params![
-            out.key,
+            out.key.to_string(),
             out.room_id.as_str(),
             super::json(&out.post)?,
             now.as_millisecond()
@@ -188,26 +189,30 @@ pub(super) fn revise(
     tx.execute(
         "UPDATE outbox SET post = ?2, revision = revision + 1, due_at = coalesce(due_at, ?3)
          WHERE key = ?1 AND post <> ?2",
-        params![out.key, super::json(&out.post)?, due.as_millisecond()],
+        params![
+            out.key.to_string(),
+            super::json(&out.post)?,
+            due.as_millisecond()
+        ],
     )?;
     Ok(())
 }
 
 /// Puts off a post that was not tried yet.
-pub(super) fn hold(tx: &Transaction<'_>, key: &str, until: Timestamp) -> Result<()> {
+pub(super) fn hold(tx: &Transaction<'_>, key: &PostKey, until: Timestamp) -> Result<()> {
     tx.execute(
         "UPDATE outbox SET due_at = max(due_at, ?2)
          WHERE key = ?1 AND event_id IS NULL AND attempts = 0",
-        params![key, until.as_millisecond()],
+        params![key.to_string(), until.as_millisecond()],
     )?;
     Ok(())
 }
 
 /// Takes back a post that was not tried yet.
-pub(super) fn withdraw(tx: &Transaction<'_>, key: &str) -> Result<()> {
+pub(super) fn withdraw(tx: &Transaction<'_>, key: &PostKey) -> Result<()> {
     tx.execute(
         "DELETE FROM outbox WHERE key = ?1 AND event_id IS NULL AND attempts = 0",
-        [key],
+        [key.to_string()],
     )?;
     Ok(())
 }
@@ -353,12 +358,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn posted_event(&self, key: &str) -> Result<Option<OwnedEventId>> {
+    pub fn posted_event(&self, key: &PostKey) -> Result<Option<OwnedEventId>> {
         self.read("read the outbox", |db| {
             let id: Option<Option<String>> = db
-                .query_row("SELECT event_id FROM outbox WHERE key = ?1", [key], |row| {
-                    row.get(0)
-                })
+                .query_row(
+                    "SELECT event_id FROM outbox WHERE key = ?1",
+                    [key.to_string()],
+                    |row| row.get(0),
+                )
                 .optional()?;
             id.flatten()
                 .map(|id| parsed("outbox.event_id", &id))
@@ -370,11 +377,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn is_enqueued(&self, key: &str) -> Result<bool> {
+    pub fn is_enqueued(&self, key: &PostKey) -> Result<bool> {
         self.read("read the outbox", |db| {
             Ok(db.query_row(
                 "SELECT EXISTS (SELECT 1 FROM outbox WHERE key = ?1)",
-                [key],
+                [key.to_string()],
                 |row| row.get(0),
             )?)
         })
@@ -384,29 +391,30 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn is_waiting(&self, key: &str) -> Result<bool> {
+    pub fn is_waiting(&self, key: &PostKey) -> Result<bool> {
         self.read("read the outbox", |db| {
             Ok(db.query_row(
                 "SELECT EXISTS (SELECT 1 FROM outbox WHERE key = ?1 AND due_at IS NOT NULL)",
-                [key],
+                [key.to_string()],
                 |row| row.get(0),
             )?)
         })
     }
 
-    /// The key of the post that an event comes from.
+    /// The key of the post that an event comes from; `None` also for one that nobody reads any more.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn post_of_event(&self, event: &EventId) -> Result<Option<String>> {
+    pub fn post_of_event(&self, event: &EventId) -> Result<Option<PostKey>> {
         self.read("read the outbox", |db| {
-            Ok(db
+            let key: Option<String> = db
                 .query_row(
                     "SELECT key FROM outbox WHERE event_id = ?1",
                     [event.as_str()],
                     |row| row.get(0),
                 )
-                .optional()?)
+                .optional()?;
+            Ok(key.and_then(|key| key.parse().ok()))
         })
     }
 }

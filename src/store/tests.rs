@@ -7,6 +7,7 @@ use ruma::RoomId;
 
 use super::*;
 use crate::model::TakenBack;
+use crate::model::WorkKey;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1000).unwrap()
@@ -90,7 +91,10 @@ fn a_post_is_stored_once_per_key_and_revised_in_place() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("db")).unwrap();
     let out = |words: &str| Outgoing {
-        key: "progress:$command".to_owned(),
+        key: PostKey::Progress(WorkKey {
+            command: "$command".try_into().unwrap(),
+            room: None,
+        }),
         room_id: "!admin:x".try_into().unwrap(),
         post: Post::Message {
             text: crate::model::Text {
@@ -131,7 +135,7 @@ fn a_file_that_is_in_its_room_is_not_kept() {
     let path = folder.path().join("db");
     let store = Store::open(&path).unwrap();
     let file = Outgoing {
-        key: "file".to_owned(),
+        key: PostKey::Reply("$file".try_into().unwrap()),
         room_id: "!admin:x".try_into().unwrap(),
         post: Post::File {
             name: "report.txt".to_owned(),
@@ -218,7 +222,7 @@ fn every_version_is_migrated_with_its_data_and_a_copy() {
         let waiting = store.job(JobId(2)).unwrap().unwrap();
         assert_eq!(waiting.state().unwrap().phase.name(), "planned");
         assert!(store.next_work_due(Timestamp::MIN).unwrap().is_some());
-        let posted = format!("progress:{}", done.request.command_event);
+        let posted = PostKey::Progress(done.request.key());
         let known = store.posted_event(&posted).unwrap();
         assert!(known.is_some(), "{posted} from {version}");
         assert!(store.marker(&done.asked_in).unwrap().is_some());

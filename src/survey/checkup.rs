@@ -11,7 +11,7 @@ use ruma::{OwnedUserId, RoomVersionId};
 use super::inventory::inventory;
 use crate::checkup::{Checkup, DatabaseFacts, Limits, RoomFacts, SilentRoom, WeakRoom};
 use crate::homeserver::{Homeserver, HomeserverError, Result};
-use crate::permissions::{self, Office};
+use crate::permissions::{self, AdminRoom};
 use crate::room::inventory::Standing;
 use crate::room::power::Power;
 use crate::room::state::Membership;
@@ -22,7 +22,7 @@ use crate::room::state::Membership;
 /// When the homeserver does not answer.
 pub async fn checkup(
     port: &dyn Homeserver,
-    offices: &[Office],
+    admin_rooms: &[AdminRoom],
     wanted: &RoomVersionId,
     database: DatabaseFacts,
     at: Timestamp,
@@ -41,7 +41,7 @@ pub async fn checkup(
         encryption,
         database,
         limits: limits(port).await?,
-        rooms: rooms(port, offices, wanted).await?,
+        rooms: rooms(port, admin_rooms, wanted).await?,
         at,
     })
 }
@@ -60,33 +60,34 @@ async fn limits(port: &dyn Homeserver) -> Result<Limits> {
 /// The rooms that `rooms` lists of all these admin rooms, and what it says of them.
 async fn rooms(
     port: &dyn Homeserver,
-    offices: &[Office],
+    admin_rooms: &[AdminRoom],
     wanted: &RoomVersionId,
 ) -> Result<RoomFacts> {
     let mut facts = RoomFacts::default();
-    let own: BTreeSet<_> = offices
+    let own: BTreeSet<_> = admin_rooms
         .iter()
-        .map(|office| office.room_id.clone())
+        .map(|room| room.room_id.clone())
         .collect();
     let mut entries = BTreeMap::new();
-    for office in offices {
-        let scope = &office.rules.scope;
+    for admin_room in admin_rooms {
+        let scope = &admin_room.rules.scope;
         let found = inventory(port, scope, None, wanted, &own).await?;
         entries.extend(
             found
                 .into_iter()
                 .map(|entry| (entry.room_id.clone(), entry)),
         );
-        let room = port.state(&office.room_id).await?;
+        let room = port.state(&admin_room.room_id).await?;
         let power = room.power();
-        let may = |user: &OwnedUserId| permissions::may_command(&office.rules, power.power(user));
+        let may =
+            |user: &OwnedUserId| permissions::may_command(&admin_room.rules, power.power(user));
         let others = room.members(Membership::Join);
         if !others
             .filter(|user| user != port.account())
             .any(|user| may(&user))
         {
             facts.without_commander.push(SilentRoom {
-                room_id: office.room_id.clone(),
+                room_id: admin_room.room_id.clone(),
                 invited: room.members(Membership::Invite).filter(may).collect(),
             });
         }

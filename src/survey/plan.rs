@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Surroundings, observe, old_room};
+use crate::clock::later;
 use crate::config::UpgradeSettings;
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
@@ -204,10 +205,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         counts,
         requests,
         seconds,
-        expires_at: SignedDuration::try_from(at.settings.plan_expires)
-            .ok()
-            .and_then(|lifetime| at.now.checked_add(lifetime).ok())
-            .unwrap_or(at.now),
+        expires_at: later(at.now, at.settings.plan_expires),
         asks: Asks::default(),
         schedule: Schedule::of(&at.request.options, at.announce),
         intent,

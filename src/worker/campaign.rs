@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomId};
 use tracing::{error, info, warn};
 
@@ -18,6 +18,7 @@ use crate::announce;
 use crate::campaign::log::{Action, Joining, WAIT_MAX};
 use crate::campaign::rooms::{self, LeftOut, Outside, Walk, Wanted, Why};
 use crate::campaign::{self, Campaign, Child, Entry, Found, Phase, State};
+use crate::clock::later;
 use crate::config::{MissedStart, TargetPower};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::schedule::{self, Sleep};
@@ -265,13 +266,13 @@ impl Worker {
         let request = &look.campaign.request;
         let setup = &self.means.setup;
         let admin_rooms: BTreeSet<_> = setup
-            .offices
+            .admin_rooms
             .iter()
-            .map(|office| office.room_id.clone())
+            .map(|room| room.room_id.clone())
             .collect();
-        let office = permissions::office(&setup.offices, &request.admin_room);
+        let admin_room = permissions::admin_room(&setup.admin_rooms, &request.admin_room);
         let needs_power =
-            office.is_some_and(|office| office.rules.target_power == TargetPower::Needed);
+            admin_room.is_some_and(|room| room.rules.target_power == TargetPower::Needed);
         // Once the space itself was moved, its rooms are in the new one.
         let space = look
             .children
@@ -296,10 +297,7 @@ impl Worker {
         let campaign = &look.campaign;
         let settings = &self.means.setup.upgrade;
         let found = look.state.found.clone().unwrap_or_default();
-        let expires_at = SignedDuration::try_from(settings.plan_expires)
-            .ok()
-            .and_then(|lifetime| look.now.checked_add(lifetime).ok())
-            .unwrap_or(look.now);
+        let expires_at = later(look.now, settings.plan_expires);
         let mut made = campaign::plan(
             found.label.clone(),
             &look.children,
@@ -535,12 +533,8 @@ impl Worker {
         reason: WaitReason,
         refused: Vec<Refusal>,
     ) -> Result<(), StoreError> {
-        let until = SignedDuration::try_from(pause.min(WAIT_MAX))
-            .ok()
-            .and_then(|pause| look.now.checked_add(pause).ok())
-            .unwrap_or(look.now);
         let entry = Entry::Waiting {
-            until,
+            until: later(look.now, pause.min(WAIT_MAX)),
             reason,
             refused,
         };
@@ -559,16 +553,9 @@ impl Worker {
         let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(look.state.waits.min(16));
         let pause = doubled.min(BACKOFF_MAX);
         match error {
-            HomeserverError::RateLimited {
-                bucket,
-                retry_after,
-                ..
-            } => self.wait(
-                look,
-                *retry_after,
-                WaitReason::RateLimit { bucket: *bucket },
-                refused,
-            ),
+            HomeserverError::RateLimited { limit, .. } => {
+                self.wait(look, limit.retry_after, (*limit).into(), refused)
+            }
             error => self.wait(look, pause, failure::away(error), refused),
         }
     }

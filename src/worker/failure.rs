@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::steps::{SETTLE_POLL_MAX, StepError};
+use crate::clock::later;
 use crate::homeserver::HomeserverError;
 use crate::job::log::{Again, Kept};
 use crate::job::{Phase, State, Step, StepEvent, WaitReason};
@@ -64,12 +65,7 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
         doubled.max(least).min(longest.max(least))
     };
-    let after = |wait: Duration| {
-        SignedDuration::try_from(wait)
-            .ok()
-            .and_then(|d| now.checked_add(d).ok())
-            .unwrap_or(now)
-    };
+    let after = |wait: Duration| later(now, wait);
     let waiting = |until: Timestamp, reason: WaitReason| StepEvent::Waiting {
         until,
         reason,
@@ -78,21 +74,17 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
     };
     let ended = |problem, again| StepEvent::Failed { problem, again };
     match failed {
-        StepError::RateLimited {
-            bucket,
-            retry_after,
-            progress,
-        } => {
+        StepError::RateLimited { limit, progress } => {
             // A wait that brought nothing is followed by a longer one, in which more can be let through.
             let stalled = match state.stalls {
                 0..STALLS_FREE => Duration::ZERO,
                 stalls => pause(stalls - STALLS_FREE, Duration::ZERO),
             };
-            let wait = retry_after.max(stalled);
-            info!(step = step.name(), %bucket, wait_ms = wait.as_millis(), "rate limited");
+            let wait = limit.retry_after.max(stalled);
+            info!(step = step.name(), bucket = %limit.bucket, wait_ms = wait.as_millis(), "rate limited");
             StepEvent::Waiting {
                 until: after(wait),
-                reason: WaitReason::RateLimit { bucket },
+                reason: limit.into(),
                 progress,
                 kept: Kept::default(),
             }

@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 use tracing::info;
 
 use super::Means;
 use super::steps::StepError;
 use crate::census::{self, CensusError};
+use crate::clock::later;
 use crate::config::OldRoom;
 use crate::homeserver::{Homeserver, HomeserverError, MESSAGE, ensure_reachable};
 use crate::job::follow_up::{
@@ -28,7 +29,7 @@ use crate::model::{InvitePolicy, JobId, Pings, Text};
 use crate::room::join_rules::{self, JOIN_RULES};
 use crate::room::moves::{Moves, Whereabouts};
 use crate::room::state::{Content, Membership};
-use crate::store::{Outgoing, Post, StoreError, Write};
+use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
 use crate::survey;
 use crate::survey::surroundings::{next, told};
 
@@ -108,14 +109,11 @@ pub(super) async fn run(means: &Means, job: &Job, state: &State) -> Result<Doing
 /// When to look again after the homeserver failed.
 pub(super) fn wait(follow_up: &FollowUp, error: &StepError, now: Timestamp) -> FollowUpEvent {
     let pause = match error {
-        StepError::RateLimited { retry_after, .. } => *retry_after,
+        StepError::RateLimited { limit, .. } => limit.retry_after,
         _ => follow_up.patience(),
     };
-    let until = SignedDuration::try_from(pause)
-        .ok()
-        .and_then(|pause| now.checked_add(pause).ok());
     FollowUpEvent::Waiting {
-        until: until.unwrap_or(now),
+        until: later(now, pause),
         pause: Pause::Homeserver,
     }
 }
@@ -370,7 +368,9 @@ impl One<'_> {
         if let PingOutcome::Refused { message } = &outcome {
             // One key: however often it is refused, it is said once.
             let text = refused(self.job, &self.plan.label, message);
-            doing.writes.push(self.say("ping-refused", text));
+            doing
+                .writes
+                .push(self.say(PostKey::PingRefused(self.job.request.key()), text));
         }
         info!(?outcome, "pinged");
         Ok(doing)
@@ -416,7 +416,8 @@ impl One<'_> {
         // Rooms of a campaign have a closing report together, which the campaign makes.
         if self.job.request.campaign.is_none() {
             let text = ended(self.job, self.state, why, &end);
-            writes.push(self.say(&format!("followed:{}", self.follow_up.ends), text));
+            let key = PostKey::FollowUpEnded(self.follow_up.ends, self.job.request.key());
+            writes.push(self.say(key, text));
         }
         info!(?why, "follow-up ended");
         Ok(Doing {
@@ -431,9 +432,9 @@ impl One<'_> {
         if self
             .means
             .setup
-            .offices
+            .admin_rooms
             .iter()
-            .any(|office| office.room_id == *old_room)
+            .any(|room| room.room_id == *old_room)
         {
             return Ok(Some("I take commands there"));
         }
@@ -454,10 +455,10 @@ impl One<'_> {
         Ok(is_needed.then_some("another room lets in its members"))
     }
 
-    fn say(&self, what: &str, text: Text) -> Write {
+    fn say(&self, key: PostKey, text: Text) -> Write {
         let (room_id, reply_to) = self.job.told_in(self.state);
         Write::Enqueue(Outgoing {
-            key: format!("{what}:{}", self.job.request.key()),
+            key,
             room_id: room_id.clone(),
             post: Post::Message { text, reply_to },
         })

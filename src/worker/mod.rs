@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ruma::RoomId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 use self::records::Pruning;
 use self::steps::{Drive, StepError};
 use crate::announce;
-use crate::clock::Clock;
+use crate::clock::{Clock, later};
 use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
 use crate::homeserver::paced::Paced;
 use crate::job::log::{Again, Direction, Kept};
@@ -40,8 +40,9 @@ use crate::message::plan::Occasion;
 use crate::message::report;
 use crate::metrics;
 use crate::model::{Confirmation, JobId, Text, WorkId};
-use crate::permissions::Office;
-use crate::store::{Outgoing, Post, Store, StoreError, Write};
+use crate::permissions::AdminRoom;
+use crate::store::post_key::{Asked, SetAside};
+use crate::store::{Outgoing, Post, PostKey, Store, StoreError, Write};
 use crate::survey::{self, Surroundings};
 use crate::telemetry::chain;
 
@@ -66,7 +67,7 @@ pub struct Setup {
     /// Texts for members.
     pub messages: Messages,
     /// Where commands come from.
-    pub offices: Vec<Office>,
+    pub admin_rooms: Vec<AdminRoom>,
     /// How long what is over is kept; `None`: for ever.
     pub keep: Option<Duration>,
 }
@@ -223,7 +224,7 @@ impl Worker {
     /// Sets a unit of work aside whose log cannot be read, and says so once.
     fn unreadable(&self, id: WorkId, error: &StoreError) -> Result<(), StoreError> {
         error!(error = chain(error), "cannot be read; set aside");
-        self.set_aside(id, "unreadable", report::unreadable(id))
+        self.set_aside(id, SetAside::Unreadable, report::unreadable(id))
     }
 
     /// What a panic means: its job fails at the step at hand, or is set aside where there is none.
@@ -248,17 +249,17 @@ impl Worker {
                 recorded => recorded,
             };
         }
-        self.set_aside(id, "panicked", report::panicked(id, told))
+        self.set_aside(id, SetAside::Panicked, report::panicked(id, told))
     }
 
-    fn set_aside(&self, id: WorkId, why: &str, text: Text) -> Result<(), StoreError> {
+    fn set_aside(&self, id: WorkId, why: SetAside, text: Text) -> Result<(), StoreError> {
         let now = self.means.clock.now();
-        let until = now + SignedDuration::try_from(SET_ASIDE).unwrap_or_default();
+        let until = later(now, SET_ASIDE);
         let Some(room_id) = self.means.store.set_aside(id, until)? else {
             return Ok(());
         };
         let said = Write::Enqueue(Outgoing {
-            key: format!("{why}:{id}"),
+            key: PostKey::SetAside(why, id),
             room_id,
             post: Post::Message {
                 text,
@@ -440,45 +441,7 @@ impl Worker {
                 let event = StepEvent::Undone;
                 self.record(&job, vec![Entry::Step { step, event }], vec![])
             }
-            Ok(steps::Done::Planned(mut plan, occasion)) => {
-                let turn = job.request.campaign.as_ref();
-                if let Some(turn) = turn.filter(|_| step == Step::Plan) {
-                    plan.asks = turn.asks(&plan.hash);
-                }
-                let mut entries = vec![];
-                let now = self.means.clock.now();
-                let confirmation = match occasion {
-                    // The yes was to another time, even where it was given beforehand.
-                    Occasion::StartMissed => Confirmation::Ask,
-                    Occasion::Asked | Occasion::RoomChanged => job.request.confirmation,
-                };
-                let text = plan::plan(job.id, &plan, confirmation, occasion, now);
-                let blocked = plan.is_blocked();
-                let question = announce::plan_question(announce::times_shown(&job, &plan.hash));
-                let mut writes = announce::asking(&job, &question, &plan.hash, text);
-                if blocked || confirmation != Confirmation::Ask {
-                    // Nothing to say yes to: only the message.
-                    writes.truncate(1);
-                }
-                if plan.asks == Asks::Campaign || (blocked && job.request.campaign.is_some()) {
-                    // Its campaign tells.
-                    writes.clear();
-                }
-                writes.extend(self.superseded(&job, &plan, confirmation)?);
-                entries.push(Entry::Planned { plan: plan.clone() });
-                match confirmation {
-                    Confirmation::Given if !blocked => {
-                        let by = job.request.sender.clone();
-                        entries.extend(schedule::confirmed(Phase::Planned, &plan, by, None, now));
-                    }
-                    Confirmation::PlanOnly if !blocked => {
-                        entries.push(Entry::Closed);
-                    }
-                    _ => {}
-                }
-                info!(blocked, "plan made");
-                self.record(&job, entries, writes)
-            }
+            Ok(steps::Done::Planned(plan, occasion)) => self.planned(&job, step, plan, occasion),
             Err(StepError::Store(error)) => Err(error),
             Err(error) => {
                 let now = self.means.clock.now();
@@ -490,6 +453,55 @@ impl Worker {
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
             }
         }
+    }
+
+    /// Shows a plan, and begins what was confirmed beforehand.
+    fn planned(
+        &self,
+        job: &Job,
+        step: Step,
+        mut plan: Box<Plan>,
+        occasion: Occasion,
+    ) -> Result<(), StoreError> {
+        let turn = job.request.campaign.as_ref();
+        if let Some(turn) = turn.filter(|_| step == Step::Plan) {
+            plan.asks = turn.asks(&plan.hash);
+        }
+        let mut entries = vec![];
+        let now = self.means.clock.now();
+        let confirmation = match occasion {
+            // The yes was to another time, even where it was given beforehand.
+            Occasion::StartMissed => Confirmation::Ask,
+            Occasion::Asked | Occasion::RoomChanged => job.request.confirmation,
+        };
+        let text = plan::plan(job.id, &plan, confirmation, occasion, now);
+        let blocked = plan.is_blocked();
+        let asked = Asked::Plan {
+            shown_before: announce::times_shown(job, &plan.hash),
+        };
+        let mut writes = announce::asking(job, asked, &plan.hash, text);
+        if blocked || confirmation != Confirmation::Ask {
+            // Nothing to say yes to: only the message.
+            writes.truncate(1);
+        }
+        if plan.asks == Asks::Campaign || (blocked && job.request.campaign.is_some()) {
+            // Its campaign tells.
+            writes.clear();
+        }
+        writes.extend(self.superseded(job, &plan, confirmation)?);
+        entries.push(Entry::Planned { plan: plan.clone() });
+        match confirmation {
+            Confirmation::Given if !blocked => {
+                let by = job.request.sender.clone();
+                entries.extend(schedule::confirmed(Phase::Planned, &plan, by, None, now));
+            }
+            Confirmation::PlanOnly if !blocked => {
+                entries.push(Entry::Closed);
+            }
+            _ => {}
+        }
+        info!(blocked, "plan made");
+        self.record(job, entries, writes)
     }
 
     /// Whether the bot is not in an admin room. Where the server does not say, what is only told goes on.
@@ -600,10 +612,7 @@ fn following(
 
 /// When it is looked again whether the bot is in the admin room, so that members can be told.
 fn look_again(now: Timestamp) -> Timestamp {
-    SignedDuration::try_from(failure::ABSENCE_MAX)
-        .ok()
-        .and_then(|pause| now.checked_add(pause).ok())
-        .unwrap_or(now)
+    later(now, failure::ABSENCE_MAX)
 }
 
 fn started(step: Step) -> Entry {

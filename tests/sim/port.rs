@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use roomlift::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use roomlift::homeserver::admin::ServerAdmin;
 use roomlift::homeserver::{
-    Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
+    Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, RateLimit, Resolved, Result,
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
 use roomlift::matrix::{
@@ -129,8 +129,10 @@ impl SimPort {
         };
         let limited = |retry_after| HomeserverError::RateLimited {
             request: what.clone(),
-            bucket: bucket(endpoint),
-            retry_after,
+            limit: RateLimit {
+                bucket: bucket(endpoint),
+                retry_after,
+            },
         };
         match &fault {
             Some(Fault::Reset) => return Err(gone(None)),

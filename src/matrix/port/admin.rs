@@ -12,7 +12,8 @@ use super::Port;
 use crate::checkup::Limits;
 use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::{Bucket, REQUEST_TIMEOUT, Result};
-use crate::matrix::wire::{AdminRequest, Answer, once};
+use crate::matrix::wire::{AdminRequest, Answer, Purpose, once};
+use crate::metrics::RequestKind;
 
 /// The keys of an override. Zero means without limit, for requests of all kinds; any other number
 /// is a limit for messages only (measured).
@@ -21,7 +22,7 @@ const OVERRIDE: [&str; 2] = ["messages_per_second", "burst_count"];
 impl Port {
     async fn administer(
         &self,
-        what: &str,
+        what: Purpose,
         method: Method,
         path: [&str; 4],
         body: Option<Value>,
@@ -32,7 +33,7 @@ impl Port {
             .send(request)
             .with_request_config(once(REQUEST_TIMEOUT))
             .into_future();
-        self.ask(Bucket::Everything, what.to_owned(), answer).await
+        self.ask(Bucket::Everything, what, answer).await
     }
 }
 
@@ -44,7 +45,7 @@ impl ServerAdmin for Port {
 
     async fn limits(&self) -> Result<Limits> {
         let path = ["v1", "users", self.account.as_str(), "override_ratelimit"];
-        let what = "read the rate limits of the account";
+        let what = Purpose::new(RequestKind::Read, "the rate limits of the account");
         let answer = self.administer(what, Method::GET, path, None).await?;
         let is_zero = |key: &&str| {
             let value = answer.0.get(*key);
@@ -62,7 +63,7 @@ impl ServerAdmin for Port {
         let path = ["v1", "users", self.account.as_str(), "override_ratelimit"];
         let [rate, burst] = OVERRIDE;
         let body = json!({ rate: 0, burst: 0 });
-        let what = "lift the rate limits of the account";
+        let what = Purpose::new(RequestKind::Lift, "the rate limits of the account");
         self.administer(what, Method::POST, path, Some(body))
             .await
             .map(drop)
@@ -70,18 +71,18 @@ impl ServerAdmin for Port {
 
     async fn make_room_admin(&self, room: &RoomId, user: &UserId) -> Result<()> {
         let path = ["v1", "rooms", room.as_str(), "make_room_admin"];
-        let what = format!("make {user} admin of {room}");
+        let what = Purpose::new(RequestKind::Make, format!("{user} admin of {room}"));
         let body = json!({ "user_id": user });
-        self.administer(&what, Method::POST, path, Some(body))
+        self.administer(what, Method::POST, path, Some(body))
             .await
             .map(drop)
     }
 
     async fn delete_room(&self, room: &RoomId) -> Result<()> {
         let path = ["v2", "rooms", room.as_str(), ""];
-        let what = format!("delete {room}");
+        let what = Purpose::new(RequestKind::Delete, room.as_str());
         let body = json!({ "purge": true });
-        self.administer(&what, Method::DELETE, path, Some(body))
+        self.administer(what, Method::DELETE, path, Some(body))
             .await
             .map(drop)
     }

@@ -37,8 +37,9 @@ use super::members::member;
 use super::session::Session;
 use super::syncs::Syncs;
 use super::wire::{
-    Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerFeatures, ServerSoftware,
-    ServerTime, SharedClient, count, failed, found, joined, once, sdk_failed, send_event, upload,
+    Ban, CreateRoom, Exact, GetState, PublicRooms, Purpose, PutState, ServerFeatures,
+    ServerSoftware, ServerTime, SharedClient, count, failed, found, joined, once, sdk_failed,
+    send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -47,6 +48,7 @@ use crate::homeserver::{
     Bucket, Existence, Homeserver, HomeserverError, REQUEST_TIMEOUT, Resolved, Result,
     RoomVersions, ToldRoom, UPGRADE_TIMEOUT, Upload, Uploaded, ensure_reachable,
 };
+use crate::metrics::RequestKind;
 use crate::model::{RoomName, RoomRef};
 use crate::room::creation::Preset;
 use crate::room::moves::MemberEvent;
@@ -114,21 +116,20 @@ impl Port {
     async fn ask<T>(
         &self,
         bucket: Bucket,
-        what: String,
+        what: Purpose,
         answer: impl Future<Output = HttpResult<T>> + Send,
     ) -> Result<T> {
         let answer = answer.await;
-        let counted = what.clone();
         let now = self.clock.now();
-        let answer = answer.map_err(|error| failed(what, bucket, now, error));
-        count(&counted, &answer);
+        let answer = answer.map_err(|error| failed(what.to_string(), bucket, now, error));
+        count(what.kind, &answer);
         answer
     }
 
     /// The same for what only reads.
     async fn read<T>(
         &self,
-        what: String,
+        what: Purpose,
         answer: impl Future<Output = HttpResult<T>> + Send,
     ) -> Result<T> {
         self.ask(Bucket::Reads, what, answer).await
@@ -203,7 +204,7 @@ impl Homeserver for Port {
 
     async fn room_versions(&self) -> Result<RoomVersions> {
         let request = get_capabilities::v3::Request::new();
-        let what = "read the server's capabilities".to_owned();
+        let what = Purpose::new(RequestKind::Read, "the server's capabilities");
         let answer = self.read(what, request!(self, request)).await?;
         let versions = answer.capabilities.room_versions;
         Ok(RoomVersions {
@@ -217,7 +218,7 @@ impl Homeserver for Port {
     }
 
     async fn encrypted_presets(&self) -> Result<BTreeSet<Preset>> {
-        let what = "read the server's features".to_owned();
+        let what = Purpose::new(RequestKind::Read, "the server's features");
         let answer = self
             .ask(Bucket::Everything, what, request!(self, ServerFeatures))
             .await;
@@ -241,7 +242,7 @@ impl Homeserver for Port {
     async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>> {
         let request = get_profile::v3::Request::new(user.to_owned());
         let request = Exact::new(request, &[user.as_str()]);
-        let what = format!("read the profile of {user}");
+        let what = Purpose::new(RequestKind::Read, format!("the profile of {user}"));
         let answer = self.read(what, request!(self, request)).await;
         match found(answer) {
             Ok(Some(_)) => Ok(Some(Existence::Known)),
@@ -259,7 +260,7 @@ impl Homeserver for Port {
 
     async fn state(&self, room: &RoomId) -> Result<RoomState> {
         let request = get_state_events::v3::Request::new(room.to_owned());
-        let what = format!("read the state of {room}");
+        let what = Purpose::new(RequestKind::Read, format!("the state of {room}"));
         let answer = self.read(what, request!(self, request)).await?;
         let events = answer
             .room_state
@@ -270,14 +271,14 @@ impl Homeserver for Port {
 
     async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
         let request = GetState::new(room, kind, key);
-        let what = format!("read {kind} of {room}");
+        let what = Purpose::new(RequestKind::Read, format!("{kind} of {room}"));
         let answer = self.read(what, request!(self, request)).await;
         Ok(found(answer)?.map(|content| content.0))
     }
 
     async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
         let request = get_member_events::v3::Request::new(room.to_owned());
-        let what = format!("read the members of {room}");
+        let what = Purpose::new(RequestKind::Read, format!("the members of {room}"));
         let answer = self.read(what, request!(self, request)).await?;
         let events = answer.chunk.iter();
         let events = events.filter_map(|raw| serde_json::from_str(raw.json().get()).ok());
@@ -292,7 +293,7 @@ impl Homeserver for Port {
         content: &Content,
     ) -> Result<OwnedEventId> {
         let request = PutState::new(room, kind, key, content);
-        let what = format!("set {kind} in {room}");
+        let what = Purpose::new(RequestKind::Set, format!("{kind} in {room}"));
         let answer = self
             .ask(Bucket::Everything, what, request!(self, request))
             .await?;
@@ -314,7 +315,7 @@ impl Homeserver for Port {
     ) -> Result<OwnedEventId> {
         let now = self.clock.now();
         let sent = send_event(&self.client, room, kind, transaction, content, now).await;
-        count("send", &sent);
+        count(RequestKind::Send, &sent);
         sent
     }
 
@@ -329,7 +330,7 @@ impl Homeserver for Port {
         let request =
             redact_event::v3::Request::new(room.to_owned(), event.to_owned(), transaction);
         let request = Exact::new(request, &path);
-        let what = format!("redact {event} in {room}");
+        let what = Purpose::new(RequestKind::Redact, format!("{event} in {room}"));
         let answer = self
             .ask(Bucket::Everything, what, request!(self, request))
             .await?;
@@ -339,7 +340,7 @@ impl Homeserver for Port {
     async fn event(&self, room: &RoomId, event: &EventId) -> Result<Option<RoomEvent>> {
         let request = get_room_event::v3::Request::new(room.to_owned(), event.to_owned());
         let request = Exact::new(request, &[room.as_str(), event.as_str()]);
-        let what = format!("read {event} of {room}");
+        let what = Purpose::new(RequestKind::Read, format!("{event} of {room}"));
         let answer = self.read(what.clone(), request!(self, request)).await;
         let raw = match found(answer) {
             Ok(Some(answer)) => answer.event,
@@ -350,7 +351,7 @@ impl Homeserver for Port {
         let json = self.decrypted(room, &raw).await;
         let event = told::as_last_edited(json.as_ref().unwrap_or(&raw).json().get());
         let event = event.map_err(|source| HomeserverError::Unusable {
-            request: what,
+            request: what.to_string(),
             source: source.into(),
         })?;
         Ok(Some(event))
@@ -358,15 +359,15 @@ impl Homeserver for Port {
 
     async fn create_room(&self, body: &Content) -> Result<OwnedRoomId> {
         let request = request!(self, CreateRoom::new(body), UPGRADE_TIMEOUT);
-        let what = "create a room".to_owned();
+        let what = Purpose::new(RequestKind::Create, "a room");
         let answer = self.ask(Bucket::RoomCreation, what, request).await?;
         Ok(answer.room_id)
     }
 
     async fn upload(&self, room: &RoomId, file: &Upload) -> Result<Uploaded> {
-        let what = format!("upload {} for {room}", file.name);
-        let uploaded = upload(&self.client, room, file, what, self.clock.now()).await;
-        count("upload", &uploaded);
+        let what = Purpose::new(RequestKind::Upload, format!("{} for {room}", file.name));
+        let uploaded = upload(&self.client, room, file, what.to_string(), self.clock.now()).await;
+        count(what.kind, &uploaded);
         uploaded
     }
 
@@ -374,7 +375,7 @@ impl Homeserver for Port {
         let mut invitee = invite_user::v3::InviteUserId::new(user.to_owned());
         invitee.reason = reason.map(ToOwned::to_owned);
         let request = invite_user::v3::Request::new(room.to_owned(), invitee.into());
-        let what = format!("invite {user} to {room}");
+        let what = Purpose::new(RequestKind::Invite, format!("{user} to {room}"));
         let answer = self.ask(Bucket::Invitations, what, request!(self, request));
         answer.await.map(drop)
     }
@@ -382,7 +383,7 @@ impl Homeserver for Port {
     async fn kick(&self, room: &RoomId, user: &UserId, reason: Option<&str>) -> Result<()> {
         let mut request = kick_user::v3::Request::new(room.to_owned(), user.to_owned());
         request.reason = reason.map(ToOwned::to_owned);
-        let what = format!("remove {user} from {room}");
+        let what = Purpose::new(RequestKind::Remove, format!("{user} from {room}"));
         self.ask(Bucket::Everything, what, request!(self, request))
             .await
             .map(drop)
@@ -390,7 +391,7 @@ impl Homeserver for Port {
 
     async fn leave(&self, room: &RoomId) -> Result<()> {
         let request = leave_room::v3::Request::new(room.to_owned());
-        let what = format!("leave {room}");
+        let what = Purpose::new(RequestKind::Leave, room.as_str());
         let left = self
             .ask(Bucket::Everything, what, request!(self, request))
             .await;
@@ -405,7 +406,7 @@ impl Homeserver for Port {
 
     async fn ban(&self, room: &RoomId, user: &str, reason: Option<&str>) -> Result<()> {
         let request = Ban::new(room, user, reason);
-        let what = format!("ban {user} from {room}");
+        let what = Purpose::new(RequestKind::Ban, format!("{user} from {room}"));
         self.ask(Bucket::Everything, what, request!(self, request))
             .await
             .map(drop)
@@ -419,7 +420,7 @@ impl Homeserver for Port {
         let mut request = join_room_by_id_or_alias::v3::Request::new(name);
         request.via.clone_from(&room.via);
         let request = Exact::new(request, &[&room.name.to_string()]);
-        let what = format!("join {}", room.name);
+        let what = Purpose::new(RequestKind::Join, room.name.to_string());
         let answer = self
             .ask(Bucket::Joins, what, request!(self, request))
             .await?;
@@ -428,7 +429,7 @@ impl Homeserver for Port {
 
     async fn joined_rooms(&self) -> Result<BTreeSet<OwnedRoomId>> {
         let request = joined_rooms::v3::Request::new();
-        let what = "list the joined rooms".to_owned();
+        let what = Purpose::new(RequestKind::List, "the joined rooms");
         let answer = self.read(what, request!(self, request)).await?;
         Ok(answer.joined_rooms.into_iter().collect())
     }
@@ -436,7 +437,7 @@ impl Homeserver for Port {
     async fn resolve(&self, alias: &RoomAliasId) -> Result<Option<Resolved>> {
         let request = get_alias::v3::Request::new(alias.to_owned());
         let request = Exact::new(request, &[alias.as_str()]);
-        let what = format!("resolve {alias}");
+        let what = Purpose::new(RequestKind::Resolve, alias.as_str());
         let answer = self.ask(Bucket::Reads, what, request!(self, request)).await;
         Ok(found(answer)?.map(|room| Resolved {
             room_id: room.room_id,
@@ -446,7 +447,7 @@ impl Homeserver for Port {
 
     async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
         let request = aliases::v3::Request::new(room.to_owned());
-        let what = format!("list the aliases of {room}");
+        let what = Purpose::new(RequestKind::List, format!("the aliases of {room}"));
         let answer = self.read(what, request!(self, request)).await;
         let aliases = found(answer)?
             .map(|answer| answer.aliases)
@@ -457,7 +458,7 @@ impl Homeserver for Port {
     async fn create_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<()> {
         let request = create_alias::v3::Request::new(alias.to_owned(), room.to_owned());
         let request = Exact::new(request, &[alias.as_str()]);
-        let what = format!("create {alias}");
+        let what = Purpose::new(RequestKind::Create, alias.as_str());
         self.ask(Bucket::Addresses, what, request!(self, request))
             .await
             .map(drop)
@@ -466,7 +467,7 @@ impl Homeserver for Port {
     async fn delete_alias(&self, alias: &RoomAliasId) -> Result<()> {
         let request = delete_alias::v3::Request::new(alias.to_owned());
         let request = Exact::new(request, &[alias.as_str()]);
-        let what = format!("remove {alias}");
+        let what = Purpose::new(RequestKind::Remove, alias.as_str());
         self.ask(Bucket::Addresses, what, request!(self, request))
             .await
             .map(drop)
@@ -474,7 +475,10 @@ impl Homeserver for Port {
 
     async fn listing(&self, room: &RoomId) -> Result<Listing> {
         let request = get_room_visibility::v3::Request::new(room.to_owned());
-        let what = format!("read whether the directory lists {room}");
+        let what = Purpose::new(
+            RequestKind::Read,
+            format!("whether the directory lists {room}"),
+        );
         let answer = self.read(what, request!(self, request)).await?;
         Ok(match answer.visibility {
             Visibility::Public => Listing::Public,
@@ -488,7 +492,10 @@ impl Homeserver for Port {
             Listing::Private => Visibility::Private,
         };
         let request = set_room_visibility::v3::Request::new(room.to_owned(), visibility);
-        let what = format!("set whether the directory lists {room}");
+        let what = Purpose::new(
+            RequestKind::Set,
+            format!("whether the directory lists {room}"),
+        );
         self.ask(Bucket::Addresses, what, request!(self, request))
             .await
             .map(drop)
@@ -501,7 +508,7 @@ impl Homeserver for Port {
         term: &str,
     ) -> Result<Listing> {
         let request = PublicRooms::new(server, term, SEARCHED_MAX);
-        let what = format!("search the directory of {server}");
+        let what = Purpose::new(RequestKind::Search, format!("the directory of {server}"));
         let answer = self
             .ask(Bucket::Reads, what, request!(self, request))
             .await?;
@@ -516,7 +523,7 @@ impl Homeserver for Port {
     }
 
     async fn server_software(&self) -> Result<Option<String>> {
-        let what = "read the name of the server's software".to_owned();
+        let what = Purpose::new(RequestKind::Read, "the name of the server's software");
         let answer = self.read(what, request!(self, ServerSoftware)).await;
         match answer {
             Ok(answer) => {
@@ -536,7 +543,7 @@ impl Homeserver for Port {
     }
 
     async fn server_facts(&self) -> Result<ServerFacts> {
-        let what = "read the name of the server's software".to_owned();
+        let what = Purpose::new(RequestKind::Read, "the name of the server's software");
         let software = self.read(what, request!(self, ServerSoftware)).await;
         let software = match software {
             Ok(answer) => answer.0.get("server").cloned().unwrap_or_default(),
@@ -553,7 +560,7 @@ impl Homeserver for Port {
             let text = software.get(key).and_then(Value::as_str);
             text.map(ToOwned::to_owned)
         };
-        let what = "read the server's time".to_owned();
+        let what = Purpose::new(RequestKind::Read, "the server's time");
         let dated = self.read(what, request!(self, ServerTime)).await?;
         let now = dated.0.as_deref().map(jiff::fmt::rfc2822::parse);
         Ok(ServerFacts {
@@ -584,7 +591,7 @@ impl Homeserver for Port {
     ) -> Result<OwnedRoomId> {
         let mut request = upgrade_room::v3::Request::new(room.to_owned(), version.clone());
         request.additional_creators = additional_creators.iter().cloned().collect();
-        let what = format!("upgrade {room}");
+        let what = Purpose::new(RequestKind::Upgrade, room.as_str());
         let answer = request!(self, request, UPGRADE_TIMEOUT);
         Ok(self
             .ask(Bucket::RoomCreation, what, answer)

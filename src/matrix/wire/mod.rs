@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use matrix_sdk::config::RequestConfig;
 use matrix_sdk::{Client, HttpError, Room, RoomState};
 use ruma::api::client::media::create_content;
@@ -31,9 +31,9 @@ pub(super) use requests::{
 };
 
 use crate::homeserver::{
-    Bucket, HomeserverError, REQUEST_TIMEOUT, RETRY_AFTER_DEFAULT, Upload, Uploaded,
+    Bucket, HomeserverError, REQUEST_TIMEOUT, RETRY_AFTER_DEFAULT, RateLimit, Upload, Uploaded,
 };
-use crate::metrics::{self, Outcome};
+use crate::metrics::{self, Outcome, RequestKind};
 use crate::room::state::{Content, in_url};
 
 /// Longest wait that is believed; then the server is asked again.
@@ -51,14 +51,6 @@ const NOT_FOUND: u16 = 404;
 /// One try, with a limit on its time.
 pub(super) fn once(timeout: Duration) -> RequestConfig {
     RequestConfig::new().disable_retry().timeout(timeout)
-}
-
-/// A moment after another; the end of time where there is none.
-pub(super) fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    SignedDuration::try_from(wait)
-        .ok()
-        .and_then(|wait| now.checked_add(wait).ok())
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// Tells the failures of a request apart.
@@ -93,19 +85,16 @@ pub(super) fn failed(
         }
         ErrorBody::NotJson { .. } => (None, String::new(), String::new()),
     };
-    if let Some(retry_after) = limit {
-        return HomeserverError::RateLimited {
-            request,
+    let retry_after = match limit {
+        None if status == TOO_MANY_REQUESTS => Some(RETRY_AFTER_DEFAULT),
+        limit => limit.map(|told| wait(told, now)),
+    };
+    if let Some(retry_after) = retry_after {
+        let limit = RateLimit {
             bucket,
-            retry_after: wait(retry_after, now),
+            retry_after,
         };
-    }
-    if status == TOO_MANY_REQUESTS {
-        return HomeserverError::RateLimited {
-            request,
-            bucket,
-            retry_after: RETRY_AFTER_DEFAULT,
-        };
+        return HomeserverError::RateLimited { request, limit };
     }
     if is_refusal(status) && !code.is_empty() {
         let message = message.chars().take(MESSAGE_MAX_CHARS).collect();
@@ -125,8 +114,28 @@ fn is_refusal(status: u16) -> bool {
     status == NOT_IMPLEMENTED || (status < 500 && status != REQUEST_TIMED_OUT)
 }
 
-/// Counts what became of a request, whose kind is its first word.
-pub(super) fn count<T>(request: &str, answer: &Result<T, HomeserverError>) {
+/// What a request is for: what it does, and to what.
+#[derive(Debug, Clone)]
+pub(super) struct Purpose {
+    pub(super) kind: RequestKind,
+    object: String,
+}
+
+impl Purpose {
+    pub(super) fn new(kind: RequestKind, object: impl Into<String>) -> Self {
+        let object = object.into();
+        Self { kind, object }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.name(), self.object)
+    }
+}
+
+/// Counts what became of a request.
+pub(super) fn count<T>(kind: RequestKind, answer: &Result<T, HomeserverError>) {
     let outcome = match answer {
         Ok(_) => Outcome::Ok,
         Err(HomeserverError::RateLimited { .. }) => Outcome::RateLimited,
@@ -135,7 +144,7 @@ pub(super) fn count<T>(request: &str, answer: &Result<T, HomeserverError>) {
         Err(HomeserverError::Uncertain { .. }) => Outcome::Uncertain,
         Err(HomeserverError::Unusable { .. }) => Outcome::Unusable,
     };
-    metrics::request(request, outcome);
+    metrics::request(kind, outcome);
 }
 
 /// The same for the SDK's own operations, of which requests are a part.

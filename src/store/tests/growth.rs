@@ -86,9 +86,13 @@ fn message(name: &str) -> Received {
     received(name, kind)
 }
 
-fn out(key: &str, words: &str) -> Outgoing {
+fn key(name: &str) -> PostKey {
+    PostKey::Reply(event(name))
+}
+
+fn out(name: &str, words: &str) -> Outgoing {
     Outgoing {
-        key: key.to_owned(),
+        key: key(name),
         room_id: room("admin"),
         post: Post::Message {
             text: crate::model::Text {
@@ -348,7 +352,7 @@ fn jobs(store: &Store) {
     ];
     store.commit(at(1000), &writes).unwrap();
     assert!(store.job(id).unwrap().is_some());
-    assert!(store.job_of_key("$b").unwrap().is_some());
+    assert!(store.job_of_key(&"$b".parse().unwrap()).unwrap().is_some());
     assert_eq!(store.jobs_for_room(&old).unwrap().len(), 1);
     store.active_job(&old).unwrap();
     assert_eq!(store.open_plans(&old).unwrap().len(), 1);
@@ -405,7 +409,7 @@ fn campaigns(store: &Store) {
 
 fn posts(store: &Store) {
     let hold = Write::Hold {
-        key: "held".to_owned(),
+        key: key("held"),
         until: at(1001),
     };
     let writes = [
@@ -413,7 +417,7 @@ fn posts(store: &Store) {
         Write::Revise(out("said", "other words")),
         Write::Enqueue(out("held", "words")),
         hold,
-        Write::Withdraw("held".to_owned()),
+        Write::Withdraw(key("held")),
     ];
     store.commit(at(1000), &writes).unwrap();
     let due = store.due_posts(at(1000), 100, &HashSet::new()).unwrap();
@@ -434,9 +438,9 @@ fn posts(store: &Store) {
         store.post_tried(id).unwrap();
         store.post_sent(at(1000), id, revision, &sent).unwrap();
     }
-    store.posted_event("said").unwrap();
-    store.is_enqueued("said").unwrap();
-    store.is_waiting("said").unwrap();
+    store.posted_event(&key("said")).unwrap();
+    store.is_enqueued(&key("said")).unwrap();
+    store.is_waiting(&key("said")).unwrap();
     store.post_of_event(&event("posted")).unwrap();
     store.thread_of(&event("liked")).unwrap();
 }

@@ -15,19 +15,23 @@ fn store(folder: &TempDir) -> Store {
     Store::open(&folder.path().join("db")).unwrap()
 }
 
+fn key(name: &str) -> PostKey {
+    PostKey::Reply(format!("${name}").try_into().unwrap())
+}
+
 fn post() -> Outgoing {
     Outgoing {
-        key: "progress".to_owned(),
+        key: key("progress"),
         room_id: "!admin:x".try_into().unwrap(),
         post: Post::Redaction {
-            of: Target::Post("plan".to_owned()),
+            of: Target::Post(key("plan")),
         },
     }
 }
 
 fn due_keys(store: &Store, now: Timestamp) -> Vec<String> {
     let due = store.due_posts(now, 10, &HashSet::new()).unwrap();
-    let key = |post: Due| post.txn.split_once('.').unwrap().1.to_owned();
+    let key = |post: Due| post.txn.split_once(".reply:$").unwrap().1.to_owned();
     due.into_iter().map(key).collect()
 }
 
@@ -35,23 +39,23 @@ fn due_keys(store: &Store, now: Timestamp) -> Vec<String> {
 fn what_is_held_waits_and_what_is_withdrawn_is_gone_unless_it_was_tried() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
-    let out = |key: &str| Outgoing {
-        key: key.to_owned(),
+    let out = |name: &str| Outgoing {
+        key: key(name),
         ..post()
     };
     let later = now() + SignedDuration::from_secs(2);
-    let hold = |key: &str| Write::Hold {
-        key: key.to_owned(),
+    let hold = |name: &str| Write::Hold {
+        key: key(name),
         until: later,
     };
-    let enqueue = ["a", "b", "c"].map(|key| Write::Enqueue(out(key)));
+    let enqueue = ["a", "b", "c"].map(|name| Write::Enqueue(out(name)));
     store.commit(now(), &enqueue).unwrap();
     let due = store.due_posts(now(), 10, &HashSet::new()).unwrap();
     assert_eq!(store.post_tried(due[0].id).unwrap(), Wanted::Still);
     store.commit(now(), &["a", "b"].map(hold)).unwrap();
     assert_eq!(due_keys(&store, now()), ["a", "c"], "a was tried already");
     assert_eq!(due_keys(&store, later), ["a", "b", "c"]);
-    let withdraw = ["a", "b"].map(|key| Write::Withdraw(key.to_owned()));
+    let withdraw = ["a", "b"].map(|name| Write::Withdraw(key(name)));
     store.commit(now(), &withdraw).unwrap();
     assert_eq!(due_keys(&store, later), ["a", "c"]);
     // Whoever read it before, and comes to it now, leaves it.

@@ -34,7 +34,7 @@ pub(super) fn ended(store: &Store, name: &str, when: Timestamp) {
     heard(store, name, when);
     let post = |key: String| {
         Write::Enqueue(Outgoing {
-            key,
+            key: key.parse().unwrap(),
             room_id: "!admin:x".try_into().unwrap(),
             post: Post::Redaction {
                 of: Target::Event(event("x")),
@@ -43,7 +43,10 @@ pub(super) fn ended(store: &Store, name: &str, when: Timestamp) {
     };
     let asked = request(&room, &format!("${name}"), None);
     store.commit(when, &[asked]).unwrap();
-    let job = store.job_of_key(&format!("${name}")).unwrap().unwrap();
+    let job = store
+        .job_of_key(&format!("${name}").parse().unwrap())
+        .unwrap()
+        .unwrap();
     let writes = [
         append(job.id.0, vec![Entry::Superseded]),
         post(format!("plan:${name}:abc")),
@@ -156,7 +159,11 @@ fn what_ended_long_ago_is_removed_with_all_that_was_said_about_it() {
     assert_eq!(rows(&store), one_job);
     assert!(store.job(JobId(1)).unwrap().is_none());
     assert!(store.job(JobId(2)).unwrap().is_some());
-    assert!(store.is_enqueued("plan:$young:abc").unwrap());
+    assert!(
+        store
+            .is_enqueued(&"plan:$young:abc".parse().unwrap())
+            .unwrap()
+    );
     let pruned = |id| store.pruned(WorkId::Job(JobId(id)), &admin()).unwrap();
     assert_eq!((pruned(1), pruned(2)), (Some(at(1000)), None));
     assert_eq!(store.last_pruned(&admin()).unwrap(), Some(at(1000)));
@@ -287,10 +294,10 @@ fn what_may_still_be_asked_for_stays() {
     ];
     let said = keys.map(|key| {
         Write::Enqueue(Outgoing {
-            key: key.to_owned(),
+            key: key.parse().unwrap(),
             room_id: admin(),
             post: Post::Redaction {
-                of: Target::Post("x".to_owned()),
+                of: Target::Event("$x".try_into().unwrap()),
             },
         })
     });
@@ -298,7 +305,7 @@ fn what_may_still_be_asked_for_stays() {
     settle(&store, at(10));
     prune(&store, at(1000), at(50));
     // Revised, they would be posted again.
-    let is_kept = keys.map(|key| store.is_enqueued(key).unwrap());
+    let is_kept = keys.map(|key| store.is_enqueued(&key.parse().unwrap()).unwrap());
     assert_eq!(is_kept, [true, true, false]);
     assert_eq!(rows(&store).last(), Some(&("inbox", 1)));
     let left = store.jobs(&admin(), Filter::All, 100).unwrap();

@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
 use super::{Done, Drive, Read, RequestFailure, Seen, StepError, new_room, plan_of};
-use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
+use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
@@ -79,16 +78,11 @@ pub(super) async fn close(
             drive.seen = Some(seen);
             Ok(done)
         }
-        Err(StepError::RateLimited {
-            bucket,
-            retry_after,
-            ..
-        }) => {
+        Err(StepError::RateLimited { limit, .. }) => {
             let left = to_make.len();
             let all = total(&seen.target, part).max(left);
             Err(StepError::RateLimited {
-                bucket,
-                retry_after,
+                limit,
                 progress: Some(Progress {
                     done: all - left,
                     all,
@@ -156,10 +150,11 @@ async fn make(
                 made += show_others(port, &change, &mut seen.now.new).await?;
             }
             // Perhaps only this person is invited too often: the next is tried.
-            Err(HomeserverError::RateLimited { retry_after, .. })
+            Err(HomeserverError::RateLimited { limit, .. })
                 if matches!(change, Change::Invite { .. }) =>
             {
-                wait = Some(wait.map_or(retry_after, |wait: Duration| wait.min(retry_after)));
+                let limits = wait.into_iter().chain([limit]);
+                wait = limits.min_by_key(|limit| limit.retry_after);
                 limited.push_back(change);
                 continue;
             }
@@ -178,11 +173,10 @@ async fn make(
             to_make.extend(changes.filter(shows));
         }
     }
-    if let Some(retry_after) = wait {
+    if let Some(limit) = wait {
         *to_make = limited;
         return Err(StepError::RateLimited {
-            bucket: Bucket::Invitations,
-            retry_after,
+            limit,
             progress: None,
         });
     }

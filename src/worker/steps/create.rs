@@ -42,7 +42,12 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 
 async fn call(drive: &Drive, job: &Job, plan: &Plan, before: &Snapshot) -> Result<Done, StepError> {
     let target = staged(&target(before, &plan.intent, &room_to_be()), &plan.intent);
-    let body = request(before, &target, &plan.intent, &job.request.key());
+    let body = request(
+        before,
+        &target,
+        &plan.intent,
+        &job.request.key().to_string(),
+    );
     let at = drive.clock.now();
     mark(drive, job, Step::Create, StepEvent::Called { at })?;
     match drive.port.create_room(&body).await {
@@ -129,7 +134,7 @@ async fn find(
     if !super::mark::reread(drive, job)?.may_have_sent(Step::Create) {
         return Ok(None);
     }
-    let mark = job.request.key();
+    let mark = job.request.key().to_string();
     let is_it = |room: &RoomState| is_marked(room, &plan.intent, &mark);
     let made = orphan::made_since(&*drive.port, &before.known_successors, is_it).await?;
     Ok(made.into_iter().next())

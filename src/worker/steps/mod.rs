@@ -35,7 +35,7 @@ use self::close::Stage;
 use super::{Means, SURROUNDINGS_MAX};
 use crate::homeserver::pace::Priority;
 use crate::homeserver::paced::Paced;
-use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
+use crate::homeserver::{Homeserver, HomeserverError, RateLimit, ensure_reachable};
 use crate::job::log::{Kept, Progress};
 use crate::job::{Job, Output, Phase, Plan, State, Step};
 use crate::message::member::TemplateError;
@@ -88,10 +88,8 @@ impl From<Output> for Done {
 pub(super) enum StepError {
     /// The homeserver asked for a pause.
     RateLimited {
-        /// Which limit.
-        bucket: Bucket,
-        /// How long.
-        retry_after: Duration,
+        /// Which limit, and how long.
+        limit: RateLimit,
         /// How far the step got.
         progress: Option<Progress>,
     },
@@ -154,13 +152,8 @@ impl From<TemplateError> for StepError {
 impl From<HomeserverError> for StepError {
     fn from(error: HomeserverError) -> Self {
         match error {
-            HomeserverError::RateLimited {
-                bucket,
-                retry_after,
-                ..
-            } => Self::RateLimited {
-                bucket,
-                retry_after,
+            HomeserverError::RateLimited { limit, .. } => Self::RateLimited {
+                limit,
                 progress: None,
             },
             HomeserverError::Uncertain { .. } | HomeserverError::AccountBlocked { .. } => {

@@ -44,9 +44,9 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
         .filter(|active| *active != job.id);
     let own = drive
         .setup
-        .offices
+        .admin_rooms
         .iter()
-        .any(|office| office.room_id == job.request.old_room);
+        .any(|room| room.room_id == job.request.old_room);
     let circumstances = Circumstances {
         request: &job.request,
         settings: &drive.setup.upgrade,

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use super::close::{self, Stage};
 use super::{Done, Drive, StepError, plan_of, staged_room};
 use crate::announce::asking;
+use crate::clock::later;
 use crate::homeserver::HomeserverError;
 use crate::job::{Job, Output, State, Step, Todo, why_missing};
 use crate::message::review;
@@ -15,6 +14,7 @@ use crate::permissions;
 use crate::room::diff::diff;
 use crate::room::power::Power;
 use crate::room::state::Membership;
+use crate::store::post_key::Asked;
 use crate::survey;
 
 /// How long moderators may look before the room is taken back.
@@ -32,8 +32,8 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let seen = close::read(drive, job, plan, &new_room, Stage::Staged).await?;
     let admin_room = survey::joined_state(&*drive.port, &job.request.admin_room).await?;
     let admin_room = admin_room.ok_or(StepError::NotInAdminRoom)?;
-    let needed = permissions::office(&drive.setup.offices, &job.request.admin_room)
-        .map_or(i64::MAX, |office| office.rules.command_level);
+    let needed = permissions::admin_room(&drive.setup.admin_rooms, &job.request.admin_room)
+        .map_or(i64::MAX, |room| room.rules.command_level);
     let power = admin_room.power();
     let moderators = admin_room
         .members(Membership::Join)
@@ -62,10 +62,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         })
         .collect();
     let now = drive.clock.now();
-    let until = SignedDuration::try_from(REVIEW_MAX)
-        .ok()
-        .and_then(|longest| now.checked_add(longest).ok())
-        .unwrap_or(now);
+    let until = later(now, REVIEW_MAX);
     let shown = review::Shown {
         new_room: &new_room,
         state: &seen.now.new,
@@ -76,6 +73,6 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let text = review::review(job.id, plan, &shown, now);
     Ok(Done::Output {
         output: Output::Reviewed { until },
-        writes: asking(job, "review", &plan.hash, text),
+        writes: asking(job, Asked::Review, &plan.hash, text),
     })
 }

@@ -85,14 +85,15 @@ fn is_late(job: &Job, state: &State) -> bool {
 async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepError> {
     let port = &*drive.port;
     let request = &job.request;
-    let Some(office) = permissions::office(&drive.setup.offices, &request.admin_room) else {
+    let Some(admin_room) = permissions::admin_room(&drive.setup.admin_rooms, &request.admin_room)
+    else {
         return Err(StepError::Fail {
             problem: "The room this was asked in is no admin room any more.".to_owned(),
         });
     };
     let users: BTreeSet<_> = state.confirmed_by.iter().chain([&request.sender]).collect();
     let people = try_join_all(users.into_iter().map(async |user| {
-        let target = match office.rules.target_power {
+        let target = match admin_room.rules.target_power {
             TargetPower::Needed => {
                 let power = survey::target_power(port, &request.old_room, user).await?;
                 Some(power.unwrap_or(Allowance::UNKNOWN))
@@ -102,13 +103,13 @@ async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepEr
         Ok((user, target))
     }));
     // All of it in one answer: who is there, and what they may.
-    let admin_room = survey::joined_state(port, &request.admin_room);
-    let within = survey::within(port, &office.rules.scope, &request.old_room);
-    let (admin_room, within, people) = try_join3(admin_room, within, people).await?;
-    let admin_room = admin_room.ok_or(StepError::NotInAdminRoom)?;
-    let power = admin_room.power();
+    let state = survey::joined_state(port, &request.admin_room);
+    let within = survey::within(port, &admin_room.rules.scope, &request.old_room);
+    let (state, within, people) = try_join3(state, within, people).await?;
+    let state = state.ok_or(StepError::NotInAdminRoom)?;
+    let power = state.power();
     for (user, target) in people {
-        let presence = Presence::of(admin_room.content("m.room.member", user.as_str()));
+        let presence = Presence::of(state.content("m.room.member", user.as_str()));
         // Who was sent away keeps the level, and may have lost the account. Where commands are taken in
         // another room by now, they may not have come yet.
         if presence == Presence::Gone {
@@ -121,7 +122,7 @@ async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepEr
             within,
             target,
         };
-        if let Decision::Deny(_) = permissions::decide(&office.rules, Need::Change, &facts) {
+        if let Decision::Deny(_) = permissions::decide(&admin_room.rules, Need::Change, &facts) {
             return Err(StepError::Fail {
                 problem: format!("{user} may not upgrade this room any more."),
             });

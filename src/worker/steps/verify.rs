@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::Value;
 
 use super::close::{Stage, is_open};
 use super::{Done, Drive, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
 use crate::announce;
+use crate::clock::later;
 use crate::homeserver::HomeserverError;
 use crate::job::{Encryption, Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
 use crate::room::authority;
@@ -117,8 +117,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let in_doubt = looks == 0 && mark::may_come_late(job);
     let recheck_at = ((!todos.is_empty() && looks < RECHECKS_MAX) || in_doubt)
         .then(|| RECHECK_AFTER[looks.min(RECHECK_AFTER.len() - 1)])
-        .and_then(|after| SignedDuration::try_from(after).ok())
-        .and_then(|after| drive.clock.now().checked_add(after).ok());
+        .map(|after| later(drive.clock.now(), after));
     Ok(Done::Output {
         output: Output::Verified {
             todos,

@@ -324,17 +324,12 @@ async fn limits_and_doubt_reach_the_caller() {
             break;
         }
     }
-    let HomeserverError::RateLimited {
-        retry_after,
-        bucket,
-        ..
-    } = limited.unwrap()
-    else {
+    let HomeserverError::RateLimited { limit, .. } = limited.unwrap() else {
         panic!("not limited");
     };
     assert!(
-        retry_after > Duration::ZERO && bucket == Bucket::Everything,
-        "{retry_after:?}"
+        limit.retry_after > Duration::ZERO && limit.bucket == Bucket::Everything,
+        "{limit:?}"
     );
     // Nothing is sent before the limit opens, and reading goes on.
     let started = std::time::Instant::now();
@@ -441,10 +436,7 @@ async fn invitations_have_a_limit_of_their_own() {
     let error = port.invite(&room, user_id(&other), None).await.unwrap_err();
     let limited = matches!(
         error,
-        HomeserverError::RateLimited {
-            bucket: Bucket::Invitations,
-            ..
-        }
+        HomeserverError::RateLimited { limit, .. } if limit.bucket == Bucket::Invitations
     );
     assert!(limited, "{error}");
     port.state(&room).await.unwrap();

@@ -10,7 +10,7 @@ use roomlift::homeserver::paced::Paced;
 use roomlift::homeserver::{Homeserver as _, HomeserverError, MESSAGE};
 use roomlift::matrix::{self, Session};
 use roomlift::model::Text;
-use roomlift::store::{Outgoing, Post, Store, Target, Write};
+use roomlift::store::{Outgoing, Post, PostKey, Store, Target, Write};
 use roomlift_testbed::{Fault, Kind, Proxy, Rule, Synapse, eventually};
 use ruma::serde::Base64;
 use ruma::serde::base64::Standard;
@@ -20,9 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Running, bodies, drain, id, port, receive, signed_in, store_in};
 
+/// A key, by any name.
+fn key(name: &str) -> PostKey {
+    PostKey::Reply(format!("${name}").try_into().unwrap())
+}
+
 fn say(key: &str, room: &str, plain: &str, reply_to: Option<&str>) -> Outgoing {
     Outgoing {
-        key: key.to_owned(),
+        key: self::key(key),
         room_id: room.parse().unwrap(),
         post: Post::Message {
             text: Text {
@@ -36,7 +41,7 @@ fn say(key: &str, room: &str, plain: &str, reply_to: Option<&str>) -> Outgoing {
 
 fn about(key: &str, room: &str, post: Post) -> Outgoing {
     Outgoing {
-        key: key.to_owned(),
+        key: self::key(key),
         room_id: room.parse().unwrap(),
         post,
     }
@@ -93,7 +98,7 @@ async fn the_outbox_becomes_true() {
             key,
             &room,
             Post::Redaction {
-                of: Target::Post(of.to_owned()),
+                of: Target::Post(self::key(of)),
             },
         )
     };
@@ -105,13 +110,13 @@ async fn the_outbox_becomes_true() {
                 "r0",
                 &closed,
                 Post::Reaction {
-                    to: Target::Post("forbidden".to_owned()),
+                    to: Target::Post(key("forbidden")),
                     emoji: "x".to_owned(),
                 },
             )),
             Write::Enqueue(react("ack", Target::Event(command.parse().unwrap()))),
             Write::Enqueue(say("plan", &room, "the plan", Some(&command))),
-            Write::Enqueue(react("seed", Target::Post("plan".to_owned()))),
+            Write::Enqueue(react("seed", Target::Post(key("plan")))),
             Write::Enqueue(take_back("unack", "ack")),
         ],
     );
@@ -123,10 +128,10 @@ async fn the_outbox_becomes_true() {
     sent(&store).await;
     commit(&store, &[revised("plan 2"), revised("plan 3")]);
     sent(&store).await;
-    assert!(store.posted_event("forbidden").unwrap().is_none());
+    assert!(store.posted_event(&key("forbidden")).unwrap().is_none());
     let mut all = bot.messages(&room, 100).await;
     all.reverse();
-    let plan = store.posted_event("plan").unwrap().unwrap();
+    let plan = store.posted_event(&key("plan")).unwrap().unwrap();
     let event = bot.event(&room, plan.as_str()).await.unwrap();
     assert_eq!(
         event["content"]["m.relates_to"]["m.in_reply_to"]["event_id"],
@@ -144,10 +149,10 @@ async fn the_outbox_becomes_true() {
     let gap = edits[1]["origin_server_ts"].as_i64().unwrap()
         - edits[0]["origin_server_ts"].as_i64().unwrap();
     assert!(gap >= 1900, "{gap}");
-    let seed = store.posted_event("seed").unwrap().unwrap();
+    let seed = store.posted_event(&key("seed")).unwrap().unwrap();
     let seed = bot.event(&room, seed.as_str()).await.unwrap();
     assert_eq!(seed["content"]["m.relates_to"]["event_id"], plan.as_str());
-    let ack = store.posted_event("ack").unwrap().unwrap();
+    let ack = store.posted_event(&key("ack")).unwrap().unwrap();
     let ack = bot.event(&room, ack.as_str()).await.unwrap();
     assert_eq!(ack["content"], json!({}), "redacted");
 
@@ -255,7 +260,7 @@ async fn talk_in_an_encrypted_room() {
     };
     commit(&store, &[Write::Enqueue(about("file", &room, post))]);
     sent(&store).await;
-    let posted = store.posted_event("file").unwrap().unwrap();
+    let posted = store.posted_event(&key("file")).unwrap().unwrap();
     let content = eventually("its key", Duration::from_secs(20), async || {
         let event = port(&theirs).event(&id(&room), &posted).await.unwrap();
         event
@@ -328,11 +333,11 @@ async fn a_room_that_hangs_holds_up_nobody_else() {
     commit(&store, &[Write::Enqueue(say("q1", &quick, "quick", None))]);
     let started = std::time::Instant::now();
     eventually("the quick one", Duration::from_secs(3), async || {
-        store.posted_event("q1").unwrap()
+        store.posted_event(&key("q1")).unwrap()
     })
     .await;
     assert!(
-        store.posted_event("s1").unwrap().is_none(),
+        store.posted_event(&key("s1")).unwrap().is_none(),
         "{:?}",
         started.elapsed()
     );

@@ -228,7 +228,7 @@ async fn settle(
             let before = drive.snapshot(job)?;
             let intent = &plan.intent;
             let staged = staged(&target(&before, intent, &room_to_be()), intent);
-            let body = request(&before, &staged, intent, &job.request.key());
+            let body = request(&before, &staged, intent, &job.request.key().to_string());
             let at = drive.clock.now();
             mark(drive, job, Step::Switch, StepEvent::Called { at })?;
             match drive.port.create_room(&body).await {
