@@ -335,9 +335,8 @@ impl Store {
                     if let Some(End { of, emoji }) = end {
                         tx.execute(
                             "UPDATE outbox SET post = json_set(post, '$.emoji', ?2)
-                             WHERE json_extract(post, '$.type') = 'reaction' AND event_id IS NULL
-                             AND json_extract(post, '$.to.event') = ?1",
-                            params![of.as_str(), emoji],
+                             WHERE key = ?1 AND event_id IS NULL",
+                            params![PostKey::Ended(of.clone()).to_string(), emoji],
                         )?;
                     }
                     tx.execute(

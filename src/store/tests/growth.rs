@@ -434,6 +434,15 @@ fn posts(store: &Store) {
         Sent::PostedBefore(event("posted")),
         Sent::Posted(event("posted")),
         Sent::GivenUp,
+        Sent::Instead {
+            post: Box::new(out("said", "words").post),
+            at: at(1000),
+            end: Some(End {
+                of: event("said"),
+                emoji: "x",
+            }),
+        },
+        Sent::GivenUp,
     ] {
         store.post_tried(id).unwrap();
         store.post_sent(at(1000), id, revision, &sent).unwrap();

@@ -50,7 +50,7 @@ pub(super) fn ended(store: &Store, name: &str, when: Timestamp) {
     let writes = [
         append(job.id.0, vec![Entry::Superseded]),
         post(format!("plan:${name}:abc")),
-        post(format!("lost:{room}")),
+        post(format!("lost:{room}:!admin:x:5")),
     ];
     store.commit(when, &writes).unwrap();
     settle(store, when);
