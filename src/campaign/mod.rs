@@ -101,7 +101,7 @@ pub struct Plan {
     pub rooms: usize,
     /// Requests that all of it takes.
     pub requests: usize,
-    /// How long that will take, in seconds, if no rate limit comes in between.
+    /// How long that will take, in seconds, with the rate limits that were known.
     pub seconds: u64,
     /// Until when it can be confirmed.
     pub expires_at: Timestamp,
@@ -174,12 +174,18 @@ pub fn plan(label: String, children: &[Child], concurrency: u8, expires_at: Time
     }
     let seconds: u64 = going.iter().map(|child| child.summary.seconds).sum();
     let longest = going.iter().map(|child| child.summary.seconds).max();
+    let limited: u64 = going
+        .iter()
+        .map(|child| child.summary.limited_seconds)
+        .sum();
     Plan {
         label,
         hash: fingerprint(digest),
         rooms: going.len(),
         requests: going.iter().map(|child| child.summary.requests).sum(),
-        seconds: (seconds / u64::from(concurrency.max(1))).max(longest.unwrap_or(0)),
+        seconds: (seconds / u64::from(concurrency.max(1)))
+            .max(longest.unwrap_or(0))
+            .max(limited),
         expires_at,
         schedule: None,
     }

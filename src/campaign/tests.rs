@@ -205,6 +205,7 @@ fn child(number: i64, rank: u32, phase: JobPhase) -> Child {
             asks: Asks::Campaign,
             hash: Some("h".to_owned()),
             seconds: 3,
+            limited_seconds: 0,
             ..Summary::default()
         },
     }

@@ -89,6 +89,30 @@ pub enum LimitOf {
     InvitationsTo(OwnedRoomId),
 }
 
+/// What a limit lets through from now on, as far as it is known. The default is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowance {
+    /// When it lets the next request through.
+    pub opens_in: Duration,
+    /// How far apart requests have to be after those.
+    pub interval: Duration,
+    /// How many may go at once.
+    pub at_once: usize,
+}
+
+impl Allowance {
+    /// How long so many requests take at least.
+    #[must_use]
+    pub fn time_for(&self, requests: usize) -> Duration {
+        if requests == 0 {
+            return Duration::ZERO;
+        }
+        let waiting = u32::try_from(requests.saturating_sub(self.at_once)).unwrap_or(u32::MAX);
+        self.opens_in
+            .saturating_add(self.interval.saturating_mul(waiting))
+    }
+}
+
 /// The limits of one account.
 #[derive(Debug, Default)]
 pub struct Pacer {
@@ -120,10 +144,12 @@ struct Limit {
     refusals: u32,
     /// When it lets the next request through.
     next: Instant,
-    /// How far apart requests have to be.
+    /// How far apart requests have to be; zero while that is not known.
     interval: Duration,
     /// How many may go at once after a rest.
     burst: u32,
+    /// While it is tried whether it is still there: requests that it let through since.
+    tried: Option<u32>,
     /// Since a moment at which it let exactly one more through: how many it has.
     let_through: Option<(Instant, u32)>,
 }
@@ -156,6 +182,7 @@ impl Limit {
             next: now,
             interval: Duration::ZERO,
             burst: BURST,
+            tried: None,
             let_through: None,
         }
     }
@@ -164,6 +191,7 @@ impl Limit {
         match outcome {
             Outcome::LetThrough => {
                 self.refusals = 0;
+                self.tried = self.tried.map(|tried| tried.saturating_add(1));
                 let rested = self.interval * (self.burst - 1);
                 // What a full limit had over is lost, and the count would be wrong.
                 let is_full = if self.interval.is_zero() {
@@ -199,6 +227,7 @@ impl Limit {
                     }
                     _ => {}
                 }
+                self.tried = None;
                 self.let_through = Some((opens, 0));
                 self.refused = now;
                 self.refusals += 1;
@@ -207,10 +236,24 @@ impl Limit {
         }
     }
 
+    fn allowance(&self, now: Instant) -> Allowance {
+        let rested = now.saturating_duration_since(self.next);
+        let saved = match self.interval {
+            Duration::ZERO => 0,
+            interval => rested.as_millis() / interval.as_millis().max(1),
+        };
+        let at_once = (saved + 1).min(u128::from(self.burst));
+        Allowance {
+            opens_in: self.next.saturating_duration_since(now),
+            interval: self.interval,
+            at_once: usize::try_from(at_once).unwrap_or(1),
+        }
+    }
+
     /// Whether it is to be tried whether it is still there.
     fn is_old(&self, now: Instant) -> bool {
         let believed = BELIEVED.max(self.interval * BELIEVED_REQUESTS);
-        now > self.refused + believed && now >= self.next
+        self.tried.is_some() || (now > self.refused + believed && now >= self.next)
     }
 }
 
@@ -223,13 +266,15 @@ impl Queue {
         if self.is_busy || self.waiting.range(..place).next().is_some() {
             return None;
         }
-        let next = self.limit.map(|limit| limit.next);
-        Some(next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now)))
+        let limit = self.limit.filter(|limit| limit.tried.is_none());
+        Some(limit.map_or(Duration::ZERO, |limit| {
+            limit.next.saturating_duration_since(now)
+        }))
     }
 
     /// About how long it will take until it is the turn of a place.
     fn expected(&self, place: (Priority, u64), now: Instant) -> Duration {
-        let Some(limit) = &self.limit else {
+        let Some(limit) = self.limit.filter(|limit| limit.tried.is_none()) else {
             return Duration::ZERO;
         };
         let ahead = self.waiting.range(..place).count() + usize::from(self.is_busy);
@@ -272,9 +317,9 @@ impl Pacer {
                 if let Some(limit) = &mut queue.limit
                     && limit.is_old(now)
                 {
-                    // One after the other, until it refuses again or is forgotten.
-                    limit.interval = Duration::ZERO;
-                    if now > limit.refused + BELIEVED * 2 {
+                    // One after the other, until it refuses again or is found to be gone.
+                    let tried = *limit.tried.get_or_insert(0);
+                    if tried > limit.burst * 3 {
                         queue.limit = None;
                     }
                 }
@@ -327,6 +372,14 @@ impl Pacer {
         queue.map_or(Duration::ZERO, |queue| {
             queue.expected((priority, u64::MAX), Instant::now())
         })
+    }
+
+    /// What a limit lets through from now on.
+    #[must_use]
+    pub fn allowance(&self, of: &LimitOf) -> Allowance {
+        let now = Instant::now();
+        let limit = self.queues().get(of).and_then(|queue| queue.limit);
+        limit.map_or_else(Allowance::default, |limit| limit.allowance(now))
     }
 
     /// Whether any request waits for its turn.
@@ -574,8 +627,6 @@ mod tests {
             "{:?}",
             begun.elapsed()
         );
-        sleep(BELIEVED).await;
-        send(&pacer, &mut server).await;
         assert!(!pacer.is_limited(Bucket::Everything));
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::admin::ServerAdmin;
-use super::pace::{LimitOf, Outcome, Pacer, Priority, Turn};
+use super::pace::{Allowance, LimitOf, Outcome, Pacer, Priority, Turn};
 use super::{
     Bucket, Existence, Homeserver, HomeserverError, RateLimit, Resolved, Result, RoomVersions,
     ToldRoom, Upload, Uploaded,
@@ -85,6 +85,12 @@ impl Paced {
             priority,
             ..self.clone()
         }
+    }
+
+    /// What the server lets the account do from now on, as far as that is known.
+    #[must_use]
+    pub fn allowance(&self, bucket: Bucket) -> Allowance {
+        self.pacer.allowance(&LimitOf::Account(bucket))
     }
 
     /// How long a request of a bucket would wait now, where that is longer than it would wait in its place.

@@ -50,6 +50,10 @@ pub struct Plan {
     pub requests: usize,
     /// How long that will take at the pace seen while planning, in seconds.
     pub seconds: u64,
+    /// How much of it the server's rate limits take, as far as they were known; what is done side by side does
+    /// not shorten that.
+    #[serde(default)]
+    pub limited_seconds: u64,
     /// Fingerprint of all that a yes is given to. Members coming and going do not change it.
     pub hash: String,
     /// Until when it can be confirmed.

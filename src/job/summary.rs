@@ -50,6 +50,9 @@ pub struct Summary {
     pub requests: usize,
     /// How long that takes, in seconds.
     pub seconds: u64,
+    /// How many of those the server's rate limits take.
+    #[serde(default)]
+    pub limited_seconds: u64,
     /// Fingerprint of its plan.
     pub hash: Option<String>,
     /// Who says yes to it.
@@ -138,6 +141,7 @@ impl Summary {
             again: state.again,
             requests: plan.map_or(0, |plan| plan.requests),
             seconds: plan.map_or(0, |plan| plan.seconds),
+            limited_seconds: plan.map_or(0, |plan| plan.limited_seconds),
             hash: plan.map(|plan| plan.hash.clone()),
             asks: plan.map(|plan| plan.asks).unwrap_or_default(),
             begun_at,

@@ -37,6 +37,7 @@ fn plan_by(method: Method, review: Review, findings: Vec<Finding>) -> Plan {
         counts: Counts::default(),
         requests: 20,
         seconds: 2,
+        limited_seconds: 0,
         hash: "abc".to_owned(),
         expires_at: at(1000),
         asks: Asks::Itself,

@@ -98,8 +98,13 @@ pub fn plan(
             .say("Nothing was changed. When this is solved, send the command again.")
             .finish();
     }
+    let limited = if plan.limited_seconds > 0 {
+        ", which limits how fast I may send"
+    } else {
+        ""
+    };
     doc = doc.say(&format!(
-        "It will take about {} ({} to the server).",
+        "It will take about {} ({} to the server{limited}).",
         duration(plan.seconds),
         count(plan.requests, "request", "requests")
     ));

@@ -16,6 +16,7 @@ use super::{Surroundings, observe, old_room};
 use crate::clock::later;
 use crate::config::UpgradeSettings;
 use crate::homeserver::admin::RoomPower;
+use crate::homeserver::pace::Allowance;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
 use crate::job::{self, Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
@@ -31,6 +32,9 @@ use crate::room::{authority, creation, predict, transfer, versions};
 
 /// Requests of an upgrade beside the changes: switch, reading both rooms twice, notice and pin.
 const BASE_REQUESTS: usize = 14;
+
+/// What an upgrade sends beside the changes: the new room, the tombstone, the notice and its pin.
+const EVENTS_OF_ITS_OWN: usize = 4;
 
 /// Time Synapse takes to copy one ban (measured: 1,000 in 27 s).
 const MILLIS_PER_BAN: u64 = 27;
@@ -69,6 +73,10 @@ pub enum Place {
 pub struct Pace {
     /// Time one request takes.
     pub per_request: Duration,
+    /// What it lets the account send.
+    pub sending: Allowance,
+    /// Whom it lets the account invite.
+    pub inviting: Allowance,
 }
 
 /// What was read of the room.
@@ -183,7 +191,11 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     findings.extend(offer(port, at.request, before, &findings));
     findings.sort_by_key(Finding::weight);
 
-    let (requests, seconds) = cost(&changes, &counts, at.pace);
+    let Cost {
+        requests,
+        seconds,
+        limited_seconds,
+    } = cost(&changes, &counts, at.pace);
     Ok(Plan {
         old_room: at.request.old_room.clone(),
         label: before.map_or_else(|| at.request.named.name.to_string(), |old| old.room.label()),
@@ -205,6 +217,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         counts,
         requests,
         seconds,
+        limited_seconds,
         expires_at: later(at.now, at.settings.plan_expires),
         asks: Asks::default(),
         schedule: Schedule::of(&at.request.options, at.announce),
@@ -212,8 +225,16 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
     })
 }
 
-/// How many requests it takes, and how many seconds.
-fn cost(changes: &[Change], counts: &Counts, pace: Pace) -> (usize, u64) {
+/// What an upgrade takes.
+struct Cost {
+    requests: usize,
+    seconds: u64,
+    /// How many of them the server's limits take at least.
+    limited_seconds: u64,
+}
+
+/// What it takes.
+fn cost(changes: &[Change], counts: &Counts, pace: Pace) -> Cost {
     let requests = BASE_REQUESTS
         + changes.iter().map(Change::requests).sum::<usize>()
         + counts.aliases
@@ -222,7 +243,29 @@ fn cost(changes: &[Change], counts: &Counts, pace: Pace) -> (usize, u64) {
     let millis = pace.per_request.as_millis() * requests as u128
         + u128::from(MILLIS_PER_BAN) * counts.bans as u128;
     let seconds = u64::try_from(millis.div_ceil(1000)).unwrap_or(u64::MAX);
-    (requests, seconds)
+    let is_invitation = |change: &&Change| matches!(change, Change::Invite { .. });
+    let is_sent =
+        |change: &&Change| !matches!(change, Change::MoveAlias { .. } | Change::List { .. });
+    let copies = counts.pins + usize::from(counts.pins > 0);
+    let sent = EVENTS_OF_ITS_OWN
+        + changes
+            .iter()
+            .filter(is_sent)
+            .map(Change::requests)
+            .sum::<usize>()
+        + copies;
+    let invited = changes.iter().filter(is_invitation).count();
+    // Invitations count as messages, too: both go on at the same time.
+    let limited = pace
+        .sending
+        .time_for(sent)
+        .max(pace.inviting.time_for(invited));
+    let limited_seconds = limited.as_secs();
+    Cost {
+        requests,
+        seconds: seconds.max(limited_seconds),
+        limited_seconds,
+    }
 }
 
 /// What is wanted, with everything that was left open filled in; why this method; and the server's

@@ -13,7 +13,7 @@ use crate::sim::{Sim, say};
 use crate::world::{GONE, Room, Software, World, content};
 
 /// The rooms beside the one that is upgraded.
-fn beds(world: &World) -> Vec<ruma::OwnedRoomId> {
+pub(crate) fn beds(world: &World) -> Vec<ruma::OwnedRoomId> {
     let is_bed = |room: &&Room| {
         let name = room.content("m.room.name", "");
         let name = name.and_then(|name| name.get("name")?.as_str());

@@ -162,3 +162,45 @@ fn no_switch_waits_for_other_work() {
     assert_eq!(made.len(), 9);
     assert!(longest <= Duration::from_secs(30), "{longest:?}");
 }
+
+/// Limits that were met before are in the next plan.
+#[test]
+fn a_plan_counts_the_limits_that_are_known() {
+    let mut sim = Sim::with(&Setup {
+        siblings: 2,
+        ..Setup::default()
+    });
+    sim.world().limits = Limits::synapse();
+    sim.lasts(SignedDuration::from_hours(2));
+    sim.oracle.expect.all_done = true;
+    let commands: Vec<_> = {
+        let (world, place) = (sim.world(), &sim.place);
+        let others = crate::answers::beds(&world);
+        let rooms = others.into_iter().chain([place.room.clone()]);
+        rooms
+            .map(|room| format!("!upgrade {room} 12 --method staged --yes"))
+            .collect()
+    };
+    sim.say(&commands[0]);
+    sim.say(&commands[1]);
+    sim.say_after(Duration::from_mins(15), &commands[2]);
+    sim.run();
+    sim.assert_promises();
+    let jobs = crate::oracle::jobs(&sim.place, &sim.store());
+    let [(_, first), _, (job, last)] = &jobs[..] else {
+        panic!("{} jobs", jobs.len())
+    };
+    let seconds = |state: &roomlift::job::State| state.plan.as_ref().unwrap().limited_seconds;
+    assert_eq!(seconds(first), 0, "nothing is known yet");
+    let ended = job.log.iter().rev().find(|(_, entry)| {
+        let text = format!("{entry:?}");
+        text.contains("Verify") && text.contains("Succeeded")
+    });
+    let took = ended.unwrap().0.duration_since(job.created_at).as_secs();
+    let promised = i64::try_from(seconds(last)).unwrap();
+    assert!(
+        promised <= took * 2 && took <= promised * 2,
+        "{promised} s, and it took {took} s"
+    );
+    sim.assert_said("which limits how fast I may send");
+}

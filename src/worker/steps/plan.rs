@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Done, Drive, StepError};
 use crate::job::{Job, Plan};
 use crate::message::plan::Occasion;
-use crate::model::MethodChoice;
+use crate::model::{Bucket, MethodChoice};
 use crate::room::state::Snapshot;
 use crate::survey;
 use crate::survey::plan::{Circumstances, Pace, Place, Read, plan};
@@ -60,6 +60,8 @@ pub(super) async fn read(drive: &Drive, job: &Job) -> Result<(Option<Snapshot>, 
         now,
         pace: Pace {
             per_request: took.max(PACE_MIN),
+            sending: drive.means.port.allowance(Bucket::Everything),
+            inviting: drive.means.port.allowance(Bucket::Invitations),
         },
         around: &around,
     };

@@ -20,6 +20,9 @@ use crate::room::diff::{Change, Part, diff};
 use crate::room::state::Content;
 use crate::survey;
 
+/// Type of the event that closes a room.
+const TOMBSTONE: &str = "m.room.tombstone";
+
 /// How long after each look the next one follows; the last is repeated.
 const RECHECK_AFTER: [Duration; 4] = [
     Duration::from_mins(10),
@@ -146,7 +149,12 @@ async fn redirected(
         let to = content.get("replacement_room").and_then(Value::as_str);
         to.and_then(|to| OwnedRoomId::try_from(to).ok())
     };
-    let now = match port.state_event(old_room, "m.room.tombstone", "").await {
+    let just_seen = drive.look.as_ref().filter(|look| drive.holds(look.read));
+    let just_seen = just_seen.and_then(|look| look.now.old.content(TOMBSTONE, ""));
+    if just_seen.and_then(leads_to).as_deref() == Some(new_room) {
+        return Ok(None);
+    }
+    let now = match port.state_event(old_room, TOMBSTONE, "").await {
         Ok(now) => now.as_ref().and_then(leads_to),
         // The bot is not in the old room any more.
         Err(HomeserverError::Refused { .. }) => return Ok(None),
@@ -157,15 +165,12 @@ async fn redirected(
     }
     let state = port.state(old_room).await?;
     let by = state
-        .event("m.room.tombstone", "")
+        .event(TOMBSTONE, "")
         .map(|tombstone| tombstone.sender.clone());
     let is_own = by.as_deref() == Some(port.account());
     if is_own && now.is_some() && mark::may_come_late(job) {
         let tombstone = switch::tombstone(drive, plan, new_room)?;
-        match port
-            .put_state(old_room, "m.room.tombstone", "", &tombstone)
-            .await
-        {
+        match port.put_state(old_room, TOMBSTONE, "", &tombstone).await {
             Ok(_) => return Ok(None),
             Err(HomeserverError::Refused { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -9,7 +9,7 @@ use roomlift::homeserver::Homeserver as _;
 use roomlift::matrix::{self, Entered, MatrixError};
 use roomlift::model::Text;
 use roomlift::store::{Outgoing, Post, PostKey, Sent, Store, Write};
-use roomlift_testbed::{Kind, Proxy, Synapse, SynapseOptions, eventually};
+use roomlift_testbed::{Synapse, SynapseOptions, eventually};
 use ruma::OwnedEventId;
 use serde_json::json;
 
@@ -130,45 +130,6 @@ async fn nothing_is_lost_between_two_runs() {
     assert_eq!(bodies(&drain(&quiet)), ["!upgrade six"]);
 }
 
-/// What is said in rooms where nobody speaks to the bot does not make it ask each time, and whoever waits
-/// for what sync tells does not wait for the end of the rest.
-#[tokio::test(flavor = "multi_thread")]
-async fn chatter_is_told_in_few_answers() {
-    const CHATTER: usize = 30;
-    let synapse = Synapse::shared().await;
-    let bot = synapse.register("bot").await;
-    let alice = synapse.register("alice").await;
-    let room = bot.create_room(json!({ "preset": "public_chat" })).await;
-    let loud = bot.create_room(json!({ "preset": "public_chat" })).await;
-    alice.join(&room).await;
-    alice.join(&loud).await;
-    let proxy = Proxy::start(&synapse.base_url());
-    let dir = tempfile::tempdir().unwrap();
-    let session = signed_in(&proxy.base_url(), &bot, &dir).await;
-    let store = store_in(&dir);
-    let running = receive(&session, &store, &room).await;
-    let (asked, begun) = (proxy.log_of(&Kind::Sync).len(), Instant::now());
-    for n in 0..CHATTER {
-        alice.send_text(&loud, &format!("chatter {n}")).await;
-    }
-    let syncs = proxy.log_of(&Kind::Sync).len() - asked;
-    // One a second, and two for the ends.
-    let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 3;
-    assert!(syncs <= most, "{syncs} syncs, at most {most}");
-
-    let port = port(&session);
-    let new = bot.create_room(json!({})).await;
-    let new = super::id(&new);
-    port.until_told(&[&new], Duration::from_secs(20)).await;
-    assert!(port.known_state(&new).await.unwrap().is_some());
-    alice.send_text(&room, "!upgrade now").await;
-    eventually("the command", Duration::from_secs(20), async || {
-        (bodies(&drain(&store)) == ["!upgrade now"]).then_some(())
-    })
-    .await;
-    running.end().await;
-}
-
 /// Sync rests longer while there is work; as soon as that is done, answers to it are heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_heard_when_the_work_is_done() {
@@ -256,4 +217,29 @@ async fn sync_survives_a_restart_of_the_homeserver() {
         .await
         .unwrap();
     assert!(matches!(ended.unwrap(), Err(MatrixError::SignedOut { .. })));
+}
+
+/// Whoever waits for what sync tells of a room hears of it, and commands come in meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sync_tells_can_be_waited_for() {
+    let synapse = Synapse::shared().await;
+    let bot = synapse.register("bot").await;
+    let alice = synapse.register("alice").await;
+    let room = bot.create_room(json!({ "preset": "public_chat" })).await;
+    alice.join(&room).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = signed_in(&synapse.base_url(), &bot, &dir).await;
+    let store = store_in(&dir);
+    let running = receive(&session, &store, &room).await;
+    let port = port(&session);
+    let new = bot.create_room(json!({})).await;
+    let new = super::id(&new);
+    port.until_told(&[&new], Duration::from_secs(20)).await;
+    assert!(port.known_state(&new).await.unwrap().is_some());
+    alice.send_text(&room, "!upgrade now").await;
+    eventually("the command", Duration::from_secs(20), async || {
+        (bodies(&drain(&store)) == ["!upgrade now"]).then_some(())
+    })
+    .await;
+    running.end().await;
 }
