@@ -232,7 +232,7 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
     let at_work = |state: &State| {
         matches!(
             state.phase,
-            Phase::Running | Phase::InReview | Phase::Unwinding | Phase::Stuck
+            Phase::Running | Phase::InReview | Phase::RollingBack | Phase::Stuck
         )
     };
     // A question that was answered, or is good no more, is not to be clicked any longer.

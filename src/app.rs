@@ -34,7 +34,7 @@ use crate::permissions::AdminRoom;
 use crate::store::{Store, StoreError};
 use crate::survey;
 use crate::telemetry::chain;
-use crate::worker::{Means, Setup, Shared, Worker};
+use crate::worker::{Setup, Shared, Worker, WorkerContext};
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "roomlift.db";
@@ -297,7 +297,7 @@ impl Loops {
             admin_rooms,
             keep: config.keep,
         };
-        Arc::new(Worker::new(Means {
+        Arc::new(Worker::new(WorkerContext {
             store: Arc::clone(&self.store),
             port: self.port.clone(),
             clock: Arc::clone(&self.clock),

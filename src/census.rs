@@ -9,7 +9,7 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::{Job, State};
-use crate::room::moves::{MemberEvent, Moves, Seat, Seats, moves};
+use crate::room::moves::{MemberEvent, MemberRecord, Moves, Seats, moves};
 use crate::room::state::Membership;
 use crate::store::{Store, StoreError};
 
@@ -50,13 +50,13 @@ pub async fn take(
         let mut old = Seats::new();
         if let Some(before) = store.snapshot(job.id)? {
             let members = before.room.members(Membership::Join);
-            old.extend(members.map(|user| (user, Seat::joined(now))));
+            old.extend(members.map(|user| (user, MemberRecord::joined(now))));
         }
         let mut new = Seats::new();
         for (room, seats) in [(old_room, &mut old), (new_room, &mut new)] {
             for event in members(port, room).await?.unwrap_or_default() {
                 let known = seats.get(&event.user).copied();
-                seats.insert(event.user.clone(), Seat::after(known, &event, now));
+                seats.insert(event.user.clone(), MemberRecord::after(known, &event, now));
             }
         }
         (old, new)

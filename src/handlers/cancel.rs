@@ -18,7 +18,7 @@ pub(super) async fn run(
             let (job, state) = context.job_to_change(call, id).await?;
             if !can_end(&state) {
                 return Err(match state.phase {
-                    Phase::Running => answer::past_turning_back(id).into(),
+                    Phase::Running => answer::past_rolling_back(id).into(),
                     _ => answer::wrong_moment(id, &state).into(),
                 });
             }
@@ -45,7 +45,7 @@ pub(super) async fn run(
 fn can_end(state: &State) -> bool {
     match state.phase {
         Phase::Planning | Phase::Planned | Phase::InReview => true,
-        Phase::Running => state.can_turn_back(),
+        Phase::Running => state.can_roll_back(),
         _ => false,
     }
 }

@@ -83,7 +83,7 @@ fn hold(
         entries: vec![CampaignEntry::Paused { by: by.clone() }],
     }];
     for (job, state) in context.children_in(campaign.id, &[Phase::Running])? {
-        if state.hold == Hold::Free && state.can_turn_back() {
+        if state.hold == Hold::Free && state.can_roll_back() {
             writes.extend(context.advance(&job, Entry::Paused { by: by.clone() })?);
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn run(
 /// Who sent the event, if a job that has not begun rests on it.
 fn job_rests_on<'a>(job: &'a Job, event: &EventId) -> Option<&'a UserId> {
     let state = job.state().ok()?;
-    if state.phase.is_end() || state.has_begun() || !state.can_turn_back() {
+    if state.phase.is_end() || state.has_begun() || !state.can_roll_back() {
         return None;
     }
     if job.request.campaign.is_none() && job.request.command_event == event {

@@ -133,7 +133,7 @@ pub struct End {
     /// What became of the new room's join rule.
     pub door: Door,
     /// What became of the old room.
-    pub farewell: Farewell,
+    pub farewell: OldRoomOutcome,
 }
 
 /// What became of the new room's join rule.
@@ -155,7 +155,7 @@ pub enum Door {
 /// What became of the bot in the old room.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Farewell {
+pub enum OldRoomOutcome {
     /// It is to stay there.
     #[default]
     Stays,

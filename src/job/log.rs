@@ -267,7 +267,8 @@ pub enum Phase {
     /// The new room is shown to the moderators; nothing leads there yet.
     InReview,
     /// What was made is being taken back; the old room is as it was.
-    Unwinding,
+    #[serde(rename = "unwinding")]
+    RollingBack,
     /// After the switch, and cannot go on by itself.
     Stuck,
     /// Finished; there may be to-dos.
@@ -291,7 +292,7 @@ impl Phase {
             Self::Planned => "planned",
             Self::Running => "running",
             Self::InReview => "in_review",
-            Self::Unwinding => "unwinding",
+            Self::RollingBack => "unwinding",
             Self::Stuck => "stuck",
             Self::Done => "done",
             Self::Closed => "closed",
@@ -310,7 +311,7 @@ impl Phase {
                 | Self::Planned
                 | Self::Running
                 | Self::InReview
-                | Self::Unwinding
+                | Self::RollingBack
                 | Self::Stuck
         )
     }
@@ -385,7 +386,7 @@ pub enum Action {
     /// Run this step now.
     Run(Step),
     /// Take back what this step made, now.
-    Undo(Step),
+    RollBack(Step),
     /// Run this step, or take it back, at that time.
     Wait(Step, Timestamp),
     /// Somebody has to confirm by that time.
@@ -463,7 +464,7 @@ impl State {
         match (self.phase, entry) {
             (Phase::Planning, Entry::Planned { plan }) => self.planned(plan),
             (Phase::Running, Entry::Planned { plan })
-                if self.can_turn_back() && !self.may_have_made_a_room() =>
+                if self.can_roll_back() && !self.may_have_made_a_room() =>
             {
                 self.planned(plan);
             }
@@ -482,10 +483,10 @@ impl State {
             (
                 Phase::Planning | Phase::Planned | Phase::Running | Phase::InReview,
                 Entry::Cancelled { .. },
-            ) if self.can_turn_back() => self.turn_back(Phase::Cancelled),
+            ) if self.can_roll_back() => self.roll_back(Phase::Cancelled),
             (Phase::Planned | Phase::InReview, Entry::Expired)
             | (Phase::Planning | Phase::Planned, Entry::Superseded) => {
-                self.turn_back(Phase::Expired);
+                self.roll_back(Phase::Expired);
             }
             (Phase::Planned, Entry::Closed) => self.end(Phase::Closed),
             (Phase::Stuck, Entry::Retried { .. }) => {
@@ -530,8 +531,8 @@ impl State {
                     return illegal;
                 }
             }
-            (Phase::Unwinding, Entry::Step { step, event }) if self.current() == Some(*step) => {
-                if self.undo(*step, event).is_err() {
+            (Phase::RollingBack, Entry::Step { step, event }) if self.current() == Some(*step) => {
+                if self.rolled_back(*step, event).is_err() {
                     return illegal;
                 }
             }
@@ -628,16 +629,16 @@ impl State {
     }
 
     /// Ends, after what was made is taken back (P6).
-    fn turn_back(&mut self, end: Phase) {
+    fn roll_back(&mut self, end: Phase) {
         if self.may_have_made_a_room() {
             self.ending = Some(end);
-            self.end(Phase::Unwinding);
+            self.end(Phase::RollingBack);
         } else {
             self.end(end);
         }
     }
 
-    fn undo(&mut self, step: Step, event: &StepEvent) -> Result<(), ()> {
+    fn rolled_back(&mut self, step: Step, event: &StepEvent) -> Result<(), ()> {
         match event {
             StepEvent::Started => {
                 self.started = Some(step);
@@ -727,8 +728,8 @@ impl State {
             StepEvent::Failed { problem, again } => {
                 self.problem = Some(problem.clone());
                 self.again = *again;
-                if self.can_turn_back() {
-                    self.turn_back(Phase::Failed);
+                if self.can_roll_back() {
+                    self.roll_back(Phase::Failed);
                 } else {
                     self.end(Phase::Stuck);
                 }
@@ -741,7 +742,7 @@ impl State {
     /// taken back. Once the server was asked to switch, only a look at the rooms
     /// ([`StepEvent::Undone`]) can tell that nothing happened.
     #[must_use]
-    pub fn can_turn_back(&self) -> bool {
+    pub fn can_roll_back(&self) -> bool {
         !self.outputs.contains_key(&Step::Switch) && self.called(Step::Switch) == Called::Never
     }
 
@@ -750,7 +751,7 @@ impl State {
     pub fn has_begun(&self) -> bool {
         match self.phase {
             Phase::Running => self.outputs.contains_key(&Step::Snapshot),
-            Phase::Unwinding => true,
+            Phase::RollingBack => true,
             _ => false,
         }
     }
@@ -777,7 +778,7 @@ impl State {
     /// Whether it does or takes back.
     #[must_use]
     pub fn direction(&self) -> Direction {
-        if self.phase == Phase::Unwinding {
+        if self.phase == Phase::RollingBack {
             Direction::Back
         } else {
             Direction::Forward
@@ -794,7 +795,7 @@ impl State {
                 .iter()
                 .copied()
                 .find(|step| !self.outputs.contains_key(step)),
-            Phase::Unwinding => Some(Step::Create),
+            Phase::RollingBack => Some(Step::Create),
             _ => None,
         }
     }
@@ -803,7 +804,7 @@ impl State {
     #[must_use]
     pub fn is_at(&self, step: Step) -> bool {
         match self.phase {
-            Phase::Planning | Phase::Running | Phase::Unwinding => self.current() == Some(step),
+            Phase::Planning | Phase::Running | Phase::RollingBack => self.current() == Some(step),
             Phase::Done => step == Step::Verify,
             _ => false,
         }
@@ -868,7 +869,7 @@ impl State {
                 }
             }
             (_, Some(step), Some((until, _)), _) => Action::Wait(step, *until),
-            (Phase::Unwinding, Some(step), None, _) => Action::Undo(step),
+            (Phase::RollingBack, Some(step), None, _) => Action::RollBack(step),
             (_, Some(step), None, _) => Action::Run(step),
             (_, None, ..) => Action::Finished,
         }

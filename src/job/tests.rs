@@ -199,7 +199,7 @@ fn to_the_end(mut state: State) -> State {
             Action::Run(now) | Action::Wait(now, _) => {
                 vec![step(now, StepEvent::Started), success(&state, now)]
             }
-            Action::Undo(now) => {
+            Action::RollBack(now) => {
                 vec![step(now, StepEvent::Started), step(now, StepEvent::Undone)]
             }
             Action::AwaitConfirmation(_) => {
@@ -249,11 +249,11 @@ proptest! {
             // What is illegal changes nothing: the store refuses it.
             let Ok(next) = state.clone().after(&entry) else { continue };
             // Once the server may have begun, only forward.
-            if !state.can_turn_back() && entry != step(Step::Switch, StepEvent::Undone) {
+            if !state.can_roll_back() && entry != step(Step::Switch, StepEvent::Undone) {
                 prop_assert!(
                     !matches!(
                         next.phase,
-                        Phase::Failed | Phase::Cancelled | Phase::Planned | Phase::Unwinding
+                        Phase::Failed | Phase::Cancelled | Phase::Planned | Phase::RollingBack
                     ),
                     "{state:?} went back by {entry:?}"
                 );
@@ -318,7 +318,7 @@ fn a_step_that_was_begun_is_run_again() {
     let state = State::fold(&log).unwrap();
     assert_eq!(state.next_action(), Action::Run(Step::Switch));
     assert_eq!(state.called(Step::Switch), Called::Perhaps);
-    assert!(!state.can_turn_back());
+    assert!(!state.can_roll_back());
 }
 
 #[test]
@@ -555,7 +555,7 @@ fn a_step_takes_only_what_can_follow() {
     let ended = state(&making, Step::Create, failed(Again::Useless));
     assert_eq!((ended.phase, ended.again), (Phase::Failed, Again::Useless));
     let back = state(&asked, Step::Create, failed(Again::MayHelp));
-    assert_eq!(back.phase, Phase::Unwinding);
+    assert_eq!(back.phase, Phase::RollingBack);
     let overtaken = state(&back, Step::Create, failed(Again::Overtaken));
     assert_eq!(
         (overtaken.phase, overtaken.again),

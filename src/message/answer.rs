@@ -233,7 +233,7 @@ pub fn wrong_moment(id: JobId, state: &State) -> Text {
         Phase::InReview => {
             format!("#{id} shows you the new room and waits for a yes: `!upgrade confirm {id}`.")
         }
-        Phase::Unwinding => {
+        Phase::RollingBack => {
             format!("#{id} is taking back what it made. See `!upgrade status {id}`.")
         }
         Phase::Stuck => format!("#{id} is stuck; `!upgrade retry {id}` makes it go on."),
@@ -275,7 +275,7 @@ pub fn newer_plan(id: JobId) -> Text {
 
 /// A cancellation that comes too late.
 #[must_use]
-pub fn past_turning_back(id: JobId) -> Text {
+pub fn past_rolling_back(id: JobId) -> Text {
     lines(&format!(
         "#{id} is past the point where it could be taken back, and has to be finished. See \
          `!upgrade status {id}`."
@@ -490,7 +490,7 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Planned => "waits for a yes",
         Phase::Running => "at work",
         Phase::InReview => "waits for a yes to the new room",
-        Phase::Unwinding => "being taken back",
+        Phase::RollingBack => "being taken back",
         Phase::Stuck => "stuck",
         Phase::Done => "done",
         Phase::Closed => "plan only",

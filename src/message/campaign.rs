@@ -111,7 +111,7 @@ fn how(child: &Child, bot: &UserId, now: Timestamp) -> Vec<Span> {
             }
         }
         JobPhase::InReview => own(&format!("waits for your yes: `!upgrade confirm {id}`")),
-        JobPhase::Unwinding => text("is being taken back"),
+        JobPhase::RollingBack => text("is being taken back"),
         JobPhase::Stuck => [
             problem(),
             own(&format!(" It is stuck: `!upgrade retry {id}` goes on.")),

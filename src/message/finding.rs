@@ -5,7 +5,9 @@ use ruma::UserId;
 use super::count;
 use super::doc::{Span, own, person, shortened};
 use crate::model::Method;
-use crate::room::finding::{Deed, FalseWhy, Finding, Holder, LeftBehind, ShutOut, Unreadable};
+use crate::room::finding::{
+    FalseWhy, Finding, Holder, LeftBehind, Permission, ShutOut, Unreadable,
+};
 use crate::room::method::Reason;
 use crate::room::power::Power;
 
@@ -46,17 +48,17 @@ pub(super) fn ask(holders: &[Holder], bot: &UserId, needed: i64) -> Vec<Span> {
     spans
 }
 
-fn deed(deed: &Deed) -> &'static str {
+fn deed(deed: &Permission) -> &'static str {
     match deed {
-        Deed::SendTombstone => "upgrade it",
-        Deed::ChangePowerLevels => "close it to new messages",
-        Deed::EditSpace => "change its list of rooms",
-        Deed::EditParent => "change which space it names",
-        Deed::EditJoinRules => "change who can join it",
-        Deed::ChangeAliases => "change its addresses",
-        Deed::Pin => "pin the message with the link",
-        Deed::Invite => "let people into the new one, which nobody could enter then",
-        Deed::SendState { .. } => "change its settings",
+        Permission::SendTombstone => "upgrade it",
+        Permission::ChangePowerLevels => "close it to new messages",
+        Permission::EditSpace => "change its list of rooms",
+        Permission::EditParent => "change which space it names",
+        Permission::EditJoinRules => "change who can join it",
+        Permission::ChangeAliases => "change its addresses",
+        Permission::Pin => "pin the message with the link",
+        Permission::Invite => "let people into the new one, which nobody could enter then",
+        Permission::SendState { .. } => "change its settings",
     }
 }
 

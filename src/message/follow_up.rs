@@ -11,7 +11,7 @@ use ruma::OwnedUserId;
 use super::doc::{Doc, Span, own, person, room, shortened};
 use super::{count, duration, report, todo, until};
 use crate::clock::quiet_hours::QuietHours;
-use crate::job::follow_up::{Door, End, EndReason, Farewell, FollowUp, Stage};
+use crate::job::follow_up::{Door, End, EndReason, FollowUp, OldRoomOutcome, Stage};
 use crate::job::{Job, State};
 use crate::model::{CampaignId, JobId, Text, WorkId};
 use crate::room::moves::{Moves, Tally, Whereabouts};
@@ -314,9 +314,9 @@ pub fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Text {
         ))]),
     };
     doc = match &end.farewell {
-        Farewell::Stays => doc,
-        Farewell::Left => doc.say("I left the old room."),
-        Farewell::Needed { why } => doc.say(&format!("I stay in the old room: {why}.")),
+        OldRoomOutcome::Stays => doc,
+        OldRoomOutcome::Left => doc.say("I left the old room."),
+        OldRoomOutcome::Needed { why } => doc.say(&format!("I stay in the old room: {why}.")),
     };
     let todos = report::todos(state);
     let (Some(plan), Some(new_room), false) = (&state.plan, state.new_room(), todos.is_empty())

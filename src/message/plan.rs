@@ -6,14 +6,14 @@ use super::doc::{Doc, Span, own, room};
 use super::{count, duration, finding, moment, until};
 use crate::job::{Plan, Schedule};
 use crate::model::{Confirmation, JobId, Method, Review, Text};
-use crate::room::finding::{Deed, Finding, Weight};
+use crate::room::finding::{Finding, Permission, Weight};
 
 /// Findings of one weight that are listed; the rest is counted.
 const FINDINGS_SHOWN_MAX: usize = 15;
 
 /// Whether the room changed since an earlier plan was confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
+pub enum PlanReason {
     /// The first plan.
     Asked,
     /// A confirmed plan no longer fits.
@@ -28,15 +28,15 @@ pub fn plan(
     id: JobId,
     plan: &Plan,
     confirmation: Confirmation,
-    occasion: Occasion,
+    occasion: PlanReason,
     now: Timestamp,
 ) -> Text {
     let bot = &plan.intent.bot;
     let mut doc = Doc::new();
     doc = match occasion {
-        Occasion::Asked => doc,
-        Occasion::RoomChanged => doc.say("The room changed after the plan was confirmed. Nothing was done. Here is the new plan:"),
-        Occasion::StartMissed => doc.say("I was away at the time that was agreed for this. Nothing was done. Shall I begin now?"),
+        PlanReason::Asked => doc,
+        PlanReason::RoomChanged => doc.say("The room changed after the plan was confirmed. Nothing was done. Here is the new plan:"),
+        PlanReason::StartMissed => doc.say("I was away at the time that was agreed for this. Nothing was done. Shall I begin now?"),
     };
     let deed = match plan.intent.method {
         Method::Adopt => "finish the upgrade of",
@@ -127,12 +127,14 @@ pub fn plan(
 }
 
 /// When it begins, and when members are told.
-fn beginning(schedule: &Schedule, occasion: Occasion, now: Timestamp) -> String {
+fn beginning(schedule: &Schedule, occasion: PlanReason, now: Timestamp) -> String {
     let start = &schedule.start;
     if start.at <= now {
         return match occasion {
-            Occasion::Asked => "The time it should begin at is over: it begins at once.".to_owned(),
-            Occasion::RoomChanged | Occasion::StartMissed => format!(
+            PlanReason::Asked => {
+                "The time it should begin at is over: it begins at once.".to_owned()
+            }
+            PlanReason::RoomChanged | PlanReason::StartMissed => format!(
                 "It should have begun on {}; with your yes it begins at once.",
                 moment::start(start)
             ),
@@ -215,17 +217,17 @@ fn outline(plan: &Plan) -> Vec<String> {
             count(counts.spaces, "space lists", "spaces list")
         ));
     }
-    let may = |wanted: &Deed| {
+    let may = |wanted: &Permission| {
         !plan.findings.iter().any(|finding| {
             matches!(finding, Finding::CannotEdit { room, deed, .. } if *room == plan.old_room && deed == wanted)
         })
     };
-    let message = if may(&Deed::Pin) {
+    let message = if may(&Permission::Pin) {
         "gets a pinned message with the link"
     } else {
         "gets a message with the link"
     };
-    lines.push(if may(&Deed::ChangePowerLevels) {
+    lines.push(if may(&Permission::ChangePowerLevels) {
         format!("The old room is closed to new messages and {message}.")
     } else {
         format!("The old room {message}.")

@@ -144,7 +144,7 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
                  `!upgrade cancel {id}` to take it back."
             )
         }
-        (Phase::Unwinding, _) => "Taking the new room back.".to_owned(),
+        (Phase::RollingBack, _) => "Taking the new room back.".to_owned(),
         (Phase::Planned, _) => format!("The plan waits for a yes: `!upgrade confirm {id}`."),
         (Phase::Stuck, _) => "Stuck. My report says what is wrong.".to_owned(),
         (Phase::Done, _) => "Done.".to_owned(),

@@ -68,7 +68,7 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
         | Phase::Planned
         | Phase::Running
         | Phase::InReview
-        | Phase::Unwinding
+        | Phase::RollingBack
         | Phase::Closed => return None,
     })
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use wildmatch::WildMatch;
 
 use super::diff::{Change, Observed, Obstacle, Side};
-use super::finding::{Deed, Finding, ShutOut};
+use super::finding::{Finding, Permission, ShutOut};
 use super::join_rules::JOIN_RULES;
 use super::power::{Allowance, Power};
 use super::state::{Membership, RoomState, Snapshot};
@@ -124,7 +124,7 @@ pub fn findings(
         && intent.method != Method::Adopt
     {
         found.push(Finding::NoPower {
-            what: Deed::SendTombstone,
+            what: Permission::SendTombstone,
             needed,
             have,
             holders,
@@ -141,7 +141,7 @@ pub fn findings(
         found.push(Finding::CannotEdit {
             room,
             label,
-            deed: Deed::Pin,
+            deed: Permission::Pin,
             needed,
             have,
             holders,
@@ -150,17 +150,19 @@ pub fn findings(
     let mut named: BTreeSet<(OwnedRoomId, &'static str)> = BTreeSet::new();
     for change in changes {
         let deed = match change {
-            Change::OtherState { slot, .. } if slot.0 == "m.space.child" => Deed::EditSpace,
-            Change::OtherState { slot, .. } if slot.0 == "m.space.parent" => Deed::EditParent,
-            Change::OtherState { .. } => Deed::EditJoinRules,
+            Change::OtherState { slot, .. } if slot.0 == "m.space.child" => Permission::EditSpace,
+            Change::OtherState { slot, .. } if slot.0 == "m.space.parent" => Permission::EditParent,
+            Change::OtherState { .. } => Permission::EditJoinRules,
             // A room that the bot makes itself gives it all the power it needs.
-            Change::NewState { slot, .. } if intent.method == Method::Adopt => Deed::SendState {
-                kind: slot.0.clone(),
-            },
-            Change::Lock { .. } => Deed::ChangePowerLevels,
+            Change::NewState { slot, .. } if intent.method == Method::Adopt => {
+                Permission::SendState {
+                    kind: slot.0.clone(),
+                }
+            }
+            Change::Lock { .. } => Permission::ChangePowerLevels,
             Change::ShowAliases {
                 side: Side::Old, ..
-            } => Deed::ChangeAliases,
+            } => Permission::ChangeAliases,
             _ => continue,
         };
         let Some(Obstacle::Power {
@@ -174,11 +176,11 @@ pub fn findings(
             continue;
         };
         let tag = match deed {
-            Deed::EditSpace => "space",
-            Deed::EditParent => "parent",
-            Deed::EditJoinRules => "rules",
-            Deed::ChangeAliases => "aliases",
-            Deed::SendState { .. } => "state",
+            Permission::EditSpace => "space",
+            Permission::EditParent => "parent",
+            Permission::EditJoinRules => "rules",
+            Permission::ChangeAliases => "aliases",
+            Permission::SendState { .. } => "state",
             _ => "lock",
         };
         if named.insert((room.clone(), tag)) {
@@ -211,7 +213,7 @@ pub fn nobody_enters(old: &Snapshot, intent: &Intent, target: &Target) -> Option
         return None;
     };
     Some(Finding::NoPower {
-        what: Deed::Invite,
+        what: Permission::Invite,
         needed,
         have,
         holders: power.holders(needed, &people(&old.room)),
@@ -437,7 +439,11 @@ mod tests {
                 _ => None,
             })
             .collect();
-        let expected = [Deed::EditSpace, Deed::EditParent, Deed::EditJoinRules];
+        let expected = [
+            Permission::EditSpace,
+            Permission::EditParent,
+            Permission::EditJoinRules,
+        ];
         let expected: Vec<_> = expected
             .iter()
             .map(|deed| ("!seen:x", deed, 60, 50))

@@ -65,7 +65,7 @@ pub enum Finding {
     /// The bot may not do in the old room what an upgrade needs.
     NoPower {
         /// What it may not do.
-        what: Deed,
+        what: Permission,
         /// The level it takes.
         needed: i64,
         /// The level the bot has.
@@ -180,7 +180,7 @@ pub enum Finding {
         /// What people call it.
         label: String,
         /// What the bot may not do.
-        deed: Deed,
+        deed: Permission,
         /// The level it takes.
         needed: i64,
         /// The level the bot has.
@@ -422,7 +422,7 @@ pub struct Holder {
 /// What takes power.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deed {
+pub enum Permission {
     /// Close the room for good.
     SendTombstone,
     /// Change who may do what.
@@ -528,7 +528,7 @@ mod tests {
             (Finding::NotJoined, Weight::Blocker, r#""not_joined""#),
             (
                 Finding::NoPower {
-                    what: Deed::SendTombstone,
+                    what: Permission::SendTombstone,
                     needed: 100,
                     have: 50,
                     holders,

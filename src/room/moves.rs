@@ -49,7 +49,7 @@ pub enum Presence {
 
 /// What is known of somebody in one room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat {
+pub struct MemberRecord {
     /// How they stand to it.
     pub presence: Presence,
     /// When they came last, if they were ever seen there.
@@ -57,9 +57,9 @@ pub struct Seat {
 }
 
 /// Everybody that is known of in one room.
-pub type Seats = BTreeMap<OwnedUserId, Seat>;
+pub type Seats = BTreeMap<OwnedUserId, MemberRecord>;
 
-impl Seat {
+impl MemberRecord {
     /// Somebody of whom it is only known that they are in the room.
     #[must_use]
     pub fn joined(at: Timestamp) -> Self {
@@ -250,7 +250,7 @@ pub fn moves(
     let patterns: Vec<_> = bots.iter().map(|bot| WildMatch::new(bot)).collect();
     let is_bot =
         |user: &UserId| user == bot || patterns.iter().any(|bot| bot.matches(user.as_str()));
-    let is_in = |seat: &Seat| seat.presence == Presence::Joined;
+    let is_in = |seat: &MemberRecord| seat.presence == Presence::Joined;
     // Whoever is there refutes it for their server.
     let able: BTreeSet<_> = new
         .iter()
@@ -311,10 +311,14 @@ mod tests {
         }
     }
 
-    fn seat(history: &[&str]) -> Option<Seat> {
+    fn seat(history: &[&str]) -> Option<MemberRecord> {
         let mut seat = None;
         for (second, words) in (1..).zip(history) {
-            seat = Some(Seat::after(seat, &event("@a:x", words, second), at(100)));
+            seat = Some(MemberRecord::after(
+                seat,
+                &event("@a:x", words, second),
+                at(100),
+            ));
         }
         seat
     }
@@ -374,7 +378,7 @@ mod tests {
             before: Some(MembershipState::Join),
             ..declined.clone()
         };
-        let presence = |event| Seat::after(seat(&["invite!"]), event, at(9)).presence;
+        let presence = |event| MemberRecord::after(seat(&["invite!"]), event, at(9)).presence;
         assert_eq!(presence(&declined), Presence::Declined);
         assert_eq!(presence(&left), Presence::Left);
     }
@@ -438,9 +442,11 @@ mod tests {
     fn ten_thousand_members_are_told_apart_in_no_time() {
         let user = |n: usize| -> OwnedUserId { format!("@u{n}:x").try_into().unwrap() };
         let old: Seats = (0..10_000)
-            .map(|n| (user(n), Seat::joined(at(1))))
+            .map(|n| (user(n), MemberRecord::joined(at(1))))
             .collect();
-        let new: Seats = (0..9_000).map(|n| (user(n), Seat::joined(at(2)))).collect();
+        let new: Seats = (0..9_000)
+            .map(|n| (user(n), MemberRecord::joined(at(2))))
+            .collect();
         let found = moves(
             &old,
             &new,
@@ -459,7 +465,7 @@ mod tests {
             prop_oneof!["join", "leave", "invite!", "leave!", "ban!", "knock"], 1..9), late in -50_i64..50) {
             let mut seat = None;
             for (second, words) in (1..).zip(&history) {
-                seat = Some(Seat::after(seat, &event("@a:x", words, second * late), at(20)));
+                seat = Some(MemberRecord::after(seat, &event("@a:x", words, second * late), at(20)));
             }
             if let Some(joined) = seat.and_then(|seat| seat.joined_at) {
                 prop_assert!(joined <= at(20));

@@ -68,7 +68,7 @@ pub(super) fn append(
         )?;
     }
     let due = match state.next_action() {
-        Action::Run(_) | Action::Undo(_) => Some(now),
+        Action::Run(_) | Action::RollBack(_) => Some(now),
         Action::Wait(_, at) | Action::AwaitConfirmation(at) | Action::FollowUp(at) => Some(at),
         Action::AwaitCampaign | Action::AwaitResume | Action::AwaitRetry | Action::Finished => None,
     };

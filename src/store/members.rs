@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Result, Store, column, from_millis, parsed};
 use crate::model::JobId;
-use crate::room::moves::{MemberEvent, Seat, Seats};
+use crate::room::moves::{MemberEvent, MemberRecord, Seats};
 
 /// A member list that has to be read, and up to where sync had told when that began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) fn follow(
         "INSERT INTO member (room_id, user_id, presence, joined_at, change)
          VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT DO NOTHING",
     )?;
-    let presence = super::json(&Seat::joined(now).presence)?;
+    let presence = super::json(&MemberRecord::joined(now).presence)?;
     for user in members {
         seed.execute(params![
             old.as_str(),
@@ -148,7 +148,13 @@ impl Store {
                         tx.prepare_cached(followed)?.execute([room.as_str()])?;
                     }
                     let known = seat(tx, room, &event.user)?.map(|(seat, _)| seat);
-                    put(tx, room, event, Seat::after(known, event, now), change)?;
+                    put(
+                        tx,
+                        room,
+                        event,
+                        MemberRecord::after(known, event, now),
+                        change,
+                    )?;
                 }
             }
             Ok(())
@@ -213,7 +219,7 @@ impl Store {
             for event in members {
                 let known = seat(tx, room, &event.user)?;
                 if known.is_none_or(|(_, change)| change <= unread.changes) {
-                    let after = Seat::after(known.map(|(seat, _)| seat), event, now);
+                    let after = MemberRecord::after(known.map(|(seat, _)| seat), event, now);
                     put(tx, room, event, after, unread.changes)?;
                 }
             }
@@ -280,7 +286,7 @@ impl Store {
 }
 
 /// What is known of somebody, and since which change.
-fn seat(db: &Connection, room: &RoomId, user: &OwnedUserId) -> Result<Option<(Seat, i64)>> {
+fn seat(db: &Connection, room: &RoomId, user: &OwnedUserId) -> Result<Option<(MemberRecord, i64)>> {
     let mut query = db.prepare_cached(
         "SELECT presence, joined_at, change FROM member WHERE room_id = ?1 AND user_id = ?2",
     )?;
@@ -290,8 +296,8 @@ fn seat(db: &Connection, room: &RoomId, user: &OwnedUserId) -> Result<Option<(Se
         .transpose()
 }
 
-fn seat_of(row: &rusqlite::Row<'_>) -> Result<Seat> {
-    Ok(Seat {
+fn seat_of(row: &rusqlite::Row<'_>) -> Result<MemberRecord> {
+    Ok(MemberRecord {
         presence: super::unjson("member.presence", &column::<String>(row, 0)?)?,
         joined_at: column::<Option<i64>>(row, 1)?
             .map(|at| from_millis("member.joined_at", at))
@@ -299,7 +305,13 @@ fn seat_of(row: &rusqlite::Row<'_>) -> Result<Seat> {
     })
 }
 
-fn put(db: &Connection, room: &RoomId, event: &MemberEvent, seat: Seat, change: i64) -> Result<()> {
+fn put(
+    db: &Connection,
+    room: &RoomId,
+    event: &MemberEvent,
+    seat: MemberRecord,
+    change: i64,
+) -> Result<()> {
     let mut query = db.prepare_cached(
         "INSERT INTO member (room_id, user_id, presence, joined_at, change)
          VALUES (?1, ?2, ?3, ?4, ?5)

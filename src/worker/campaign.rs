@@ -27,7 +27,7 @@ use crate::job::{
     Turn, WaitReason,
 };
 use crate::message::campaign::{Open, Planned, Rooms, plan};
-use crate::message::plan::Occasion;
+use crate::message::plan::PlanReason;
 use crate::model::{CampaignId, Confirmation, JobId, RoomName, RoomRef, WorkId};
 use crate::permissions;
 use crate::room::state::RoomState;
@@ -62,7 +62,7 @@ impl Worker {
     /// Takes a campaign as far as it goes now.
     pub(super) async fn look(&self, id: CampaignId) -> Result<(), StoreError> {
         loop {
-            let store = &self.means.store;
+            let store = &self.context.store;
             if self.is_held_back(WorkId::Campaign(id))? {
                 return Ok(());
             }
@@ -73,20 +73,20 @@ impl Worker {
             let state = folded(&campaign)?;
             let look = Look {
                 children: store.children(id)?,
-                now: self.means.clock.now(),
+                now: self.context.clock.now(),
                 campaign,
                 state,
             };
             self.say(&look)?;
-            let concurrency = self.means.setup.upgrade.concurrency;
+            let concurrency = self.context.setup.upgrade.concurrency;
             let action = look
                 .state
                 .next_action(&look.children, concurrency, look.now);
             let result = match action {
                 Action::Find => self.find(&look).await,
-                Action::Show => self.show(&look, Occasion::Asked),
+                Action::Show => self.show(&look, PlanReason::Asked),
                 Action::Announce(next) => self.announce(&look, next).await,
-                Action::Begin if self.is_missed(&look) => self.show(&look, Occasion::StartMissed),
+                Action::Begin if self.is_missed(&look) => self.show(&look, PlanReason::StartMissed),
                 Action::Begin => self.note(&look, vec![Entry::Begun], vec![]),
                 Action::AwaitConfirmation(at) if at <= look.now => {
                     let jobs = store.open_jobs_of(id)?;
@@ -124,10 +124,10 @@ impl Worker {
             &look.state,
             &look.children,
             &open,
-            self.means.port.account(),
+            self.context.port.account(),
             look.now,
         );
-        self.means.store.commit(look.now, &writes)
+        self.context.store.commit(look.now, &writes)
     }
 
     /// What is left to do in the rooms of a campaign.
@@ -135,7 +135,7 @@ impl Worker {
         let mut open = Vec::new();
         let with_todos = children.iter().filter(|child| child.summary.todos > 0);
         for child in with_todos.take(OPEN_JOBS_READ_MAX) {
-            let Some(job) = self.means.store.job(child.id)? else {
+            let Some(job) = self.context.store.job(child.id)? else {
                 continue;
             };
             let Some(state) = super::readable(&job) else {
@@ -171,7 +171,7 @@ impl Worker {
                 entries,
             },
         );
-        self.means.store.commit(look.now, &writes)
+        self.context.store.commit(look.now, &writes)
     }
 
     /// Looks for the rooms of the space, and makes their jobs.
@@ -215,7 +215,7 @@ impl Worker {
 
     async fn walk(&self, look: &Look) -> Result<Walked, HomeserverError> {
         let request = &look.campaign.request;
-        let port = &self.means.port;
+        let port = &self.context.port;
         let joined = joined(&look.campaign.log);
         port.until_told(&joined, SYNC_WAIT).await;
         let rooms = told(port).await?;
@@ -264,7 +264,7 @@ impl Worker {
 
     fn walked(&self, look: &Look, told: &BTreeMap<OwnedRoomId, RoomState>) -> Walk {
         let request = &look.campaign.request;
-        let setup = &self.means.setup;
+        let setup = &self.context.setup;
         let admin_rooms: BTreeSet<_> = setup
             .admin_rooms
             .iter()
@@ -293,9 +293,9 @@ impl Worker {
     }
 
     /// All rooms are planned: shows the plan.
-    fn show(&self, look: &Look, occasion: Occasion) -> Result<(), StoreError> {
+    fn show(&self, look: &Look, occasion: PlanReason) -> Result<(), StoreError> {
         let campaign = &look.campaign;
-        let settings = &self.means.setup.upgrade;
+        let settings = &self.context.setup.upgrade;
         let found = look.state.found.clone().unwrap_or_default();
         let expires_at = later(look.now, settings.plan_expires);
         let mut made = campaign::plan(
@@ -305,16 +305,16 @@ impl Worker {
             expires_at,
         );
         made.schedule = match occasion {
-            Occasion::StartMissed => None,
-            Occasion::Asked | Occasion::RoomChanged => Schedule::of(
+            PlanReason::StartMissed => None,
+            PlanReason::Asked | PlanReason::RoomChanged => Schedule::of(
                 &campaign.request.options,
-                &self.means.setup.schedule.announce,
+                &self.context.setup.schedule.announce,
             ),
         };
         let mut planned = Vec::new();
         let mut jobs = Vec::new();
         for child in &look.children {
-            let Some(job) = self.means.store.job(child.id)? else {
+            let Some(job) = self.context.store.job(child.id)? else {
                 continue;
             };
             let Some(state) = super::readable(&job) else {
@@ -326,7 +326,7 @@ impl Worker {
             }));
             jobs.push(job);
         }
-        let bot = self.means.port.account();
+        let bot = self.context.port.account();
         let failed: Vec<_> = look
             .children
             .iter()
@@ -344,8 +344,8 @@ impl Worker {
         let confirmation = campaign.request.confirmation;
         let asks = match occasion {
             // The yes was to another time, even where it was given beforehand.
-            Occasion::StartMissed => Confirmation::Ask,
-            Occasion::Asked | Occasion::RoomChanged => confirmation,
+            PlanReason::StartMissed => Confirmation::Ask,
+            PlanReason::Asked | PlanReason::RoomChanged => confirmation,
         };
         if nothing || asks != Confirmation::Ask {
             // Nothing to say yes to: only the message.
@@ -353,9 +353,9 @@ impl Worker {
         }
         // A plan that nobody can say yes to takes no other plan's place.
         if !nothing && confirmation != Confirmation::PlanOnly {
-            for open in self.means.store.open_campaigns(&campaign.request.space)? {
+            for open in self.context.store.open_campaigns(&campaign.request.space)? {
                 if open.id < campaign.id {
-                    let jobs = self.means.store.open_jobs_of(open.id)?;
+                    let jobs = self.context.store.open_jobs_of(open.id)?;
                     let (entry, late) = (Entry::Superseded, &JobEntry::Superseded);
                     let ends = announce::campaign::end(&open, &jobs, entry, late, look.now)?;
                     writes.extend(ends);
@@ -374,7 +374,7 @@ impl Worker {
                     )?);
                 }
             }
-            Confirmation::Given if occasion == Occasion::Asked => {
+            Confirmation::Given if occasion == PlanReason::Asked => {
                 let by = campaign.request.sender.clone();
                 entries.extend(campaign::log::confirmed(&made, by, None, look.now));
             }
@@ -390,7 +390,7 @@ impl Worker {
             .plan
             .as_ref()
             .and_then(|plan| plan.schedule.as_ref());
-        self.means.setup.schedule.missed_start == MissedStart::Ask
+        self.context.setup.schedule.missed_start == MissedStart::Ask
             && schedule.is_some_and(|schedule| schedule.is_missed(look.now))
     }
 
@@ -404,11 +404,11 @@ impl Worker {
         if self.is_away_from(&look.campaign.request.admin_room).await {
             return self.note(look, vec![asleep(next.min(look_again(look.now)))], vec![]);
         }
-        let messages = &self.means.setup.messages;
+        let messages = &self.context.setup.messages;
         let mut writes = Vec::new();
         for child in &look.children {
             let waits = child.is_waiting_for_its_turn();
-            let Some(job) = self.means.store.job(child.id)?.filter(|_| waits) else {
+            let Some(job) = self.context.store.job(child.id)?.filter(|_| waits) else {
                 continue;
             };
             let Some(state) = super::readable(&job) else {
@@ -442,7 +442,7 @@ impl Worker {
             return Ok(());
         };
         for id in jobs {
-            let Some(job) = self.means.store.job(*id)? else {
+            let Some(job) = self.context.store.job(*id)? else {
                 continue;
             };
             let Some(state) = super::readable(&job) else {
@@ -453,12 +453,12 @@ impl Worker {
             };
             let confirmed = schedule::confirmed(state.phase, &plan, by.clone(), None, look.now);
             let writes = announce::advance(&job, confirmed, look.now)?;
-            match self.means.store.commit(look.now, &writes) {
+            match self.context.store.commit(look.now, &writes) {
                 Ok(()) | Err(StoreError::Conflict(_)) => {}
                 Err(StoreError::ActiveJob) => {
                     warn!(job = %id, "another job is at work on the room; this one is dropped");
                     let writes = announce::advance(&job, vec![JobEntry::Superseded], look.now)?;
-                    self.means.store.commit(look.now, &writes)?;
+                    self.context.store.commit(look.now, &writes)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -498,15 +498,15 @@ impl Worker {
             .filter_map(|child| Some((child, child.summary.new_room.as_ref()?)))
             .collect();
         // What the last jobs changed in their new rooms counts, too.
-        self.means.port.until_now(SYNC_WAIT).await;
-        let rooms = told(&self.means.port).await?;
+        self.context.port.until_now(SYNC_WAIT).await;
+        let rooms = told(&self.context.port).await?;
         let is_told = |new: &OwnedRoomId| rooms.contains_key(new);
         if !moved.iter().all(|(_, new)| is_told(new)) && look.state.waits < SYNC_WAITS_MAX {
             return Ok(Linking::Awaits);
         }
         let mut made = 0;
         for (child, new_room) in &moved {
-            made += link::close(&self.means, child, new_room, &rooms, refused).await?;
+            made += link::close(&self.context, child, new_room, &rooms, refused).await?;
         }
         let todos = refused.iter().cloned().map(Todo::from).collect();
         let known = |room: &OwnedRoomId| look.children.iter().any(|child| child.old_room == *room);

@@ -11,14 +11,15 @@ use jiff::Timestamp;
 use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 use tracing::info;
 
-use super::Means;
+use super::WorkerContext;
 use super::steps::StepError;
 use crate::census::{self, CensusError};
 use crate::clock::later;
 use crate::config::OldRoom;
 use crate::homeserver::{Homeserver, HomeserverError, MESSAGE, ensure_reachable};
 use crate::job::follow_up::{
-    Circumstances, Decision, Door, End, EndReason, Farewell, Pause, PingOutcome, Stage, Timetable,
+    Circumstances, Decision, Door, End, EndReason, OldRoomOutcome, Pause, PingOutcome, Stage,
+    Timetable,
 };
 use crate::job::{Entry, FollowUp, FollowUpEvent, Job, Phase, Plan, State, is_incompatible};
 use crate::message::follow_up::{ended, refused};
@@ -51,8 +52,12 @@ impl From<FollowUpEvent> for Doing {
 
 /// Begins the follow-up of an upgrade that is finished now: it belongs into the same transaction as
 /// the end of the job.
-pub(super) fn begin(means: &Means, job: &Job, state: &State) -> Result<Doing, StoreError> {
-    let settings = &means.setup.follow_up;
+pub(super) fn begin(
+    context: &WorkerContext,
+    job: &Job,
+    state: &State,
+) -> Result<Doing, StoreError> {
+    let settings = &context.setup.follow_up;
     let after = match &job.request.options.ping {
         Some(Pings::Off) => Vec::new(),
         Some(Pings::After(after)) => after.clone(),
@@ -61,8 +66,8 @@ pub(super) fn begin(means: &Means, job: &Job, state: &State) -> Result<Doing, St
     let (Some(new_room), false) = (state.new_room(), after.is_empty()) else {
         return Ok(Doing::default());
     };
-    let now = means.clock.now();
-    let before = means.store.snapshot(job.id)?;
+    let now = context.clock.now();
+    let before = context.store.snapshot(job.id)?;
     let members = before.map(|before| before.room.members(Membership::Join).collect());
     Ok(Doing {
         events: vec![FollowUpEvent::Scheduled {
@@ -82,14 +87,18 @@ pub(super) fn begin(means: &Means, job: &Job, state: &State) -> Result<Doing, St
 }
 
 /// Looks at a follow-up and does the next thing that is to be done now, if there is one.
-pub(super) async fn run(means: &Means, job: &Job, state: &State) -> Result<Doing, StepError> {
+pub(super) async fn run(
+    context: &WorkerContext,
+    job: &Job,
+    state: &State,
+) -> Result<Doing, StepError> {
     let (Some(follow_up), Some(plan), Some(new_room)) =
         (&state.follow_up, &state.plan, state.new_room())
     else {
         return Ok(Doing::default());
     };
-    let one = One {
-        means,
+    let follow_up_run = FollowUpRun {
+        context,
         job,
         state,
         follow_up,
@@ -98,10 +107,10 @@ pub(super) async fn run(means: &Means, job: &Job, state: &State) -> Result<Doing
     };
     match &follow_up.stage {
         Stage::Over | Stage::Checking(_) => Ok(Doing::default()),
-        Stage::Closing(why) => one.close(why).await,
+        Stage::Closing(why) => follow_up_run.close(why).await,
         Stage::Open => match &follow_up.pinging {
-            Some(parts) => one.send(parts).await,
-            None => one.look().await,
+            Some(parts) => follow_up_run.send(parts).await,
+            None => follow_up_run.look().await,
         },
     }
 }
@@ -128,8 +137,8 @@ impl From<CensusError> for StepError {
 }
 
 /// One follow-up.
-struct One<'a> {
-    means: &'a Means,
+struct FollowUpRun<'a> {
+    context: &'a WorkerContext,
     job: &'a Job,
     state: &'a State,
     follow_up: &'a FollowUp,
@@ -137,11 +146,11 @@ struct One<'a> {
     new_room: &'a RoomId,
 }
 
-impl One<'_> {
+impl FollowUpRun<'_> {
     async fn moves(&self) -> Result<Moves, StepError> {
-        let Means {
+        let WorkerContext {
             store, port, clock, ..
-        } = self.means;
+        } = self.context;
         let moves = census::take(store, port, &**clock, self.job, self.state);
         Ok(moves.await?.unwrap_or_default())
     }
@@ -149,8 +158,8 @@ impl One<'_> {
     /// Decides, and prepares a ping where one is due.
     async fn look(&self) -> Result<Doing, StepError> {
         let moves = self.moves().await?;
-        let now = self.means.clock.now();
-        let settings = &self.means.setup.follow_up;
+        let now = self.context.clock.now();
+        let settings = &self.context.setup.follow_up;
         let decision = self.follow_up.decide(&Circumstances {
             now,
             quiet_hours: settings.quiet_hours.as_ref(),
@@ -167,13 +176,13 @@ impl One<'_> {
             }
             // Who is away from the admin room cannot be told to stop either.
             Decision::End(_) | Decision::Ping
-                if !survey::is_here(&self.means.port, &self.job.request.admin_room).await? =>
+                if !survey::is_here(&self.context.port, &self.job.request.admin_room).await? =>
             {
                 return Err(StepError::NotInAdminRoom);
             }
             Decision::End(why) => FollowUpEvent::Ending { at: now, why }.into(),
             Decision::Ping => {
-                let rooms = told(&self.means.port).await?;
+                let rooms = told(&self.context.port).await?;
                 if next(&rooms, self.new_room).is_some() {
                     let why = EndReason::Replaced;
                     return Ok(FollowUpEvent::Ending { at: now, why }.into());
@@ -226,9 +235,9 @@ impl One<'_> {
         let Some(turn) = &self.job.request.campaign else {
             return Ok(Vec::new());
         };
-        let Means {
+        let WorkerContext {
             store, port, clock, ..
-        } = self.means;
+        } = self.context;
         let mut siblings = Vec::new();
         for child in store.children(turn.campaign)? {
             if child.id == self.job.id || child.phase != Phase::Done {
@@ -259,14 +268,14 @@ impl One<'_> {
         let ids: BTreeSet<_> = self.follow_up.also.values().flatten().copied().collect();
         let mut rooms = BTreeMap::new();
         for id in ids {
-            let Some(job) = self.means.store.job(id)? else {
+            let Some(job) = self.context.store.job(id)? else {
                 continue;
             };
             let Some(state) = super::readable(&job) else {
                 continue;
             };
             if let (Some(plan), Some(new_room)) = (&state.plan, state.new_room()) {
-                let server = self.means.port.server_name();
+                let server = self.context.port.server_name();
                 let room = OtherRoom {
                     label: plan.label.clone(),
                     link: Variables::of(plan, new_room, server).new_link,
@@ -282,7 +291,7 @@ impl One<'_> {
     /// Invites those who cannot enter by themselves and have no invitation. Who said no, or was sent
     /// away, is not asked again. Returns servers that do not know the new room's version.
     async fn invite(&self, moves: &Moves) -> Result<BTreeSet<OwnedServerName>, StepError> {
-        let port = &self.means.port;
+        let port = &self.context.port;
         let mut incompatible = BTreeSet::new();
         if self.plan.intent.invite == InvitePolicy::None {
             return Ok(incompatible);
@@ -297,7 +306,7 @@ impl One<'_> {
             return Ok(incompatible);
         }
         let variables = Variables::of(self.plan, self.new_room, port.server_name());
-        let reason = render(&self.means.setup.messages.invite, &variables)?;
+        let reason = render(&self.context.setup.messages.invite, &variables)?;
         let (mut made, mut refused) = (0, 0);
         for (user, at) in moves.stragglers() {
             if at != Whereabouts::Waiting || incompatible.contains(user.server_name()) {
@@ -328,15 +337,15 @@ impl One<'_> {
 
     /// Sends the messages of a ping that the log names, without those who moved meanwhile.
     async fn send(&self, parts: &[Vec<OwnedUserId>]) -> Result<Doing, StepError> {
-        let port = &self.means.port;
+        let port = &self.context.port;
         let moves = self.moves().await?;
         let is_left = |user: &&OwnedUserId| {
             let at = moves.people.get(*user);
             at.is_some_and(|at| at.is_straggler())
         };
         let variables = Variables::of(self.plan, self.new_room, port.server_name());
-        let template = &self.means.setup.messages.ping;
-        let mention = self.means.setup.follow_up.mention;
+        let template = &self.context.setup.messages.ping;
+        let mention = self.context.setup.follow_up.mention;
         let also = self.other_rooms()?;
         let number = self.follow_up.pings + 1;
         let mut outcome = PingOutcome::Sent;
@@ -362,7 +371,7 @@ impl One<'_> {
             }
         }
         let mut doing = Doing::from(FollowUpEvent::Pinged {
-            at: self.means.clock.now(),
+            at: self.context.clock.now(),
             outcome: outcome.clone(),
         });
         if let PingOutcome::Refused { message } = &outcome {
@@ -378,7 +387,7 @@ impl One<'_> {
 
     /// Shuts the door behind those who came, perhaps leaves, and reports.
     async fn close(&self, why: &EndReason) -> Result<Doing, StepError> {
-        let port = &self.means.port;
+        let port = &self.context.port;
         let old_room = &self.job.request.old_room;
         let tally = self.moves().await?.tally();
         let rules = match port.state_event(self.new_room, JOIN_RULES, "").await {
@@ -395,15 +404,15 @@ impl One<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let farewell = match self.means.setup.follow_up.old_room {
-            OldRoom::Stay => Farewell::Stays,
+        let farewell = match self.context.setup.follow_up.old_room {
+            OldRoom::Stay => OldRoomOutcome::Stays,
             OldRoom::Leave => {
                 if let Some(why) = self.needs_the_old_room(&door).await? {
                     let why = why.to_owned();
-                    Farewell::Needed { why }
+                    OldRoomOutcome::Needed { why }
                 } else {
                     port.leave(old_room).await?;
-                    Farewell::Left
+                    OldRoomOutcome::Left
                 }
             }
         };
@@ -430,7 +439,7 @@ impl One<'_> {
     async fn needs_the_old_room(&self, door: &Door) -> Result<Option<&'static str>, StepError> {
         let old_room = &self.job.request.old_room;
         if self
-            .means
+            .context
             .setup
             .admin_rooms
             .iter()
@@ -444,7 +453,7 @@ impl One<'_> {
         if !todos(self.state).is_empty() {
             return Ok(Some("something is left to do"));
         }
-        let rooms = told(&self.means.port).await?;
+        let rooms = told(&self.context.port).await?;
         // Of the new room, sync has not told yet that it was shut just now; closed rooms let in nobody.
         let is_needed = rooms.values().any(|room| {
             room.room_id != *old_room

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ruma::{OwnedRoomId, RoomId};
 
-use super::{Means, readable};
+use super::{WorkerContext, readable};
 use crate::campaign::Child;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::Refusal;
@@ -32,7 +32,7 @@ pub(super) enum LinkError {
 /// Points to the new room of a job what still points to its old one; says how much. What the server
 /// refuses is added to `refused`, and what is in there is not tried again. Closed rooms stay as they are.
 pub(super) async fn close(
-    means: &Means,
+    context: &WorkerContext,
     child: &Child,
     new_room: &RoomId,
     rooms: &BTreeMap<OwnedRoomId, RoomState>,
@@ -44,14 +44,16 @@ pub(super) async fn close(
     });
     let mut referrers = Vec::new();
     for room in referring {
-        referrers.extend(read(&means.port, room, old_room).await?);
+        referrers.extend(read(&context.port, room, old_room).await?);
     }
     let mut made = 0;
     if referrers.is_empty() {
         return Ok(made);
     }
-    let (Some(job), Some(snapshot)) = (means.store.job(child.id)?, means.store.snapshot(child.id)?)
-    else {
+    let (Some(job), Some(snapshot)) = (
+        context.store.job(child.id)?,
+        context.store.snapshot(child.id)?,
+    ) else {
         return Ok(made);
     };
     let Some(plan) = readable(&job).and_then(|state| state.plan) else {
@@ -73,7 +75,7 @@ pub(super) async fn close(
             if content.is_empty() && refused.iter().any(is_refused) {
                 continue;
             }
-            let port = &means.port;
+            let port = &context.port;
             let change = Change::OtherState {
                 room: room.clone(),
                 slot: slot.clone(),

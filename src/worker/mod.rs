@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info, info_span, warn};
 
 use self::records::Pruning;
-use self::steps::{Drive, StepError};
+use self::steps::{JobRun, StepError};
 use crate::announce;
 use crate::clock::{Clock, later};
 use crate::config::{FollowUpSettings, Messages, ScheduleSettings, UpgradeSettings};
@@ -36,7 +36,7 @@ use crate::job::log::{Again, Direction, Kept};
 use crate::job::schedule::{self, Sleep, Wake};
 use crate::job::{Action, Asks, Entry, Job, Phase, Plan, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
-use crate::message::plan::Occasion;
+use crate::message::plan::PlanReason;
 use crate::message::report;
 use crate::metrics;
 use crate::model::{Confirmation, JobId, Text, WorkId};
@@ -73,7 +73,7 @@ pub struct Setup {
 }
 
 /// What the worker and its steps work with.
-pub struct Means {
+pub struct WorkerContext {
     /// The database.
     pub store: Arc<Store>,
     /// The homeserver.
@@ -113,7 +113,7 @@ impl<T> Shared<T> {
 
 /// The worker.
 pub struct Worker {
-    means: Arc<Means>,
+    context: Arc<WorkerContext>,
     busy: Mutex<HashSet<WorkId>>,
     /// Held while a job of a campaign looks after its follow-up.
     pinging: tokio::sync::Mutex<()>,
@@ -122,9 +122,9 @@ pub struct Worker {
 impl Worker {
     /// A worker that has not begun.
     #[must_use]
-    pub fn new(means: Means) -> Self {
+    pub fn new(context: WorkerContext) -> Self {
         Self {
-            means: Arc::new(means),
+            context: Arc::new(context),
             busy: Mutex::default(),
             pinging: tokio::sync::Mutex::default(),
         }
@@ -137,7 +137,7 @@ impl Worker {
     /// When the database cannot be used.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), StoreError> {
         let slots = Arc::new(Semaphore::new(usize::from(
-            self.means.setup.upgrade.concurrency,
+            self.context.setup.upgrade.concurrency,
         )));
         let tasks = TaskTracker::new();
         let broken: Arc<Mutex<Option<StoreError>>> = Arc::default();
@@ -145,19 +145,24 @@ impl Worker {
         let mut pruning = Pruning::default();
         loop {
             // Register before looking, so that a signal in between is not missed.
-            let woken = self.means.store.wakes.work.notified();
+            let woken = self.context.store.wakes.work.notified();
             if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }
-            let now = self.means.clock.now();
+            let now = self.context.clock.now();
             // At the start, and when the clock was set back.
             if looked.is_none_or(|looked| looked > now) {
-                self.means.store.wake_campaigns(now)?;
+                self.context.store.wake_campaigns(now)?;
             }
             looked = Some(now);
-            let restless = self.means.store.restless_jobs()?;
-            let jobs = self.means.store.due_jobs(now)?.into_iter().chain(restless);
-            let campaigns = self.means.store.due_campaigns(now)?.into_iter();
+            let restless = self.context.store.restless_jobs()?;
+            let jobs = self
+                .context
+                .store
+                .due_jobs(now)?
+                .into_iter()
+                .chain(restless);
+            let campaigns = self.context.store.due_campaigns(now)?.into_iter();
             for id in campaigns.map(WorkId::Campaign).chain(jobs.map(WorkId::Job)) {
                 if self.is_held_back(id)? {
                     continue;
@@ -178,7 +183,7 @@ impl Worker {
                             // A campaign only decides which jobs may begin: it takes no place of theirs.
                             WorkId::Campaign(id) => worker.look(id).await,
                             WorkId::Job(id) => match slots.acquire().await {
-                                Ok(_slot) => worker.drive(id).await,
+                                Ok(_slot) => worker.run_job(id).await,
                                 Err(_) => Ok(()),
                             },
                         }
@@ -204,7 +209,7 @@ impl Worker {
                         *broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     }
                     // Whatever came due while this job was busy is looked for again.
-                    worker.means.store.wakes.work.notify_one();
+                    worker.context.store.wakes.work.notify_one();
                 };
                 tasks.spawn(work.instrument(info_span!("job", job.id = %id)));
             }
@@ -227,16 +232,16 @@ impl Worker {
         self.set_aside(id, SetAside::Unreadable, report::unreadable(id))
     }
 
-    /// What a panic means: its job fails at the step at hand, or is set aside where there is none.
+    /// What a panic context: its job fails at the step at hand, or is set aside where there is none.
     fn panicked(&self, id: WorkId, panic: &(dyn Any + Send)) -> Result<(), StoreError> {
         let told = panic.downcast_ref::<&str>().copied();
         let told = told.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let told = told.unwrap_or("a panic without words");
         error!(panic = told, "a bug; the work it happened in is stopped");
         if let WorkId::Job(id) = id
-            && let Some(job) = self.means.store.job(id)?
+            && let Some(job) = self.context.store.job(id)?
             && let Ok(state) = job.state()
-            && let (Phase::Planning | Phase::Running | Phase::Unwinding, Some(step)) =
+            && let (Phase::Planning | Phase::Running | Phase::RollingBack, Some(step)) =
                 (state.phase, state.current())
         {
             let problem = format!("A bug stopped me here: {told}.");
@@ -253,9 +258,9 @@ impl Worker {
     }
 
     fn set_aside(&self, id: WorkId, why: SetAside, text: Text) -> Result<(), StoreError> {
-        let now = self.means.clock.now();
+        let now = self.context.clock.now();
         let until = later(now, SET_ASIDE);
-        let Some(room_id) = self.means.store.set_aside(id, until)? else {
+        let Some(room_id) = self.context.store.set_aside(id, until)? else {
             return Ok(());
         };
         let said = Write::Enqueue(Outgoing {
@@ -266,13 +271,13 @@ impl Worker {
                 reply_to: None,
             },
         });
-        self.means.store.commit(now, &[said])
+        self.context.store.commit(now, &[said])
     }
 
     /// Whether something does not go on because another database has taken over the account: all but the
     /// upgrades that have begun.
     fn is_held_back(&self, id: WorkId) -> Result<bool, StoreError> {
-        let store = &self.means.store;
+        let store = &self.context.store;
         if store.replaced().is_none() {
             return Ok(false);
         }
@@ -289,30 +294,30 @@ impl Worker {
     /// How long there is nothing to begin. What is due by now is at work, and wakes the worker when it
     /// rests.
     fn pause(&self, now: Timestamp) -> Result<Duration, StoreError> {
-        let due = self.means.store.next_work_due(now)?;
+        let due = self.context.store.next_work_due(now)?;
         Ok(due.map_or(POLL, |due| {
-            Duration::try_from(due.duration_since(self.means.clock.now()))
+            Duration::try_from(due.duration_since(self.context.clock.now()))
                 .unwrap_or(Duration::ZERO)
                 .min(POLL)
         }))
     }
 
     /// Takes a job as far as it goes now.
-    async fn drive(&self, id: JobId) -> Result<(), StoreError> {
-        let mut drive = Drive::new(Arc::clone(&self.means));
+    async fn run_job(&self, id: JobId) -> Result<(), StoreError> {
+        let mut job_run = JobRun::new(Arc::clone(&self.context));
         let mut first = true;
         loop {
-            let Some(job) = self.means.store.job(id)? else {
+            let Some(job) = self.context.store.job(id)? else {
                 return Ok(());
             };
             let state = folded(&job)?;
-            if self.means.store.replaced().is_some() && !state.has_begun() {
+            if self.context.store.replaced().is_some() && !state.has_begun() {
                 return Ok(());
             }
-            let now = self.means.clock.now();
+            let now = self.context.clock.now();
             let turned_back = job.log.last().is_some_and(|(at, _)| *at > now);
             if turned_back {
-                self.means.store.clock_turned_back(id, now)?;
+                self.context.store.clock_turned_back(id, now)?;
             }
             // Nobody knows how long it has waited: it looks once, and waits anew if it must. An agreed
             // time is another matter: it comes when it comes.
@@ -324,14 +329,16 @@ impl Worker {
                     self.follow_up(&job, &state).await
                 }
                 Action::FollowUp(_) | Action::Wait(Step::Verify, _) | Action::Finished
-                    if self.means.store.is_restless(id)? =>
+                    if self.context.store.is_restless(id)? =>
                 {
                     self.follow_up(&job, &state).await
                 }
-                Action::Run(step) | Action::Undo(step) => self.step(&mut drive, &job, step).await,
+                Action::Run(step) | Action::RollBack(step) => {
+                    self.step(&mut job_run, &job, step).await
+                }
                 Action::Wait(step, at) if at <= now || looks => match woken(&state, now) {
                     Some((sleep, Wake::Tell { next })) => self.tell(&job, sleep, next).await,
-                    Some((_, Wake::Begin)) | None => self.step(&mut drive, &job, step).await,
+                    Some((_, Wake::Begin)) | None => self.step(&mut job_run, &job, step).await,
                 },
                 Action::AwaitConfirmation(at) if at <= now => {
                     self.record(&job, vec![Entry::Expired], vec![])
@@ -365,13 +372,13 @@ impl Worker {
             Some(_) => Some(self.pinging.lock().await),
             None => None,
         };
-        self.means.store.look_at_members(job.id)?;
-        let doing = match follow_up::run(&self.means, job, state).await {
+        self.context.store.look_at_members(job.id)?;
+        let doing = match follow_up::run(&self.context, job, state).await {
             Ok(doing) => doing,
             Err(StepError::Store(error)) => return Err(error),
             Err(error) => {
                 warn!(?error, "the follow-up goes on later");
-                let now = self.means.clock.now();
+                let now = self.context.clock.now();
                 let event = state
                     .follow_up
                     .as_ref()
@@ -388,26 +395,26 @@ impl Worker {
         self.record(job, follow_up::entries(doing.events), doing.writes)
     }
 
-    async fn step(&self, drive: &mut Drive, job: &Job, step: Step) -> Result<(), StoreError> {
+    async fn step(&self, job_run: &mut JobRun, job: &Job, step: Step) -> Result<(), StoreError> {
         let mut job = job.clone();
-        if drive.started.take() != Some(step) {
+        if job_run.started.take() != Some(step) {
             let started = started(step);
             self.record(&job, vec![started.clone()], vec![])?;
-            job.log.push((self.means.clock.now(), started));
+            job.log.push((self.context.clock.now(), started));
         }
         let state = folded(&job)?;
 
         let direction = state.direction();
-        drive.kept.clone_from(&state.kept);
-        drive.prioritise(&state, step);
+        job_run.kept.clone_from(&state.kept);
+        job_run.prioritise(&state, step);
         let begun = Instant::now();
         let outcome = match direction {
-            Direction::Forward => steps::run(drive, &job, &state, step).await,
-            Direction::Back => steps::undo(drive, &job, &state, step).await,
+            Direction::Forward => steps::run(job_run, &job, &state, step).await,
+            Direction::Back => steps::roll_back(job_run, &job, &state, step).await,
         };
         metrics::step(step.name(), begun.elapsed());
         // The step may have added to the log itself (`create` and `switch` do).
-        let Some(job) = self.means.store.job(job.id)? else {
+        let Some(job) = self.context.store.job(job.id)? else {
             return Ok(());
         };
         let state = folded(&job)?;
@@ -426,14 +433,14 @@ impl Worker {
                     event: StepEvent::Succeeded { output },
                 }];
                 if step == Step::Verify && state.phase == Phase::Running {
-                    let begun = follow_up::begin(&self.means, &job, &state)?;
+                    let begun = follow_up::begin(&self.context, &job, &state)?;
                     entries.extend(follow_up::entries(begun.events));
                     writes.extend(begun.writes);
                 }
-                let (more, next) = following(drive, &job, state, &entries);
+                let (more, next) = following(job_run, &job, state, &entries);
                 entries.extend(more);
                 self.record(&job, entries, writes)?;
-                drive.started = next;
+                job_run.started = next;
                 Ok(())
             }
             Ok(steps::Done::Undone) => {
@@ -444,10 +451,10 @@ impl Worker {
             Ok(steps::Done::Planned(plan, occasion)) => self.planned(&job, step, plan, occasion),
             Err(StepError::Store(error)) => Err(error),
             Err(error) => {
-                let now = self.means.clock.now();
+                let now = self.context.clock.now();
                 let mut entry = failure::meaning(&state, step, error, now);
                 if let StepEvent::Waiting { reason, kept, .. } = &mut entry {
-                    kept.clone_from(&drive.kept);
+                    kept.clone_from(&job_run.kept);
                     metrics::wait(reason.name());
                 }
                 self.record(&job, vec![Entry::Step { step, event: entry }], vec![])
@@ -461,18 +468,18 @@ impl Worker {
         job: &Job,
         step: Step,
         mut plan: Box<Plan>,
-        occasion: Occasion,
+        occasion: PlanReason,
     ) -> Result<(), StoreError> {
         let turn = job.request.campaign.as_ref();
         if let Some(turn) = turn.filter(|_| step == Step::Plan) {
             plan.asks = turn.asks(&plan.hash);
         }
         let mut entries = vec![];
-        let now = self.means.clock.now();
+        let now = self.context.clock.now();
         let confirmation = match occasion {
             // The yes was to another time, even where it was given beforehand.
-            Occasion::StartMissed => Confirmation::Ask,
-            Occasion::Asked | Occasion::RoomChanged => job.request.confirmation,
+            PlanReason::StartMissed => Confirmation::Ask,
+            PlanReason::Asked | PlanReason::RoomChanged => job.request.confirmation,
         };
         let text = plan::plan(job.id, &plan, confirmation, occasion, now);
         let blocked = plan.is_blocked();
@@ -506,7 +513,7 @@ impl Worker {
 
     /// Whether the bot is not in an admin room. Where the server does not say, what is only told goes on.
     async fn is_away_from(&self, admin_room: &RoomId) -> bool {
-        let is_here = survey::is_here(&self.means.port, admin_room).await;
+        let is_here = survey::is_here(&self.context.port, admin_room).await;
         let is_away = matches!(is_here, Ok(false));
         if is_away {
             warn!("not in the admin room: members are not told yet");
@@ -517,7 +524,7 @@ impl Worker {
     /// Tells the old room when the upgrade begins, and has the job sleep on (P3: at once, or not).
     async fn tell(&self, job: &Job, sleep: Sleep<'_>, next: Timestamp) -> Result<(), StoreError> {
         let is_away = self.is_away_from(&job.request.admin_room).await;
-        let now = self.means.clock.now();
+        let now = self.context.clock.now();
         let asleep = |until| Entry::Step {
             step: Step::Snapshot,
             event: StepEvent::Waiting {
@@ -530,7 +537,7 @@ impl Worker {
         if is_away {
             return self.record(job, vec![asleep(next.min(look_again(now)))], vec![]);
         }
-        let messages = &self.means.setup.messages;
+        let messages = &self.context.setup.messages;
         match announce::announcement(job, sleep, messages, next, now) {
             Ok((entry, write)) => {
                 info!("members are told when it begins");
@@ -559,8 +566,8 @@ impl Worker {
         {
             return Ok(writes);
         }
-        let now = self.means.clock.now();
-        for before in self.means.store.open_plans(&job.request.old_room)? {
+        let now = self.context.clock.now();
+        for before in self.context.store.open_plans(&job.request.old_room)? {
             if before.id < job.id {
                 writes.extend(announce::advance(&before, vec![Entry::Superseded], now)?);
             }
@@ -575,16 +582,16 @@ impl Worker {
         entries: Vec<Entry>,
         mut writes: Vec<Write>,
     ) -> Result<(), StoreError> {
-        let now = self.means.clock.now();
+        let now = self.context.clock.now();
         writes.extend(announce::advance(job, entries, now)?);
-        self.means.store.commit(now, &writes)
+        self.context.store.commit(now, &writes)
     }
 }
 
 /// What goes into the same transaction as the end of a step, which saves most of them: the steps that have
 /// nothing to do, and the beginning of the next one, which it returns.
 fn following(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     state: State,
     ended: &[Entry],
@@ -596,7 +603,7 @@ fn following(
             break;
         };
         let begun = started(step);
-        let Some(output) = steps::idle(drive, job, &state, step) else {
+        let Some(output) = steps::idle(job_run, job, &state, step) else {
             entries.push(begun);
             return (entries, Some(step));
         };

@@ -37,7 +37,7 @@ impl Worker {
         now: Timestamp,
         pruning: &mut Pruning,
     ) -> Result<Duration, StoreError> {
-        let Some(keep) = self.means.setup.keep else {
+        let Some(keep) = self.context.setup.keep else {
             return Ok(EVERY);
         };
         let rest = Duration::try_from(pruning.next.duration_since(now)).unwrap_or_default();
@@ -47,7 +47,7 @@ impl Worker {
         }
         let before = SignedDuration::try_from(keep).ok();
         let before = before.and_then(|keep| now.checked_sub(keep).ok());
-        self.means
+        self.context
             .store
             .prune(now, before.unwrap_or(Timestamp::MIN), &mut pruning.round)?;
         let rest = if pruning.round.is_over() {

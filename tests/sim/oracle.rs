@@ -422,7 +422,7 @@ impl Oracle {
             Phase::Running if matches!(state.waiting, Some((_, WaitReason::NotInAdminRoom))) => {
                 true
             }
-            Phase::Planning | Phase::Running | Phase::Unwinding => end == End::Busy,
+            Phase::Planning | Phase::Running | Phase::RollingBack => end == End::Busy,
             _ => true,
         };
         if !at_rest {

@@ -3,7 +3,7 @@
 use super::{Span, count, label, listed, own, room, space_now};
 use crate::campaign::{Campaign, Child, Phase, State};
 use crate::job::Following;
-use crate::job::follow_up::{Door, End, Farewell};
+use crate::job::follow_up::{Door, End, OldRoomOutcome};
 use crate::message::doc::{Doc, shortened};
 use crate::message::follow_up::tally;
 use crate::model::Text;
@@ -108,14 +108,14 @@ fn doors(mut doc: Doc, rooms: &[Ended<'_>]) -> Doc {
 
 /// What became of the bot in the old rooms.
 fn left(mut doc: Doc, rooms: &[Ended<'_>]) -> Doc {
-    let gone = |(_, end): &&Ended<'_>| end.farewell == Farewell::Left;
+    let gone = |(_, end): &&Ended<'_>| end.farewell == OldRoomOutcome::Left;
     let gone = rooms.iter().filter(gone).count();
     if gone > 0 {
         doc = doc.say(&format!("I left {}.", count(gone, "old room", "old rooms")));
     }
     let needed = rooms.iter().filter_map(|(_, end)| match &end.farewell {
-        Farewell::Needed { why } => Some(why),
-        Farewell::Left | Farewell::Stays => None,
+        OldRoomOutcome::Needed { why } => Some(why),
+        OldRoomOutcome::Left | OldRoomOutcome::Stays => None,
     });
     let needed: Vec<_> = needed.collect();
     if let Some(why) = needed.first() {
@@ -178,7 +178,7 @@ mod tests {
             door: Door::Refused {
                 message: message.to_owned(),
             },
-            farewell: Farewell::Needed {
+            farewell: OldRoomOutcome::Needed {
                 why: "something is left to do".to_owned(),
             },
             ..End::default()
@@ -189,7 +189,7 @@ mod tests {
     fn one_report_for_all_rooms() {
         let shut = End {
             door: Door::Shut,
-            farewell: Farewell::Left,
+            farewell: OldRoomOutcome::Left,
             ..End::default()
         };
         let children = [

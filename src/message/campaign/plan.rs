@@ -10,7 +10,7 @@ use crate::campaign::rooms::Why;
 use crate::campaign::{Campaign, Child, Found, Plan};
 use crate::job::Plan as JobPlan;
 use crate::message::doc::Doc;
-use crate::message::plan::Occasion;
+use crate::message::plan::PlanReason;
 use crate::message::{duration, moment};
 use crate::model::{Confirmation, Method, Text};
 use crate::room::finding::{Finding, Weight};
@@ -50,7 +50,7 @@ pub fn plan(
     found: &Found,
     plan: &Plan,
     rooms: Rooms<'_>,
-    occasion: Occasion,
+    occasion: PlanReason,
     bot: &UserId,
     now: Timestamp,
 ) -> Text {
@@ -74,7 +74,7 @@ pub fn plan(
     title.extend(room(&plan.label, &campaign.request.space, &[]));
     title.extend(version.map(|version| Span::Text(format!(" to version {version}"))));
     let mut doc = Doc::new();
-    if occasion == Occasion::StartMissed {
+    if occasion == PlanReason::StartMissed {
         doc = doc.say("I was away at the agreed time, and nothing was done. Shall I begin now?");
     }
     doc = doc.line(&title);
@@ -164,7 +164,7 @@ pub fn plan(
         count(plan.requests, "request", "requests")
     ));
     match campaign.request.confirmation {
-        Confirmation::Given if occasion == Occasion::Asked => doc.say("Confirmed with `--yes`."),
+        Confirmation::Given if occasion == PlanReason::Asked => doc.say("Confirmed with `--yes`."),
         Confirmation::PlanOnly => doc.say(
             "This is the plan only; nothing will happen. To upgrade, send `!upgrade space` with \
              this space.",

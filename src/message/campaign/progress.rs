@@ -105,7 +105,7 @@ pub fn progress(
     let mut rest: Vec<_> = going.iter().filter(|child| !is_trouble(child)).collect();
     // What is at work is looked for first.
     rest.sort_by_key(|child| match child.phase {
-        JobPhase::Running | JobPhase::Unwinding | JobPhase::InReview => 0,
+        JobPhase::Running | JobPhase::RollingBack | JobPhase::InReview => 0,
         JobPhase::Done => 2,
         _ => 1,
     });
@@ -184,7 +184,7 @@ fn counted(going: &[Child]) -> Vec<String> {
     let at_work = of(going, |phase| {
         matches!(
             phase,
-            JobPhase::Running | JobPhase::InReview | JobPhase::Unwinding | JobPhase::Planning
+            JobPhase::Running | JobPhase::InReview | JobPhase::RollingBack | JobPhase::Planning
         )
     });
     let not_done = of(going, |phase| {

@@ -1,9 +1,9 @@
 //! Addresses: the local ones lead to the new room, which shows them.
 
-use super::{Done, Drive, StepError, close};
+use super::{Done, JobRun, StepError, close};
 use crate::job::{Job, State};
 use crate::room::diff::Part;
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    close::step(drive, job, state, Part::Aliases).await
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
+    close::step(job_run, job, state, Part::Aliases).await
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
-use super::{Done, Drive, Read, RequestFailure, Seen, StepError, new_room, plan_of};
+use super::{Done, JobRun, Read, RequestFailure, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
@@ -49,33 +49,33 @@ pub(in crate::worker) enum Stage {
 
 /// A step that does nothing but close its part.
 pub(super) async fn step(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     state: &State,
     part: Part,
 ) -> Result<Done, StepError> {
     let plan = plan_of(state)?;
-    let (made, refused) = close(drive, job, plan, &new_room(state)?, part, Stage::Final).await?;
+    let (made, refused) = close(job_run, job, plan, &new_room(state)?, part, Stage::Final).await?;
     Ok(Output::Closed { made, refused }.into())
 }
 
 /// Makes the changes of one part; says how many were made and which were refused.
 pub(super) async fn close(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
     part: Part,
     stage: Stage,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
-    let mut seen = match take_seen(drive, plan, new_room, stage) {
+    let mut seen = match take_seen(job_run, plan, new_room, stage) {
         Some(seen) => seen,
-        None => read(drive, job, plan, new_room, stage).await?,
+        None => read(job_run, job, plan, new_room, stage).await?,
     };
     let mut to_make = VecDeque::from(changes(&seen, job, part));
-    match make(drive, job, plan, &mut seen, &mut to_make).await {
+    match make(job_run, job, plan, &mut seen, &mut to_make).await {
         Ok(done) => {
-            drive.seen = Some(seen);
+            job_run.seen = Some(seen);
             Ok(done)
         }
         Err(StepError::RateLimited { limit, .. }) => {
@@ -97,24 +97,24 @@ pub(super) async fn close(
 /// Makes changes in their order, and keeps what was seen up with them; says how many were made and which
 /// were refused. After an error, those that are still to be made are left.
 async fn make(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     seen: &mut Seen,
     to_make: &mut VecDeque<Change>,
 ) -> Result<(usize, Vec<Refusal>), StepError> {
-    let port = Arc::clone(&drive.port);
+    let port = Arc::clone(&job_run.port);
     let port = &*port;
     let new_room = seen.now.new.room_id.clone();
     let variables = Variables::of(plan, &new_room, port.server_name());
-    let reason = render(&drive.setup.messages.invite, &variables)?;
+    let reason = render(&job_run.setup.messages.invite, &variables)?;
     let (mut made, mut refused) = (0, Vec::new());
     let mut away = BTreeSet::new();
     let mut to_try_again = None;
     let (mut limited, mut wait) = (VecDeque::new(), None);
     while let Some(mut change) = to_make.pop_front() {
         if let Change::ShowAliases { side, content, .. } = &mut change {
-            if !drive.holds(seen.read) {
+            if !job_run.holds(seen.read) {
                 read_shown(port, *side, &mut seen.now).await?;
             }
             let shown = match side {
@@ -133,7 +133,7 @@ async fn make(
         let outcome = if change.is_too_early(&seen.now) {
             Ok(Attempt::Refused(too_early(&change)))
         } else {
-            attempt_unless_known(drive, &change, job, &new_room, &reason, &mut away).await
+            attempt_unless_known(job_run, &change, job, &new_room, &reason, &mut away).await
         };
         match outcome {
             Ok(Attempt::Made) => {
@@ -207,22 +207,22 @@ fn too_early(change: &Change) -> Refusal {
 
 /// Makes a change, unless it was refused before in this step.
 async fn attempt_unless_known(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     change: &Change,
     job: &Job,
     new_room: &RoomId,
     reason: &str,
     away: &mut BTreeSet<OwnedServerName>,
 ) -> Result<Attempt, HomeserverError> {
-    let mut known = drive.kept.refused.iter();
+    let mut known = job_run.kept.refused.iter();
     if let Some(known) = known.find(|known| known.change.is_about_the_same(change)) {
         return Ok(Attempt::Refused(known.clone()));
     }
-    let port = Arc::clone(&drive.port);
+    let port = Arc::clone(&job_run.port);
     let refusal = match attempt(&*port, change, job, new_room, reason, away).await {
         Ok(None) => return Ok(Attempt::Made),
         Ok(Some(refusal)) => refusal,
-        Err(error @ HomeserverError::Uncertain { .. }) => match drive.failed(error).await? {
+        Err(error @ HomeserverError::Uncertain { .. }) => match job_run.failed(error).await? {
             RequestFailure::GivenUp(message) => Refusal {
                 change: change.clone(),
                 code: String::new(),
@@ -232,7 +232,7 @@ async fn attempt_unless_known(
         },
         Err(error) => return Err(error),
     };
-    drive.kept.refused.push(refusal.clone());
+    job_run.kept.refused.push(refusal.clone());
     Ok(Attempt::Refused(refusal))
 }
 
@@ -315,11 +315,11 @@ async fn as_it_is_now(
 }
 
 /// What the step of a part leaves that has nothing to do, as far as that is known without asking.
-pub(super) fn idle(drive: &mut Drive, job: &Job, state: &State, part: Part) -> Option<Output> {
+pub(super) fn idle(job_run: &mut JobRun, job: &Job, state: &State, part: Part) -> Option<Output> {
     let (plan, new_room) = (state.plan.as_ref()?, state.new_room()?);
-    let seen = take_seen(drive, plan, new_room, Stage::Final)?;
+    let seen = take_seen(job_run, plan, new_room, Stage::Final)?;
     let is_idle = changes(&seen, job, part).is_empty();
-    drive.seen = Some(seen);
+    job_run.seen = Some(seen);
     is_idle.then(|| Output::Closed {
         made: 0,
         refused: Vec::new(),
@@ -334,37 +334,37 @@ fn changes(seen: &Seen, job: &Job, part: Part) -> Vec<Change> {
         .collect()
 }
 
-/// Takes what this drive saw of both rooms, where that still holds for a part; what does not is dropped.
-fn take_seen(drive: &mut Drive, plan: &Plan, new_room: &RoomId, stage: Stage) -> Option<Seen> {
-    let seen = drive
+/// Takes what this run saw of both rooms, where that still holds for a part; what does not is dropped.
+fn take_seen(job_run: &mut JobRun, plan: &Plan, new_room: &RoomId, stage: Stage) -> Option<Seen> {
+    let seen = job_run
         .seen
         .take()
         .filter(|seen| seen.now.new.room_id == new_room)?;
-    if !drive.holds(seen.read) {
+    if !job_run.holds(seen.read) {
         return None;
     }
     if seen.stage == stage {
         return Some(seen);
     }
-    let before = drive.just_read()?;
+    let before = job_run.just_read()?;
     (stage == Stage::Final).then(|| switched(seen.now.new, seen.read, before, plan))
 }
 
 /// Tries again what was left to people, where nothing hinders the bot any more; says what is
 /// refused all the same.
 pub(super) async fn again(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
     todos: &[Todo],
 ) -> Result<Vec<Refusal>, StepError> {
-    let mut seen = read(drive, job, plan, new_room, Stage::Final).await?;
+    let mut seen = read(job_run, job, plan, new_room, Stage::Final).await?;
     let mut to_make: VecDeque<_> = diff(&seen.target, &seen.now)
         .into_iter()
         .filter(|change| is_open(change, todos) && !change.is_for_people(&job.request.old_room))
         .collect();
-    let (_, refused) = make(drive, job, plan, &mut seen, &mut to_make).await?;
+    let (_, refused) = make(job_run, job, plan, &mut seen, &mut to_make).await?;
     Ok(refused)
 }
 
@@ -428,15 +428,15 @@ fn total(target: &Target, part: Part) -> usize {
 
 /// Reads both rooms.
 pub(super) async fn read(
-    drive: &Drive,
+    job_run: &JobRun,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
     stage: Stage,
 ) -> Result<Seen, StepError> {
-    let since = drive.reading();
-    let port = &*drive.port;
-    let before = drive.snapshot(job)?;
+    let since = job_run.reading();
+    let port = &*job_run.port;
+    let before = job_run.snapshot(job)?;
     let (mut before, old) = match stage {
         // Nothing of it is changed yet.
         Stage::Staged => (before.clone(), before.room),

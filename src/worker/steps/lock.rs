@@ -1,9 +1,9 @@
 //! Closes the old room: levels for messages and invitations are raised, never lowered.
 
-use super::{Done, Drive, StepError, close};
+use super::{Done, JobRun, StepError, close};
 use crate::job::{Job, State};
 use crate::room::diff::Part;
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    close::step(drive, job, state, Part::Lock).await
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
+    close::step(job_run, job, state, Part::Lock).await
 }

@@ -4,19 +4,19 @@
 
 use jiff::Timestamp;
 
-use super::{Drive, SETTLE, StepError};
+use super::{JobRun, SETTLE, StepError};
 use crate::job::log::Direction;
 use crate::job::{Entry, Job, State, Step, StepEvent};
 use crate::store::{StoreError, Write};
 
 /// Writes a mark.
 pub(super) fn mark(
-    drive: &Drive,
+    job_run: &JobRun,
     job: &Job,
     step: Step,
     event: StepEvent,
 ) -> Result<(), StepError> {
-    let job = reread(drive, job)?;
+    let job = reread(job_run, job)?;
     let state = fold(&job)?;
     let is_about_the_past = matches!(event, StepEvent::AnswerLost { .. });
     if !state.is_at(step) || (state.direction() != Direction::Forward && !is_about_the_past) {
@@ -28,13 +28,13 @@ pub(super) fn mark(
         expected: job.log.len(),
         entries: vec![Entry::Step { step, event }],
     };
-    Ok(drive.store.commit(drive.clock.now(), &[append])?)
+    Ok(job_run.store.commit(job_run.clock.now(), &[append])?)
 }
 
 /// Notes that no answer will come any more. From now on the rooms are watched.
-pub(super) fn answer_lost<T>(drive: &Drive, job: &Job, step: Step) -> Result<T, StepError> {
-    let at = drive.clock.now();
-    mark(drive, job, step, StepEvent::AnswerLost { at })?;
+pub(super) fn answer_lost<T>(job_run: &JobRun, job: &Job, step: Step) -> Result<T, StepError> {
+    let at = job_run.clock.now();
+    mark(job_run, job, step, StepEvent::AnswerLost { at })?;
     Err(StepError::Settling)
 }
 
@@ -58,8 +58,8 @@ pub(super) fn may_come_late(job: &Job) -> bool {
 }
 
 /// The job with the marks that were written since.
-pub(super) fn reread(drive: &Drive, job: &Job) -> Result<Job, StepError> {
-    drive.store.job(job.id)?.ok_or_else(|| StepError::Fail {
+pub(super) fn reread(job_run: &JobRun, job: &Job) -> Result<Job, StepError> {
+    job_run.store.job(job.id)?.ok_or_else(|| StepError::Fail {
         problem: "The job is gone from the database.".to_owned(),
     })
 }

@@ -32,14 +32,14 @@ use ruma::OwnedRoomId;
 use tracing::warn;
 
 use self::close::Stage;
-use super::{Means, SURROUNDINGS_MAX};
+use super::{SURROUNDINGS_MAX, WorkerContext};
 use crate::homeserver::pace::Priority;
 use crate::homeserver::paced::Paced;
 use crate::homeserver::{Homeserver, HomeserverError, RateLimit, ensure_reachable};
 use crate::job::log::{Kept, Progress};
 use crate::job::{Job, Output, Phase, Plan, State, Step};
 use crate::message::member::TemplateError;
-use crate::message::plan::Occasion;
+use crate::message::plan::PlanReason;
 use crate::room::diff::{Observed, Part};
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
@@ -69,7 +69,7 @@ pub(super) enum Done {
         writes: Vec<Write>,
     },
     /// A plan to be shown, and why.
-    Planned(Box<Plan>, Occasion),
+    Planned(Box<Plan>, PlanReason),
     /// What the step made is taken back.
     Undone,
 }
@@ -177,14 +177,14 @@ impl From<HomeserverError> for StepError {
 
 /// What the steps of one job share while it is driven. Nothing in here must survive a kill: it is
 /// read again.
-pub(super) struct Drive {
-    means: Arc<Means>,
+pub(super) struct JobRun {
+    context: Arc<WorkerContext>,
     paced: Paced,
     /// The homeserver, asked with the priority of the step at hand.
     pub(super) port: Arc<dyn Homeserver>,
     /// The step that the log says is begun, and that was not run yet.
     pub(super) started: Option<Step>,
-    /// The old room as this drive read it.
+    /// The old room as this run read it.
     before: Option<(Read, Snapshot)>,
     /// What was read of both rooms, kept up with the changes made since.
     pub(super) seen: Option<Seen>,
@@ -194,7 +194,7 @@ pub(super) struct Drive {
     pub(super) kept: Kept,
 }
 
-/// A place in the waits of a drive. What was read holds until the next one: it is handed from step to step,
+/// A place in the waits of a run. What was read holds until the next one: it is handed from step to step,
 /// and after a wait it is read again, as others may have changed it (P12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Read(u64);
@@ -209,21 +209,21 @@ pub(super) struct Seen {
     pub(super) now: Observed,
 }
 
-impl std::ops::Deref for Drive {
-    type Target = Means;
+impl std::ops::Deref for JobRun {
+    type Target = WorkerContext;
 
-    fn deref(&self) -> &Means {
-        &self.means
+    fn deref(&self) -> &WorkerContext {
+        &self.context
     }
 }
 
-impl Drive {
-    pub(super) fn new(means: Arc<Means>) -> Self {
-        let paced = means.port.counting();
+impl JobRun {
+    pub(super) fn new(context: Arc<WorkerContext>) -> Self {
+        let paced = context.port.counting();
         Self {
             port: Arc::new(paced.clone()),
             paced,
-            means,
+            context,
             started: None,
             before: None,
             seen: None,
@@ -271,7 +271,7 @@ impl Drive {
     pub(super) async fn surroundings(&self, job: &Job) -> Result<Arc<Surroundings>, StepError> {
         let now = self.clock.now();
         let shares = job.request.campaign.is_some();
-        let kept = &self.means.surroundings;
+        let kept = &self.context.surroundings;
         if shares && let Some(known) = kept.fresh(now, SURROUNDINGS_MAX) {
             return Ok(known);
         }
@@ -343,7 +343,7 @@ fn plan_of(state: &State) -> Result<&Plan, StepError> {
     })
 }
 
-/// What a request without a certain answer means.
+/// What a request without a certain answer context.
 pub(super) enum RequestFailure {
     /// It is tried again later.
     TryAgain(HomeserverError),
@@ -353,36 +353,36 @@ pub(super) enum RequestFailure {
 
 /// Runs a step.
 pub(super) async fn run(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     state: &State,
     step: Step,
 ) -> Result<Done, StepError> {
     match step {
-        Step::Plan => plan::run(drive, job).await,
-        Step::Snapshot => snapshot::run(drive, job, state).await,
-        Step::Create => create::run(drive, job, state).await,
-        Step::Populate => populate::run(drive, job, state).await,
-        Step::Review => review::run(drive, job, state).await,
-        Step::Switch => switch::run(drive, job, state).await,
-        Step::Complete => complete::run(drive, job, state).await,
-        Step::Pins => pins::run(drive, job, state).await,
-        Step::Aliases => aliases::run(drive, job, state).await,
-        Step::Directory => directory::run(drive, job, state).await,
-        Step::Spaces => spaces::run(drive, job, state).await,
-        Step::Access => access::run(drive, job, state).await,
-        Step::Lock => lock::run(drive, job, state).await,
-        Step::Invite => invite::run(drive, job, state).await,
-        Step::Notice => notice::run(drive, job, state).await,
-        Step::Verify => verify::run(drive, job, state).await,
+        Step::Plan => plan::run(job_run, job).await,
+        Step::Snapshot => snapshot::run(job_run, job, state).await,
+        Step::Create => create::run(job_run, job, state).await,
+        Step::Populate => populate::run(job_run, job, state).await,
+        Step::Review => review::run(job_run, job, state).await,
+        Step::Switch => switch::run(job_run, job, state).await,
+        Step::Complete => complete::run(job_run, job, state).await,
+        Step::Pins => pins::run(job_run, job, state).await,
+        Step::Aliases => aliases::run(job_run, job, state).await,
+        Step::Directory => directory::run(job_run, job, state).await,
+        Step::Spaces => spaces::run(job_run, job, state).await,
+        Step::Access => access::run(job_run, job, state).await,
+        Step::Lock => lock::run(job_run, job, state).await,
+        Step::Invite => invite::run(job_run, job, state).await,
+        Step::Notice => notice::run(job_run, job, state).await,
+        Step::Verify => verify::run(job_run, job, state).await,
     }
 }
 
 /// What a step leaves that has nothing to do, as far as that is known without asking the server. Such steps
 /// are written down together with the one before.
-pub(super) fn idle(drive: &mut Drive, job: &Job, state: &State, step: Step) -> Option<Output> {
+pub(super) fn idle(job_run: &mut JobRun, job: &Job, state: &State, step: Step) -> Option<Output> {
     let part = match step {
-        Step::Pins => return pins::idle(drive),
+        Step::Pins => return pins::idle(job_run),
         Step::Complete => Part::Complete,
         Step::Aliases => Part::Aliases,
         Step::Directory => Part::Directory,
@@ -399,18 +399,18 @@ pub(super) fn idle(drive: &mut Drive, job: &Job, state: &State, step: Step) -> O
         | Step::Notice
         | Step::Verify => return None,
     };
-    close::idle(drive, job, state, part)
+    close::idle(job_run, job, state, part)
 }
 
 /// Takes back what a step made.
-pub(super) async fn undo(
-    drive: &mut Drive,
+pub(super) async fn roll_back(
+    job_run: &mut JobRun,
     job: &Job,
     state: &State,
     step: Step,
 ) -> Result<Done, StepError> {
     match step {
-        Step::Create => create::undo(drive, job, state).await,
+        Step::Create => create::roll_back(job_run, job, state).await,
         // Only making the room leaves something behind.
         _ => Ok(Done::Undone),
     }

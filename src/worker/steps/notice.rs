@@ -11,7 +11,7 @@ use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
 use super::close::{self, Stage};
-use super::{Done, Drive, RequestFailure, StepError, new_room, plan_of};
+use super::{Done, JobRun, RequestFailure, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, notice};
@@ -21,17 +21,17 @@ use crate::room::target::slot;
 
 const PINNED: &str = "m.room.pinned_events";
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
     let (plan, new_room) = (plan_of(state)?, new_room(state)?);
-    let (event, refused) = match post(drive, job, plan, &new_room).await? {
+    let (event, refused) = match post(job_run, job, plan, &new_room).await? {
         Ok(event) => {
             // By now all is changed that `verify` looks at: its look need not wait for the pin.
             let old = &job.request.old_room;
-            let pin = pin(&*drive.port, old, event.as_str());
-            let look = close::read(drive, job, plan, &new_room, Stage::Final);
+            let pin = pin(&*job_run.port, old, event.as_str());
+            let look = close::read(job_run, job, plan, &new_room, Stage::Final);
             let (refused, look) = join(pin, look).await;
             // What cannot be read now, `verify` reads itself.
-            drive.look = look.ok();
+            job_run.look = look.ok();
             (Some(event), refused?)
         }
         Err(refusal) => (None, Some(refusal)),
@@ -43,7 +43,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 /// Tries once more what was refused before, as far as it is among the to-dos; says what is refused
 /// again.
 pub(super) async fn again(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
@@ -63,14 +63,14 @@ pub(super) async fn again(
             continue;
         }
         match slot.0.as_str() {
-            MESSAGE => refused.extend(match post(drive, job, plan, new_room).await? {
-                Ok(event) => pin(&*drive.port, room, event.as_str()).await?,
+            MESSAGE => refused.extend(match post(job_run, job, plan, new_room).await? {
+                Ok(event) => pin(&*job_run.port, room, event.as_str()).await?,
                 Err(refusal) => Some(refusal),
             }),
             PINNED => {
                 let event = pins_of(content).next().and_then(Value::as_str);
                 if let Some(event) = event {
-                    refused.extend(pin(&*drive.port, room, event).await?);
+                    refused.extend(pin(&*job_run.port, room, event).await?);
                 }
             }
             _ => {}
@@ -81,23 +81,23 @@ pub(super) async fn again(
 
 /// Posts the message, or says why it was refused.
 async fn post(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
 ) -> Result<Result<OwnedEventId, Refusal>, StepError> {
-    let port = Arc::clone(&drive.port);
+    let port = Arc::clone(&job_run.port);
     let old = &job.request.old_room;
     let variables = Variables::of(plan, new_room, port.server_name());
-    let content = notice(&drive.setup.messages.notice, &variables)?;
+    let content = notice(&job_run.setup.messages.notice, &variables)?;
     let transaction = format!("notice.{}", job.request.key());
-    if let Some(Some(event)) = drive.kept.posted.get(&transaction) {
+    if let Some(Some(event)) = job_run.kept.posted.get(&transaction) {
         return Ok(Ok(event.clone()));
     }
     match port.send_event(old, MESSAGE, &transaction, &content).await {
         Ok(event) => {
             let posted = Some(event.clone());
-            drive.kept.posted.insert(transaction, posted);
+            job_run.kept.posted.insert(transaction, posted);
             Ok(Ok(event))
         }
         Err(HomeserverError::Refused { code, message, .. }) => Ok(Err(Refusal {
@@ -105,7 +105,7 @@ async fn post(
             code,
             message,
         })),
-        Err(error) => match drive.failed(error).await? {
+        Err(error) => match job_run.failed(error).await? {
             RequestFailure::GivenUp(message) => Ok(Err(Refusal {
                 change: change(old, MESSAGE, content),
                 code: String::new(),

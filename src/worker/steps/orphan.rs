@@ -10,7 +10,7 @@ use serde_json::json;
 use tracing::warn;
 
 use super::mark::may_come_late;
-use super::{Drive, StepError};
+use super::{JobRun, StepError};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::Job;
 use crate::room::join_rules::JOIN_RULES;
@@ -21,28 +21,28 @@ use crate::survey::surroundings::told;
 const GIVEN_UP: &str = "This room was prepared for an upgrade that was called off.";
 
 /// Takes back what earlier jobs for the same room may have left, as far as sync has told of it.
-pub(super) async fn take_back(drive: &Drive, job: &Job) -> Result<(), StepError> {
-    for room in of_earlier_jobs(drive, job).await? {
+pub(super) async fn take_back(job_run: &JobRun, job: &Job) -> Result<(), StepError> {
+    for room in of_earlier_jobs(job_run, job).await? {
         warn!(%room, "an earlier upgrade left this room behind; it is taken back");
-        remove(&*drive.port, &room).await?;
+        remove(&*job_run.port, &room).await?;
     }
     Ok(())
 }
 
 /// Rooms that earlier jobs for the same old room left when they ended before the old room led anywhere.
 pub(super) async fn of_earlier_jobs(
-    drive: &Drive,
+    job_run: &JobRun,
     job: &Job,
 ) -> Result<Vec<OwnedRoomId>, StepError> {
     let old_room = &job.request.old_room;
-    let earlier = drive.store.jobs_for_room(old_room)?;
+    let earlier = job_run.store.jobs_for_room(old_room)?;
     let mut others = earlier.iter().filter(|earlier| earlier.id != job.id);
     if !others.any(Job::ended_in_doubt) {
         return Ok(Vec::new());
     }
     let kept: BTreeSet<_> = earlier.iter().filter_map(leads_to).collect();
-    let rooms = drive.port.told_rooms().await?.into_iter();
-    let left = rooms.filter(|room| is_ours(&room.state, old_room, &*drive.port));
+    let rooms = job_run.port.told_rooms().await?.into_iter();
+    let left = rooms.filter(|room| is_ours(&room.state, old_room, &*job_run.port));
     // Where people are, somebody is to decide.
     let left = left.filter(|room| room.members <= 1 && !kept.contains(&room.state.room_id));
     Ok(left.map(|room| room.state.room_id).collect())
@@ -51,15 +51,15 @@ pub(super) async fn of_earlier_jobs(
 /// Second rooms of a finished job: the server carried out a request whose answer was lost, after it was asked
 /// again.
 pub(super) async fn late(
-    drive: &Drive,
+    job_run: &JobRun,
     job: &Job,
     new_room: &RoomId,
 ) -> Result<Vec<OwnedRoomId>, StepError> {
     if !may_come_late(job) {
         return Ok(Vec::new());
     }
-    let port = &*drive.port;
-    let mut known = drive.snapshot(job)?.known_successors;
+    let port = &*job_run.port;
+    let mut known = job_run.snapshot(job)?.known_successors;
     known.insert(new_room.to_owned());
     let is_it = |room: &RoomState| is_ours(room, &job.request.old_room, port);
     Ok(made_since(port, &known, is_it).await?)

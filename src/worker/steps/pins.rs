@@ -9,7 +9,7 @@ use std::time::Duration;
 use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
-use super::{Done, Drive, RequestFailure, StepError, new_room, plan_of};
+use super::{Done, JobRun, RequestFailure, StepError, new_room, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, State};
 use crate::message::pin::{Original, copy};
@@ -25,16 +25,16 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 const PINNED_EVENTS: &str = "m.room.pinned_events";
 
 /// What the step leaves where there is nothing to post.
-pub(super) fn idle(drive: &Drive) -> Option<Output> {
-    let before = drive.just_read()?;
-    without_copies(drive, before)
+pub(super) fn idle(job_run: &JobRun) -> Option<Output> {
+    let before = job_run.just_read()?;
+    without_copies(job_run, before)
 }
 
 /// What the step leaves where nothing was pinned, or nobody could read the copies.
-fn without_copies(drive: &Drive, before: &Snapshot) -> Option<Output> {
+fn without_copies(job_run: &JobRun, before: &Snapshot) -> Option<Output> {
     let lost = before.room.pins().len();
     // A room that somebody else made may be another.
-    let new = drive.seen.as_ref().map(|seen| &seen.now.new);
+    let new = job_run.seen.as_ref().map(|seen| &seen.now.new);
     let rooms = new.into_iter().chain([&before.room]);
     let unreadable = rooms.filter(|_| lost > 0).find_map(unreadable_pins);
     (lost == 0 || unreadable.is_some()).then_some(Output::Pinned {
@@ -44,22 +44,22 @@ fn without_copies(drive: &Drive, before: &Snapshot) -> Option<Output> {
     })
 }
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    let before = drive.snapshot(job)?;
-    if let Some(output) = without_copies(drive, &before) {
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
+    let before = job_run.snapshot(job)?;
+    if let Some(output) = without_copies(job_run, &before) {
         return Ok(output.into());
     }
     let pins = before.room.pins();
     let new = new_room(state)?;
     let old = &before.room.room_id;
     let via = before.room.via(plan_of(state)?.intent.bot.server_name());
-    let port = Arc::clone(&drive.port);
+    let port = Arc::clone(&job_run.port);
     // Whether the new room is encrypted, though the old one is not, is known from sync.
     port.until_told(&[&new], SYNC_PATIENCE).await;
     let mut copies: Vec<Value> = Vec::new();
     for pin in pins.iter().take(PINS_MAX) {
         let transaction = format!("pin.{}.{pin}", job.request.key());
-        let copy = if let Some(known) = drive.kept.posted.get(&transaction) {
+        let copy = if let Some(known) = job_run.kept.posted.get(&transaction) {
             known.clone()
         } else {
             let original = Original {
@@ -69,14 +69,14 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             };
             let posted = match post(&*port, &new, &original, &transaction).await {
                 Err(error @ HomeserverError::Uncertain { .. }) => {
-                    match drive.failed(error).await? {
+                    match job_run.failed(error).await? {
                         RequestFailure::GivenUp(_) => None,
                         RequestFailure::TryAgain(error) => return Err(error.into()),
                     }
                 }
                 posted => posted?,
             };
-            drive.kept.posted.insert(transaction, posted.clone());
+            job_run.kept.posted.insert(transaction, posted.clone());
             posted
         };
         copies.extend(copy.map(|event| json!(event)));

@@ -2,17 +2,17 @@
 //! changed on the way, and bans.
 
 use super::close::{self, Stage};
-use super::{Done, Drive, StepError, plan_of};
+use super::{Done, JobRun, StepError, plan_of};
 use crate::job::{Job, Output, State};
 use crate::room::creation::is_encrypted;
 use crate::room::diff::Part;
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
     let new_room = super::staged_room(state)?;
     let plan = plan_of(state)?;
     let (made, refused) =
-        close::close(drive, job, plan, &new_room, Part::Complete, Stage::Staged).await?;
-    let encrypts = drive
+        close::close(job_run, job, plan, &new_room, Part::Complete, Stage::Staged).await?;
+    let encrypts = job_run
         .seen
         .as_ref()
         .is_some_and(|seen| is_encrypted(&seen.now.new) && !is_encrypted(&seen.before.room));

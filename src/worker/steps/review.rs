@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::close::{self, Stage};
-use super::{Done, Drive, StepError, plan_of, staged_room};
+use super::{Done, JobRun, StepError, plan_of, staged_room};
 use crate::announce::asking;
 use crate::clock::later;
 use crate::homeserver::HomeserverError;
@@ -26,13 +26,13 @@ const INVITED_MAX: usize = 30;
 /// Why they are.
 const REASON: &str = "Please look at the new room before anybody is sent here";
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?;
     let new_room = staged_room(state)?;
-    let seen = close::read(drive, job, plan, &new_room, Stage::Staged).await?;
-    let admin_room = survey::joined_state(&*drive.port, &job.request.admin_room).await?;
+    let seen = close::read(job_run, job, plan, &new_room, Stage::Staged).await?;
+    let admin_room = survey::joined_state(&*job_run.port, &job.request.admin_room).await?;
     let admin_room = admin_room.ok_or(StepError::NotInAdminRoom)?;
-    let needed = permissions::admin_room(&drive.setup.admin_rooms, &job.request.admin_room)
+    let needed = permissions::admin_room(&job_run.setup.admin_rooms, &job.request.admin_room)
         .map_or(i64::MAX, |room| room.rules.command_level);
     let power = admin_room.power();
     let moderators = admin_room
@@ -42,7 +42,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         .take(INVITED_MAX);
     let mut missed = Vec::new();
     for user in moderators {
-        match drive.port.invite(&new_room, &user, Some(REASON)).await {
+        match job_run.port.invite(&new_room, &user, Some(REASON)).await {
             Ok(()) => {}
             // They are told the room's id, and can ask somebody inside.
             Err(HomeserverError::Refused { .. }) => missed.push(user),
@@ -61,7 +61,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             change,
         })
         .collect();
-    let now = drive.clock.now();
+    let now = job_run.clock.now();
     let until = later(now, REVIEW_MAX);
     let shown = review::Shown {
         new_room: &new_room,

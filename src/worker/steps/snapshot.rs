@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use futures_util::future::{join3, try_join_all, try_join3};
 
-use super::{Done, Drive, StepError, plan, plan_of, switch};
+use super::{Done, JobRun, StepError, plan, plan_of, switch};
 use crate::announce;
 use crate::command::Need;
 use crate::config::{MissedStart, TargetPower};
 use crate::job::schedule::{Punctuality, punctuality};
 use crate::job::{Job, Output, State};
-use crate::message::plan::Occasion;
+use crate::message::plan::PlanReason;
 use crate::model::Method;
 use crate::permissions::{self, Decision, Facts};
 use crate::room::finding::Finding;
@@ -19,10 +19,10 @@ use crate::room::power::Allowance;
 use crate::store::Write;
 use crate::survey::{self, Presence};
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
-    let since = drive.reading();
-    let may_still = may_still(drive, job, state);
-    let read = plan::read(drive, job);
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
+    let since = job_run.reading();
+    let may_still = may_still(job_run, job, state);
+    let read = plan::read(job_run, job);
     let (before, plan) = match plan_of(state)?.intent.method {
         // Reading may join a room: only for who may ask for that.
         Method::Adopt => {
@@ -30,7 +30,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             read.await?
         }
         Method::Server | Method::Staged => {
-            let ready = drive.port.get_ready_for_message(&job.request.old_room);
+            let ready = job_run.port.get_ready_for_message(&job.request.old_room);
             let (may_still, read, ()) = join3(may_still, read, ready).await;
             may_still?;
             read?
@@ -56,14 +56,14 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             });
         }
     } else if plan.hash != plan_of(state)?.hash || plan.is_blocked() {
-        return Ok(Done::Planned(Box::new(plan), Occasion::RoomChanged));
-    } else if drive.setup.schedule.missed_start == MissedStart::Ask && is_late(job, state) {
-        return Ok(Done::Planned(Box::new(plan), Occasion::StartMissed));
+        return Ok(Done::Planned(Box::new(plan), PlanReason::RoomChanged));
+    } else if job_run.setup.schedule.missed_start == MissedStart::Ask && is_late(job, state) {
+        return Ok(Done::Planned(Box::new(plan), PlanReason::StartMissed));
     }
     let Some(before) = before else {
-        return Ok(Done::Planned(Box::new(plan), Occasion::RoomChanged));
+        return Ok(Done::Planned(Box::new(plan), PlanReason::RoomChanged));
     };
-    drive.has_read(since, before.clone());
+    job_run.has_read(since, before.clone());
     let snapshot = Write::Snapshot {
         job: job.id,
         snapshot: Box::new(before),
@@ -82,10 +82,10 @@ fn is_late(job: &Job, state: &State) -> bool {
         .is_some_and(|schedule| punctuality(&job.log, schedule) == Punctuality::Missed)
 }
 
-async fn may_still(drive: &Drive, job: &Job, state: &State) -> Result<(), StepError> {
-    let port = &*drive.port;
+async fn may_still(job_run: &JobRun, job: &Job, state: &State) -> Result<(), StepError> {
+    let port = &*job_run.port;
     let request = &job.request;
-    let Some(admin_room) = permissions::admin_room(&drive.setup.admin_rooms, &request.admin_room)
+    let Some(admin_room) = permissions::admin_room(&job_run.setup.admin_rooms, &request.admin_room)
     else {
         return Err(StepError::Fail {
             problem: "The room this was asked in is no admin room any more.".to_owned(),

@@ -9,7 +9,7 @@ use ruma::{OwnedRoomId, RoomId};
 use serde_json::Value;
 
 use super::close::{Stage, is_open};
-use super::{Done, Drive, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
+use super::{Done, JobRun, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
 use crate::announce;
 use crate::clock::later;
 use crate::homeserver::HomeserverError;
@@ -34,46 +34,46 @@ const RECHECK_AFTER: [Duration; 4] = [
 /// How often a finished upgrade is looked at again by itself; about a month.
 const RECHECKS_MAX: usize = 33;
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?;
     let new = new_room(state)?;
-    drive.seen = None;
+    job_run.seen = None;
     let open = match state.outputs.get(&Step::Verify) {
         Some(Output::Verified { todos, .. }) => Some(todos.as_slice()),
         _ => None,
     };
-    let redirected = redirected(drive, job, plan, &new).await?;
+    let redirected = redirected(job_run, job, plan, &new).await?;
     let mut writes = Vec::new();
-    for room in orphan::late(drive, job, &new).await? {
-        orphan::remove(&*drive.port, &room).await?;
+    for room in orphan::late(job_run, job, &new).await? {
+        orphan::remove(&*job_run.port, &room).await?;
         writes.push(announce::second_room(job, state, &room));
     }
     let mut refused = Vec::new();
     match open {
         None => {
-            let look = drive.look.take();
-            drive.seen = look.filter(|look| drive.holds(look.read));
+            let look = job_run.look.take();
+            job_run.seen = look.filter(|look| job_run.holds(look.read));
             let mut changed = 0;
             for part in Part::ALL {
                 let (made, not_made) =
-                    close::close(drive, job, plan, &new, part, Stage::Final).await?;
+                    close::close(job_run, job, plan, &new, part, Stage::Final).await?;
                 changed += made;
                 refused.extend(not_made);
             }
             if changed > 0 {
-                drive.seen = None;
+                job_run.seen = None;
             }
         }
         // A finished upgrade belongs to its people: what they changed since is their decision, and
         // only what was still open is tried again.
-        Some(todos) => refused = close::again(drive, job, plan, &new, todos).await?,
+        Some(todos) => refused = close::again(job_run, job, plan, &new, todos).await?,
     }
     // Only what was changed just now has to be read once more.
-    let seen = match drive.seen.take() {
+    let seen = match job_run.seen.take() {
         Some(seen) => seen,
-        None => close::read(drive, job, plan, &new, Stage::Final).await?,
+        None => close::read(job_run, job, plan, &new, Stage::Final).await?,
     };
-    let elsewhere = survey::listed_on(&*drive.port, &seen.before)
+    let elsewhere = survey::listed_on(&*job_run.port, &seen.before)
         .await
         .into_iter()
         .map(|server| Change::RemoteListing { server });
@@ -90,7 +90,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
                 &change,
                 &seen.now,
                 &seen.before.referrers,
-                drive.port.account(),
+                job_run.port.account(),
             )
             .unwrap_or_else(|| why_missing(&change, &refused));
             Todo { change, obstacle }
@@ -98,7 +98,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         .collect();
     // No part of the difference: whether people were told is not seen in the rooms.
     let unnoticed = match (open, state.outputs.get(&Step::Notice)) {
-        (Some(todos), _) => notice::again(drive, job, plan, &new, todos).await?,
+        (Some(todos), _) => notice::again(job_run, job, plan, &new, todos).await?,
         (None, Some(Output::Noticed { refused, .. })) => refused.clone(),
         (None, _) => Vec::new(),
     };
@@ -120,7 +120,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     let in_doubt = looks == 0 && mark::may_come_late(job);
     let recheck_at = ((!todos.is_empty() && looks < RECHECKS_MAX) || in_doubt)
         .then(|| RECHECK_AFTER[looks.min(RECHECK_AFTER.len() - 1)])
-        .map(|after| later(drive.clock.now(), after));
+        .map(|after| later(job_run.clock.now(), after));
     Ok(Done::Output {
         output: Output::Verified {
             todos,
@@ -138,18 +138,21 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 /// Whether the old room leads anywhere else by now. Our own tombstone to another room comes from a request
 /// that was carried out late, and is put right.
 async fn redirected(
-    drive: &Drive,
+    job_run: &JobRun,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
 ) -> Result<Option<Change>, StepError> {
-    let port = &*drive.port;
+    let port = &*job_run.port;
     let old_room = &job.request.old_room;
     let leads_to = |content: &Content| {
         let to = content.get("replacement_room").and_then(Value::as_str);
         to.and_then(|to| OwnedRoomId::try_from(to).ok())
     };
-    let just_seen = drive.look.as_ref().filter(|look| drive.holds(look.read));
+    let just_seen = job_run
+        .look
+        .as_ref()
+        .filter(|look| job_run.holds(look.read));
     let just_seen = just_seen.and_then(|look| look.now.old.content(TOMBSTONE, ""));
     if just_seen.and_then(leads_to).as_deref() == Some(new_room) {
         return Ok(None);
@@ -169,7 +172,7 @@ async fn redirected(
         .map(|tombstone| tombstone.sender.clone());
     let is_own = by.as_deref() == Some(port.account());
     if is_own && now.is_some() && mark::may_come_late(job) {
-        let tombstone = switch::tombstone(drive, plan, new_room)?;
+        let tombstone = switch::tombstone(job_run, plan, new_room)?;
         match port.put_state(old_room, TOMBSTONE, "", &tombstone).await {
             Ok(_) => return Ok(None),
             Err(HomeserverError::Refused { .. }) => {}

@@ -2,13 +2,17 @@
 //!
 //! A tombstone alone proves nothing: only the new room's create event can say whom it replaces.
 
-use super::super::{Done, Drive, StepError};
+use super::super::{Done, JobRun, StepError};
 use crate::job::{Job, Output, State};
 use crate::survey;
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, _state: &State) -> Result<Done, StepError> {
-    let before = drive.snapshot(job)?;
-    match survey::open_successor(&*drive.port, &before.room).await? {
+pub(super) async fn run(
+    job_run: &mut JobRun,
+    job: &Job,
+    _state: &State,
+) -> Result<Done, StepError> {
+    let before = job_run.snapshot(job)?;
+    match survey::open_successor(&*job_run.port, &before.room).await? {
         Ok(new) => Ok(Output::Switched {
             new_room: new.room_id,
         }

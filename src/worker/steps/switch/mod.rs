@@ -7,7 +7,7 @@ mod staged;
 use ruma::{RoomId, UserId};
 use serde_json::json;
 
-use super::{Done, Drive, StepError, plan_of};
+use super::{Done, JobRun, StepError, plan_of};
 use crate::job::{Job, Plan, State};
 use crate::message::member;
 use crate::model::Method;
@@ -16,11 +16,11 @@ use crate::room::state::{Content, Snapshot, content};
 use crate::store::Write;
 use crate::survey;
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
     match plan_of(state)?.intent.method {
-        Method::Server => server::run(drive, job, state).await,
-        Method::Staged => staged::run(drive, job, state).await,
-        Method::Adopt => adopt::run(drive, job, state).await,
+        Method::Server => server::run(job_run, job, state).await,
+        Method::Staged => staged::run(job_run, job, state).await,
+        Method::Adopt => adopt::run(job_run, job, state).await,
     }
 }
 
@@ -28,15 +28,15 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 /// while limits, a pause or a slow server held up the upgrade comes along, and is not set back. To be
 /// called before anything was asked of the server. Other rooms that replace the old one stay as they were
 /// noted before the upgrade: by those, a room that was made half-way is found (P2).
-async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
-    if drive.just_read().is_some() {
+async fn refresh(job_run: &mut JobRun, job: &Job) -> Result<(), StepError> {
+    if job_run.just_read().is_some() {
         return Ok(());
     }
-    let noted = drive.snapshot(job)?.known_successors;
-    let since = drive.reading();
-    let around = drive.surroundings(job).await?;
+    let noted = job_run.snapshot(job)?.known_successors;
+    let since = job_run.reading();
+    let around = job_run.surroundings(job).await?;
     let old_room = &job.request.old_room;
-    let Some(before) = survey::snapshot(&*drive.port, old_room, &around).await? else {
+    let Some(before) = survey::snapshot(&*job_run.port, old_room, &around).await? else {
         return Err(StepError::Fail {
             problem: "I am not in the old room any more.".to_owned(),
         });
@@ -49,20 +49,20 @@ async fn refresh(drive: &mut Drive, job: &Job) -> Result<(), StepError> {
         job: job.id,
         snapshot: Box::new(before.clone()),
     };
-    drive.store.commit(drive.clock.now(), &[snapshot])?;
-    drive.has_read(since, before);
-    drive.seen = None;
+    job_run.store.commit(job_run.clock.now(), &[snapshot])?;
+    job_run.has_read(since, before);
+    job_run.seen = None;
     Ok(())
 }
 
 /// Content of the event that points the old room to the new one.
 pub(super) fn tombstone(
-    drive: &Drive,
+    job_run: &JobRun,
     plan: &Plan,
     new_room: &RoomId,
 ) -> Result<Content, StepError> {
-    let variables = member::Variables::of(plan, new_room, drive.port.server_name());
-    let body = member::render(&drive.setup.messages.tombstone, &variables)?;
+    let variables = member::Variables::of(plan, new_room, job_run.port.server_name());
+    let body = member::render(&job_run.setup.messages.tombstone, &variables)?;
     let mut content = content(json!({
         "body": body,
         "replacement_room": new_room,

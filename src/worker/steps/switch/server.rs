@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::close::Stage;
 use super::super::mark::{answer_lost, fold, is_settled, mark, reread};
-use super::super::{Done, Drive, StepError, close, plan_of};
+use super::super::{Done, JobRun, StepError, close, plan_of};
 use super::{overtaken, refresh, tombstone};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Called;
@@ -30,7 +30,7 @@ const NOT_IMPLEMENTED: u16 = 501;
 
 /// What the rooms show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Sight {
+enum Observation {
     /// The old room leads nowhere, and no room of ours names it.
     Untouched,
     /// The old room leads nowhere, but this room of ours names it: a switch that broke off.
@@ -46,7 +46,7 @@ enum Sight {
 
 /// What is to be done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Act {
+enum Decision {
     Finish(OwnedRoomId),
     FinishByHand(OwnedRoomId),
     /// Make another room, and lead the old one there.
@@ -61,64 +61,64 @@ enum Act {
     },
 }
 
-fn decide(sight: &Sight, called: Called, now: Timestamp) -> Act {
+fn decide(sight: &Observation, called: Called, now: Timestamp) -> Decision {
     let settled = match called {
         Called::Never => true,
         Called::Perhaps => false,
         Called::AnswerLost(at) => is_settled(at, now),
     };
     match sight {
-        Sight::Switched(room) => Act::Finish(room.clone()),
-        Sight::Foreign { by, to } => Act::GiveWay {
+        Observation::Switched(room) => Decision::Finish(room.clone()),
+        Observation::Foreign { by, to } => Decision::GiveWay {
             by: by.clone(),
             to: to.clone(),
         },
-        _ if !settled => Act::LookAgain,
-        Sight::Orphan(room) | Sight::DeadEnd { other: Some(room) } => {
-            Act::FinishByHand(room.clone())
+        _ if !settled => Decision::LookAgain,
+        Observation::Orphan(room) | Observation::DeadEnd { other: Some(room) } => {
+            Decision::FinishByHand(room.clone())
         }
-        Sight::DeadEnd { other: None } => Act::MakeAnother,
-        Sight::Untouched if called == Called::Never => Act::Call,
-        Sight::Untouched => Act::TakeBack,
+        Observation::DeadEnd { other: None } => Decision::MakeAnother,
+        Observation::Untouched if called == Called::Never => Decision::Call,
+        Observation::Untouched => Decision::TakeBack,
     }
 }
 
 pub(in super::super) async fn run(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     state: &State,
 ) -> Result<Done, StepError> {
-    let before = drive.snapshot(job)?;
+    let before = job_run.snapshot(job)?;
     let plan = plan_of(state)?.clone();
     let called = state.called(Step::Switch);
-    let sight = look(drive, job, &before, &plan).await?;
-    match decide(&sight, called, drive.clock.now()) {
-        Act::LookAgain if called == Called::Perhaps => answer_lost(drive, job, Step::Switch),
-        Act::Call => {
-            refresh(drive, job).await?;
-            call(drive, job, &plan, &before).await
+    let sight = look(job_run, job, &before, &plan).await?;
+    match decide(&sight, called, job_run.clock.now()) {
+        Decision::LookAgain if called == Called::Perhaps => answer_lost(job_run, job, Step::Switch),
+        Decision::Call => {
+            refresh(job_run, job).await?;
+            call(job_run, job, &plan, &before).await
         }
-        act => settle(drive, job, state, &plan, act).await,
+        act => settle(job_run, job, state, &plan, act).await,
     }
 }
 
 async fn call(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     before: &Snapshot,
 ) -> Result<Done, StepError> {
     mark(
-        drive,
+        job_run,
         job,
         Step::Switch,
         StepEvent::Called {
-            at: drive.clock.now(),
+            at: job_run.clock.now(),
         },
     )?;
     let intent = &plan.intent;
     let old = &job.request.old_room;
-    match drive
+    match job_run
         .port
         .upgrade(old, &intent.version, &intent.creators)
         .await
@@ -126,7 +126,7 @@ async fn call(
         // The answer to an earlier request of this account.
         // Source: Synapse 1.163.2, `_upgrade_response_cache`.
         Ok(new_room) if before.known_successors.contains(&new_room) => {
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Remembered {
                 problem: format!(
                     "The server answers with {new_room}, the room of an earlier upgrade, which it remembers \
@@ -139,12 +139,12 @@ async fn call(
         Err(
             error @ (HomeserverError::RateLimited { .. } | HomeserverError::AccountBlocked { .. }),
         ) => {
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(error.into())
         }
         Err(HomeserverError::Refused { message, .. }) if message.contains("in progress") => {
             // Of somebody else: this request did nothing.
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Remembered {
                 problem: "The server says that somebody else is upgrading this room. Synapse says so for five \
                           minutes after such an upgrade, too."
@@ -157,17 +157,17 @@ async fn call(
             code,
             ..
         }) => {
-            let job = reread(drive, job)?;
+            let job = reread(job_run, job)?;
             let state = fold(&job)?;
-            match look(drive, &job, before, plan).await? {
-                Sight::Untouched => {
-                    mark(drive, &job, Step::Switch, StepEvent::Undone)?;
+            match look(job_run, &job, before, plan).await? {
+                Observation::Untouched => {
+                    mark(job_run, &job, Step::Switch, StepEvent::Undone)?;
                     Err(refused(status, &message, &code))
                 }
                 // The server answered: nothing more will come of the call.
                 sight => {
-                    let act = decide(&sight, Called::Never, drive.clock.now());
-                    settle(drive, &job, &state, plan, act).await
+                    let act = decide(&sight, Called::Never, job_run.clock.now());
+                    settle(job_run, &job, &state, plan, act).await
                 }
             }
         }
@@ -176,15 +176,18 @@ async fn call(
             status: Some(status @ (NOT_FOUND | METHOD_NOT_ALLOWED | NOT_IMPLEMENTED)),
             ..
         }) => {
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             // Unless it knows none at all: then the server is away.
-            drive.port.state_event(old, "m.room.tombstone", "").await?;
+            job_run
+                .port
+                .state_event(old, "m.room.tombstone", "")
+                .await?;
             Err(refused(status, "", ""))
         }
         // Cut, timed out or broken: the server may well be at it.
         Err(error @ (HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. })) => {
             tracing::warn!(error = chain(&error), "no certain answer to /upgrade");
-            answer_lost(drive, job, Step::Switch)
+            answer_lost(job_run, job, Step::Switch)
         }
     }
 }
@@ -208,47 +211,47 @@ fn refused(status: u16, message: &str, code: &str) -> StepError {
 }
 
 async fn settle(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     state: &State,
     plan: &Plan,
-    act: Act,
+    act: Decision,
 ) -> Result<Done, StepError> {
     match act {
-        Act::Finish(new_room) => Ok(Output::Switched { new_room }.into()),
-        Act::LookAgain => Err(StepError::Settling),
-        Act::TakeBack | Act::Call => {
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+        Decision::Finish(new_room) => Ok(Output::Switched { new_room }.into()),
+        Decision::LookAgain => Err(StepError::Settling),
+        Decision::TakeBack | Decision::Call => {
+            mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Retry {
                 problem: "The server did not carry out the upgrade.".to_owned(),
                 source: None,
             })
         }
-        Act::MakeAnother => {
-            let before = drive.snapshot(job)?;
+        Decision::MakeAnother => {
+            let before = job_run.snapshot(job)?;
             let intent = &plan.intent;
             let staged = staged(&target(&before, intent, &room_to_be()), intent);
             let body = request(&before, &staged, intent, &job.request.key().to_string());
-            let at = drive.clock.now();
-            mark(drive, job, Step::Switch, StepEvent::Called { at })?;
-            match drive.port.create_room(&body).await {
-                Ok(room) => finish_by_hand(drive, job, plan, room).await,
+            let at = job_run.clock.now();
+            mark(job_run, job, Step::Switch, StepEvent::Called { at })?;
+            match job_run.port.create_room(&body).await {
+                Ok(room) => finish_by_hand(job_run, job, plan, room).await,
                 Err(
                     error @ (HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. }),
                 ) => {
                     tracing::warn!(error = chain(&error), "no certain answer to /createRoom");
-                    answer_lost(drive, job, Step::Switch)
+                    answer_lost(job_run, job, Step::Switch)
                 }
                 Err(error) => {
-                    mark(drive, job, Step::Switch, StepEvent::AnswerLost { at })?;
+                    mark(job_run, job, Step::Switch, StepEvent::AnswerLost { at })?;
                     Err(error.into())
                 }
             }
         }
-        Act::FinishByHand(new_room) => finish_by_hand(drive, job, plan, new_room).await,
-        Act::GiveWay { by, to } => {
+        Decision::FinishByHand(new_room) => finish_by_hand(job_run, job, plan, new_room).await,
+        Decision::GiveWay { by, to } => {
             if state.called(Step::Switch) != Called::Never {
-                mark(drive, job, Step::Switch, StepEvent::Undone)?;
+                mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             }
             Err(overtaken(&by, &to, &job.request.old_room))
         }
@@ -257,15 +260,15 @@ async fn settle(
 
 /// Completes a room that the server left unfinished, and points the old one to it.
 async fn finish_by_hand(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     new_room: OwnedRoomId,
 ) -> Result<Done, StepError> {
     // As complete as can be before anybody is sent there.
-    close::close(drive, job, plan, &new_room, Part::Complete, Stage::Final).await?;
-    let tombstone = tombstone(drive, plan, &new_room)?;
-    drive
+    close::close(job_run, job, plan, &new_room, Part::Complete, Stage::Final).await?;
+    let tombstone = tombstone(job_run, plan, &new_room)?;
+    job_run
         .port
         .put_state(&job.request.old_room, "m.room.tombstone", "", &tombstone)
         .await?;
@@ -274,12 +277,12 @@ async fn finish_by_hand(
 
 /// Reads what the rooms show.
 async fn look(
-    drive: &Drive,
+    job_run: &JobRun,
     job: &Job,
     before: &Snapshot,
     plan: &Plan,
-) -> Result<Sight, StepError> {
-    let port = &*drive.port;
+) -> Result<Observation, StepError> {
+    let port = &*job_run.port;
     let old = &job.request.old_room;
     let tombstone = port
         .state_event(old, "m.room.tombstone", "")
@@ -302,19 +305,19 @@ async fn look(
         if is_ours(port, job, &to).await?
             || (asked && by == port.account() && enters(port, job, &to).await?)
         {
-            return Ok(Sight::Switched(to));
+            return Ok(Observation::Switched(to));
         }
         if asked && by == port.account() {
             let other = orphan(port, job, before).await?;
-            return Ok(Sight::DeadEnd { other });
+            return Ok(Observation::DeadEnd { other });
         }
-        return Ok(Sight::Foreign { by, to });
+        return Ok(Observation::Foreign { by, to });
     }
     let orphan = if asked {
         orphan(port, job, before).await?
     } else {
         // Before the first call there can be none of this job.
-        let earlier = super::super::orphan::of_earlier_jobs(drive, job).await?;
+        let earlier = super::super::orphan::of_earlier_jobs(job_run, job).await?;
         let mut same_version = None;
         for room in earlier {
             let made = port.state(&room).await?.create();
@@ -326,7 +329,7 @@ async fn look(
         }
         same_version
     };
-    Ok(orphan.map_or(Sight::Untouched, Sight::Orphan))
+    Ok(orphan.map_or(Observation::Untouched, Observation::Orphan))
 }
 
 /// A room of this job that nothing leads to.
@@ -406,53 +409,68 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let room: OwnedRoomId = "!new:x".try_into().unwrap();
         let by: OwnedUserId = "@other:x".try_into().unwrap();
-        let orphan = Sight::Orphan(room.clone());
-        let foreign = Sight::Foreign {
+        let orphan = Observation::Orphan(room.clone());
+        let foreign = Observation::Foreign {
             by: by.clone(),
             to: room.clone(),
         };
         let lost = Called::AnswerLost(at(100));
-        let dead_end = |other: Option<&OwnedRoomId>| Sight::DeadEnd {
+        let dead_end = |other: Option<&OwnedRoomId>| Observation::DeadEnd {
             other: other.cloned(),
         };
         for (sight, called, now, expected) in [
-            (Sight::Untouched, Called::Never, 100, Act::Call),
-            (Sight::Untouched, Called::Perhaps, 999, Act::LookAgain),
-            (Sight::Untouched, lost, 101, Act::LookAgain),
-            (Sight::Untouched, lost, 250, Act::TakeBack),
-            (orphan.clone(), lost, 249, Act::LookAgain),
-            (orphan.clone(), lost, 250, Act::FinishByHand(room.clone())),
-            (dead_end(None), lost, 249, Act::LookAgain),
-            (dead_end(None), lost, 250, Act::MakeAnother),
+            (Observation::Untouched, Called::Never, 100, Decision::Call),
+            (
+                Observation::Untouched,
+                Called::Perhaps,
+                999,
+                Decision::LookAgain,
+            ),
+            (Observation::Untouched, lost, 101, Decision::LookAgain),
+            (Observation::Untouched, lost, 250, Decision::TakeBack),
+            (orphan.clone(), lost, 249, Decision::LookAgain),
+            (
+                orphan.clone(),
+                lost,
+                250,
+                Decision::FinishByHand(room.clone()),
+            ),
+            (dead_end(None), lost, 249, Decision::LookAgain),
+            (dead_end(None), lost, 250, Decision::MakeAnother),
             (
                 dead_end(Some(&room)),
                 lost,
                 250,
-                Act::FinishByHand(room.clone()),
-            ),
-            (orphan, Called::Never, 100, Act::FinishByHand(room.clone())),
-            (
-                Sight::Switched(room.clone()),
-                lost,
-                100,
-                Act::Finish(room.clone()),
+                Decision::FinishByHand(room.clone()),
             ),
             (
-                Sight::Switched(room.clone()),
+                orphan,
                 Called::Never,
                 100,
-                Act::Finish(room.clone()),
+                Decision::FinishByHand(room.clone()),
+            ),
+            (
+                Observation::Switched(room.clone()),
+                lost,
+                100,
+                Decision::Finish(room.clone()),
+            ),
+            (
+                Observation::Switched(room.clone()),
+                Called::Never,
+                100,
+                Decision::Finish(room.clone()),
             ),
             (
                 foreign.clone(),
                 Called::Never,
                 100,
-                Act::GiveWay {
+                Decision::GiveWay {
                     by: by.clone(),
                     to: room.clone(),
                 },
             ),
-            (foreign, lost, 100, Act::GiveWay { by, to: room }),
+            (foreign, lost, 100, Decision::GiveWay { by, to: room }),
         ] {
             assert_eq!(
                 decide(&sight, called, at(now)),

@@ -5,7 +5,7 @@
 
 use super::super::close::{Stage, close};
 use super::super::mark::mark;
-use super::super::{Done, Drive, StepError, plan_of, staged_room};
+use super::super::{Done, JobRun, StepError, plan_of, staged_room};
 use super::{overtaken, refresh, tombstone};
 use ruma::RoomId;
 
@@ -18,16 +18,24 @@ use crate::room::state::{RoomState, Snapshot, Tombstone};
 use crate::room::target::{slot, target};
 use crate::store::Write;
 
-pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<Done, StepError> {
+pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?.clone();
     let old_room = &job.request.old_room;
     let new_room = staged_room(state)?;
     let called = state.called(Step::Switch);
-    if called == Called::Never && drive.just_read().is_none() {
-        refresh(drive, job).await?;
-        close(drive, job, &plan, &new_room, Part::Complete, Stage::Staged).await?;
+    if called == Called::Never && job_run.just_read().is_none() {
+        refresh(job_run, job).await?;
+        close(
+            job_run,
+            job,
+            &plan,
+            &new_room,
+            Part::Complete,
+            Stage::Staged,
+        )
+        .await?;
     }
-    let now = drive.port.state(old_room).await?;
+    let now = job_run.port.state(old_room).await?;
     if let Some(Tombstone {
         replacement: Some(to),
         sender,
@@ -36,21 +44,21 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         return if to == new_room {
             Ok(Output::Switched { new_room }.into())
         } else {
-            stop(drive, job, called, overtaken(&sender, &to, old_room))
+            stop(job_run, job, called, overtaken(&sender, &to, old_room))
         };
     }
     if called == Called::Never {
-        bring_up_to(drive, job, &plan, &new_room, &now).await?;
+        bring_up_to(job_run, job, &plan, &new_room, &now).await?;
     }
     // What the steps before this one have just completed, if they did.
-    let mut seen = drive.seen.take();
+    let mut seen = job_run.seen.take();
     let new = match &seen {
-        Some(seen) if called == Called::Never && drive.holds(seen.read) => seen.now.new.clone(),
-        _ => drive.port.state(&new_room).await?,
+        Some(seen) if called == Called::Never && job_run.holds(seen.read) => seen.now.new.clone(),
+        _ => job_run.port.state(&new_room).await?,
     };
     if let Some(tombstone) = new.tombstone() {
         return stop(
-            drive,
+            job_run,
             job,
             called,
             StepError::Fail {
@@ -63,7 +71,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
     }
 
     // Whoever looked at the room may have chosen another rule: theirs stays.
-    let before = drive.snapshot(job)?;
+    let before = job_run.snapshot(job)?;
     let target = target(&before, &plan.intent, &new_room);
     let rules = new.event(JOIN_RULES, "");
     let ours = rules.is_none_or(|rules| rules.sender == plan.intent.bot);
@@ -71,31 +79,31 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
         && ours
         && rules.map(|rules| &rules.content) != Some(wanted)
     {
-        drive
+        job_run
             .port
             .put_state(&new_room, JOIN_RULES, "", wanted)
             .await?;
         if let Some(seen) = &mut seen {
-            let by = drive.port.account();
+            let by = job_run.port.account();
             seen.now.new.put(slot(JOIN_RULES, ""), by, wanted.clone());
         }
     }
-    let content = tombstone(drive, &plan, &new_room)?;
+    let content = tombstone(job_run, &plan, &new_room)?;
     if called == Called::Never {
-        let at = drive.clock.now();
-        mark(drive, job, Step::Switch, StepEvent::Called { at })?;
+        let at = job_run.clock.now();
+        mark(job_run, job, Step::Switch, StepEvent::Called { at })?;
     }
-    match drive
+    match job_run
         .port
         .put_state(old_room, "m.room.tombstone", "", &content)
         .await
     {
         Ok(_) => {
-            drive.seen = seen;
+            job_run.seen = seen;
             Ok(Output::Switched { new_room }.into())
         }
         Err(HomeserverError::Refused { code, message, .. }) => {
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Fail {
                 problem: format!(
                     "The server did not let me close the old room: {message} ({code})."
@@ -106,7 +114,7 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
             error @ (HomeserverError::RateLimited { .. } | HomeserverError::AccountBlocked { .. }),
         ) => {
             // Nothing left the bot or arrived: it can still be taken back while it waits.
-            mark(drive, job, Step::Switch, StepEvent::Undone)?;
+            mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(error.into())
         }
         // It looks again before it sends again.
@@ -117,37 +125,37 @@ pub(super) async fn run(drive: &mut Drive, job: &Job, state: &State) -> Result<D
 /// Takes over what people changed in the old room since it was stored: nothing older than this moment is
 /// written (P12).
 async fn bring_up_to(
-    drive: &mut Drive,
+    job_run: &mut JobRun,
     job: &Job,
     plan: &Plan,
     new_room: &RoomId,
     now: &RoomState,
 ) -> Result<(), StepError> {
-    let stored = drive.snapshot(job)?;
+    let stored = job_run.snapshot(job)?;
     let before = stored.brought_up_to(now);
     if before == stored {
         return Ok(());
     }
     let of = |before: &Snapshot| target(before, &plan.intent, new_room);
     let is_as_wanted = of(&before) == of(&stored);
-    let since = drive.reading();
+    let since = job_run.reading();
     let snapshot = Write::Snapshot {
         job: job.id,
         snapshot: Box::new(before.clone()),
     };
-    drive.store.commit(drive.clock.now(), &[snapshot])?;
-    drive.has_read(since, before);
+    job_run.store.commit(job_run.clock.now(), &[snapshot])?;
+    job_run.has_read(since, before);
     if !is_as_wanted {
-        drive.seen = None;
-        close(drive, job, plan, new_room, Part::Complete, Stage::Staged).await?;
+        job_run.seen = None;
+        close(job_run, job, plan, new_room, Part::Complete, Stage::Staged).await?;
     }
     Ok(())
 }
 
 /// Nothing comes of the switch; what was made is taken back.
-fn stop(drive: &Drive, job: &Job, called: Called, why: StepError) -> Result<Done, StepError> {
+fn stop(job_run: &JobRun, job: &Job, called: Called, why: StepError) -> Result<Done, StepError> {
     if called != Called::Never {
-        mark(drive, job, Step::Switch, StepEvent::Undone)?;
+        mark(job_run, job, Step::Switch, StepEvent::Undone)?;
     }
     Err(why)
 }
