@@ -18,6 +18,7 @@ pub mod moment;
 pub mod pin;
 pub mod ping;
 pub mod plan;
+pub mod problem;
 pub mod progress;
 pub mod record;
 pub mod report;

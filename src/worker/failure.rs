@@ -10,6 +10,7 @@ use crate::clock::later;
 use crate::homeserver::HomeserverError;
 use crate::job::log::{Again, Kept};
 use crate::job::{Phase, State, Step, StepEvent, WaitReason};
+use crate::message::problem::Problem;
 use crate::telemetry::chain;
 
 /// Tries of one step that may fail in a way that may pass, before people are asked.
@@ -72,7 +73,10 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         progress: None,
         kept: Kept::default(),
     };
-    let ended = |problem, again| StepEvent::Failed { problem, again };
+    let ended = |problem: Problem, again| StepEvent::Failed {
+        problem: problem.to_string(),
+        again,
+    };
     match failed {
         StepError::RateLimited { limit, progress } => {
             // A wait that brought nothing is followed by a longer one, in which more can be let through.
@@ -111,25 +115,28 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         }
         StepError::Remembered { problem } if state.waits < REMEMBERED_WAITS_MAX => {
             info!(step = step.name(), "the server remembers: {problem}");
+            let problem = problem.to_string();
             let reason = WaitReason::Problem { problem };
             waiting(after(pause(state.waits, Duration::ZERO)), reason)
         }
         StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
             warn!(
                 step = step.name(),
-                error = source.as_ref().map(|e| chain(e)),
+                error = source.as_deref().map(|e| chain(e)),
                 "{problem}"
             );
             waiting(
                 after(pause(state.attempts, Duration::from_secs(1))),
-                WaitReason::Problem { problem },
+                WaitReason::Problem {
+                    problem: problem.to_string(),
+                },
             )
         }
         StepError::Retry { problem, source } => {
             error!(
                 step = step.name(),
                 attempts = state.attempts + 1,
-                error = source.as_ref().map(|e| chain(e)),
+                error = source.as_deref().map(|e| chain(e)),
                 "given up: {problem}"
             );
             ended(problem, Again::MayHelp)
@@ -147,6 +154,6 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
             ended(problem, Again::Overtaken)
         }
         // Handled by the caller: the database itself is broken.
-        StepError::Store(error) => ended(error.to_string(), Again::MayHelp),
+        StepError::Store(error) => ended(Problem::Stored(error.to_string()), Again::MayHelp),
     }
 }

@@ -37,6 +37,7 @@ use crate::job::schedule::{self, Sleep, Wake};
 use crate::job::{Action, Asks, Entry, Job, Phase, Plan, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::PlanReason;
+use crate::message::problem::Problem;
 use crate::message::report;
 use crate::metrics;
 use crate::model::{Confirmation, JobId, Text, WorkId};
@@ -244,7 +245,7 @@ impl Worker {
             && let (Phase::Planning | Phase::Running | Phase::RollingBack, Some(step)) =
                 (state.phase, state.current())
         {
-            let problem = format!("A bug stopped me here: {told}.");
+            let problem = Problem::Bug(told.to_owned()).to_string();
             let event = StepEvent::Failed {
                 problem,
                 again: Again::MayHelp,

@@ -13,6 +13,7 @@ use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
+use crate::message::problem::Problem;
 use crate::room::authority::shortage;
 use crate::room::creation::staged;
 use crate::room::diff::{
@@ -183,8 +184,8 @@ async fn make(
     match to_try_again {
         None => Ok((made, refused)),
         Some(error) => Err(StepError::Retry {
-            problem: "The server fails at one of the changes.".to_owned(),
-            source: Some(error),
+            problem: Problem::ChangeUnanswered,
+            source: Some(Box::new(error)),
         }),
     }
 }

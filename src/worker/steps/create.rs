@@ -12,6 +12,7 @@ use super::{Done, JobRun, StepError, orphan, plan_of};
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::log::{Again, Called};
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
+use crate::message::problem::{Problem, Said};
 use crate::room::creation::{is_marked, request, staged};
 use crate::room::state::{RoomState, Snapshot};
 use crate::room::target::{room_to_be, target};
@@ -32,7 +33,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         Called::AnswerLost(at) if is_settled(at, job_run.clock.now()) => {
             mark(job_run, job, Step::Create, StepEvent::Undone)?;
             Err(StepError::Retry {
-                problem: "The server did not make the new room.".to_owned(),
+                problem: Problem::RoomNotMade,
                 source: None,
             })
         }
@@ -73,7 +74,7 @@ async fn call(
             }
             mark(job_run, job, Step::Create, StepEvent::Undone)?;
             Err(StepError::Fail {
-                problem: format!("The server refused to make the new room: {message} ({code})."),
+                problem: Problem::RoomRefused(Said { message, code }),
             })
         }
         Err(error @ (HomeserverError::Uncertain { .. } | HomeserverError::Unusable { .. })) => {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{JobRun, SETTLE, StepError};
 use crate::job::log::Direction;
 use crate::job::{Entry, Job, State, Step, StepEvent};
+use crate::message::problem::Problem;
 use crate::store::{StoreError, Write};
 
 /// Writes a mark.
@@ -60,13 +61,13 @@ pub(super) fn may_come_late(job: &Job) -> bool {
 /// The job with the marks that were written since.
 pub(super) fn reread(job_run: &JobRun, job: &Job) -> Result<Job, StepError> {
     job_run.store.job(job.id)?.ok_or_else(|| StepError::Fail {
-        problem: "The job is gone from the database.".to_owned(),
+        problem: Problem::Stored("the job is gone".to_owned()),
     })
 }
 
 /// Its state.
 pub(super) fn fold(job: &Job) -> Result<State, StepError> {
     job.state().map_err(|error| StepError::Fail {
-        problem: error.to_string(),
+        problem: Problem::Stored(error.to_string()),
     })
 }

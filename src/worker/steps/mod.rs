@@ -40,6 +40,7 @@ use crate::job::log::{Kept, Progress};
 use crate::job::{Job, Output, Phase, Plan, State, Step};
 use crate::message::member::TemplateError;
 use crate::message::plan::PlanReason;
+use crate::message::problem::{Problem, Said};
 use crate::room::diff::{Observed, Part};
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
@@ -102,29 +103,29 @@ pub(super) enum StepError {
     /// The server goes by an upgrade of the room that it was asked for before, which it forgets after a while.
     Remembered {
         /// For people: what it answers, and how long it does so.
-        problem: String,
+        problem: Problem,
     },
     /// It may work later.
     Retry {
         /// For people.
-        problem: String,
+        problem: Problem,
         /// For the log.
-        source: Option<HomeserverError>,
+        source: Option<Box<HomeserverError>>,
     },
     /// It will not work by itself.
     Fail {
         /// For people.
-        problem: String,
+        problem: Problem,
     },
     /// It will never work this way; something else has to be asked for.
     Hopeless {
         /// For people, with what to ask for.
-        problem: String,
+        problem: Problem,
     },
     /// Somebody else upgraded the room meanwhile.
     Overtaken {
         /// For people: who, where it leads, and what to ask for.
-        problem: String,
+        problem: Problem,
     },
     /// The database failed.
     Store(StoreError),
@@ -134,7 +135,7 @@ impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         match error {
             error @ StoreError::Corrupt { .. } => Self::Fail {
-                problem: format!("What I stored of it cannot be read: {}.", chain(&error)),
+                problem: Problem::Stored(chain(&error)),
             },
             error => Self::Store(error),
         }
@@ -144,7 +145,7 @@ impl From<StoreError> for StepError {
 impl From<TemplateError> for StepError {
     fn from(error: TemplateError) -> Self {
         Self::Fail {
-            problem: chain(&error),
+            problem: Problem::Template(chain(&error)),
         }
     }
 }
@@ -164,12 +165,15 @@ impl From<HomeserverError> for StepError {
                 ref code,
                 ..
             } => Self::Retry {
-                problem: format!("The server refused: {message} ({code})."),
-                source: Some(error),
+                problem: Problem::Refused(Said {
+                    message: message.clone(),
+                    code: code.clone(),
+                }),
+                source: Some(Box::new(error)),
             },
             HomeserverError::Unusable { .. } => Self::Retry {
-                problem: "The server gave an answer that I do not understand.".to_owned(),
-                source: Some(error),
+                problem: Problem::UnknownAnswer,
+                source: Some(Box::new(error)),
             },
         }
     }
@@ -317,7 +321,7 @@ impl JobRun {
     /// The snapshot that an earlier step stored.
     pub(super) fn snapshot(&self, job: &Job) -> Result<Snapshot, StepError> {
         self.store.snapshot(job.id)?.ok_or_else(|| StepError::Fail {
-            problem: "The stored picture of the old room is missing.".to_owned(),
+            problem: Problem::Stored("the old room is missing".to_owned()),
         })
     }
 }
@@ -325,25 +329,25 @@ impl JobRun {
 /// The new room; steps after the switch have it.
 fn new_room(state: &State) -> Result<OwnedRoomId, StepError> {
     state.new_room().cloned().ok_or_else(|| StepError::Fail {
-        problem: "The new room is not known.".to_owned(),
+        problem: Problem::Stored("the new room is missing".to_owned()),
     })
 }
 
 /// The room that nothing leads to yet; steps between its making and the switch have it.
 fn staged_room(state: &State) -> Result<OwnedRoomId, StepError> {
     state.staged_room().cloned().ok_or_else(|| StepError::Fail {
-        problem: "The new room is not known.".to_owned(),
+        problem: Problem::Stored("the new room is missing".to_owned()),
     })
 }
 
 /// The plan; steps after the confirmation have it.
 fn plan_of(state: &State) -> Result<&Plan, StepError> {
     state.plan.as_ref().ok_or_else(|| StepError::Fail {
-        problem: "There is no plan.".to_owned(),
+        problem: Problem::Stored("the plan is missing".to_owned()),
     })
 }
 
-/// What a request without a certain answer context.
+/// What a request without a certain answer means.
 pub(super) enum RequestFailure {
     /// It is tried again later.
     TryAgain(HomeserverError),

@@ -4,6 +4,7 @@
 use super::close::{self, Stage};
 use super::{Done, JobRun, StepError, plan_of};
 use crate::job::{Job, Output, State};
+use crate::message::problem::Problem;
 use crate::room::creation::is_encrypted;
 use crate::room::diff::Part;
 
@@ -18,10 +19,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         .is_some_and(|seen| is_encrypted(&seen.now.new) && !is_encrypted(&seen.before.room));
     if encrypts {
         return Err(StepError::Fail {
-            problem: "This server encrypts every new room, which cannot be undone, and the old room is not \
-                      encrypted. Its admin can change that \
-                      (`encryption_enabled_by_default_for_room_type` on Synapse)."
-                .to_owned(),
+            problem: Problem::EncryptsEveryRoom,
         });
     }
     Ok(Output::Closed { made, refused }.into())

@@ -12,6 +12,7 @@ use crate::config::{MissedStart, TargetPower};
 use crate::job::schedule::{Punctuality, punctuality};
 use crate::job::{Job, Output, State};
 use crate::message::plan::PlanReason;
+use crate::message::problem::Problem;
 use crate::model::Method;
 use crate::permissions::{self, Decision, Facts};
 use crate::room::finding::Finding;
@@ -50,9 +51,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         }
         if plan.is_blocked() {
             return Err(StepError::Fail {
-                problem: "Something is in the way of the upgrade by now. Send the command again \
-                          to see what."
-                    .to_owned(),
+                problem: Problem::Blocked,
             });
         }
     } else if plan.hash != plan_of(state)?.hash || plan.is_blocked() {
@@ -88,7 +87,7 @@ async fn may_still(job_run: &JobRun, job: &Job, state: &State) -> Result<(), Ste
     let Some(admin_room) = permissions::admin_room(&job_run.setup.admin_rooms, &request.admin_room)
     else {
         return Err(StepError::Fail {
-            problem: "The room this was asked in is no admin room any more.".to_owned(),
+            problem: Problem::NoAdminRoom,
         });
     };
     let users: BTreeSet<_> = state.confirmed_by.iter().chain([&request.sender]).collect();
@@ -114,7 +113,7 @@ async fn may_still(job_run: &JobRun, job: &Job, state: &State) -> Result<(), Ste
         // another room by now, they may not have come yet.
         if presence == Presence::Gone {
             return Err(StepError::Fail {
-                problem: format!("{user} is not in the room any more in which this was asked for."),
+                problem: Problem::NotInAdminRoom(user.clone()),
             });
         }
         let facts = Facts {
@@ -124,7 +123,7 @@ async fn may_still(job_run: &JobRun, job: &Job, state: &State) -> Result<(), Ste
         };
         if let Decision::Deny(_) = permissions::decide(&admin_room.rules, Need::Change, &facts) {
             return Err(StepError::Fail {
-                problem: format!("{user} may not upgrade this room any more."),
+                problem: Problem::NotAllowed(user.clone()),
             });
         }
     }

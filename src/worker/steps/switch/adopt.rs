@@ -4,6 +4,7 @@
 
 use super::super::{Done, JobRun, StepError};
 use crate::job::{Job, Output, State};
+use crate::message::problem::Problem;
 use crate::survey;
 
 pub(super) async fn run(
@@ -18,7 +19,7 @@ pub(super) async fn run(
         }
         .into()),
         Err(_) => Err(StepError::Fail {
-            problem: "The old room does not lead to a room that replaces it any more.".to_owned(),
+            problem: Problem::NotReplaced,
         }),
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Done, JobRun, StepError, plan_of};
 use crate::job::{Job, Plan, State};
 use crate::message::member;
+use crate::message::problem::Problem;
 use crate::model::Method;
 use crate::room::policy;
 use crate::room::state::{Content, Snapshot, content};
@@ -38,7 +39,7 @@ async fn refresh(job_run: &mut JobRun, job: &Job) -> Result<(), StepError> {
     let old_room = &job.request.old_room;
     let Some(before) = survey::snapshot(&*job_run.port, old_room, &around).await? else {
         return Err(StepError::Fail {
-            problem: "I am not in the old room any more.".to_owned(),
+            problem: Problem::NotInOldRoom,
         });
     };
     let before = Snapshot {
@@ -74,9 +75,10 @@ pub(super) fn tombstone(
 /// Somebody else was faster.
 pub(super) fn overtaken(by: &UserId, to: &RoomId, old_room: &RoomId) -> StepError {
     StepError::Overtaken {
-        problem: format!(
-            "{by} upgraded this room meanwhile; it leads to `{to}`. I changed nothing in it, and no room \
-             of mine is left. `!upgrade adopt {old_room}` finishes what they began."
-        ),
+        problem: Problem::Overtaken {
+            by: by.to_owned(),
+            to: to.to_owned(),
+            old_room: old_room.to_owned(),
+        },
     }
 }

@@ -15,6 +15,7 @@ use super::{overtaken, refresh, tombstone};
 use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
+use crate::message::problem::{Problem, Said};
 use crate::model::{RoomName, RoomRef};
 use crate::room::creation::{request, staged};
 use crate::room::diff::Part;
@@ -128,10 +129,7 @@ async fn call(
         Ok(new_room) if before.known_successors.contains(&new_room) => {
             mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Remembered {
-                problem: format!(
-                    "The server answers with {new_room}, the room of an earlier upgrade, which it remembers \
-                     for five minutes."
-                ),
+                problem: Problem::UpgradeRemembered(new_room),
             })
         }
         Ok(new_room) => Ok(Output::Switched { new_room }.into()),
@@ -146,9 +144,7 @@ async fn call(
             // Of somebody else: this request did nothing.
             mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Remembered {
-                problem: "The server says that somebody else is upgrading this room. Synapse says so for five \
-                          minutes after such an upgrade, too."
-                    .to_owned(),
+                problem: Problem::UpgradeInProgress,
             })
         }
         Err(HomeserverError::Refused {
@@ -198,14 +194,14 @@ fn refused(status: u16, message: &str, code: &str) -> StepError {
         || matches!(code, "M_UNRECOGNIZED" | "M_UNSUPPORTED");
     if is_unknown && code != "M_UNSUPPORTED_ROOM_VERSION" {
         StepError::Hopeless {
-            problem: format!(
-                "This server has no upgrade of its own (error {status}). Send the command again \
-                 with `--method staged`, and I make the new room myself."
-            ),
+            problem: Problem::NoUpgradeOfItsOwn(status),
         }
     } else {
         StepError::Fail {
-            problem: format!("The server refused the upgrade: {message} ({code})."),
+            problem: Problem::UpgradeRefused(Said {
+                message: message.to_owned(),
+                code: code.to_owned(),
+            }),
         }
     }
 }
@@ -223,7 +219,7 @@ async fn settle(
         Decision::TakeBack | Decision::Call => {
             mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Retry {
-                problem: "The server did not carry out the upgrade.".to_owned(),
+                problem: Problem::UpgradeNotDone,
                 source: None,
             })
         }

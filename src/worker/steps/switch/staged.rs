@@ -12,6 +12,7 @@ use ruma::RoomId;
 use crate::homeserver::HomeserverError;
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
+use crate::message::problem::{Problem, Said};
 use crate::room::diff::Part;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{RoomState, Snapshot, Tombstone};
@@ -62,10 +63,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
             job,
             called,
             StepError::Fail {
-                problem: format!(
-                    "{} closed the new room before anybody was sent there.",
-                    tombstone.sender
-                ),
+                problem: Problem::NewRoomClosed(tombstone.sender),
             },
         );
     }
@@ -105,9 +103,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         Err(HomeserverError::Refused { code, message, .. }) => {
             mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Fail {
-                problem: format!(
-                    "The server did not let me close the old room: {message} ({code})."
-                ),
+                problem: Problem::TombstoneRefused(Said { message, code }),
             })
         }
         Err(
