@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use ruma::{OwnedEventId, OwnedRoomId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId};
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -221,6 +221,41 @@ struct Word<T>(T);
 impl<T: Serialize> fmt::Display for Word<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.serialize(f)
+    }
+}
+
+impl PostKey {
+    /// The command that the post belongs to, or that its work comes from.
+    #[must_use]
+    pub fn command(&self) -> Option<&EventId> {
+        match self {
+            Self::Question(question)
+            | Self::Choice(_, question)
+            | Self::ChoiceGone(_, question) => Some(&question.work.command),
+            Self::Acknowledged(command)
+            | Self::AcknowledgedGone(command)
+            | Self::Ended(command)
+            | Self::Reply(command)
+            | Self::Rooms(command)
+            | Self::Picture(command)
+            | Self::Record(command, _)
+            | Self::Planning(command)
+            | Self::Late(command) => Some(command),
+            Self::Progress(work)
+            | Self::Report { work, .. }
+            | Self::SecondRoom(work, _)
+            | Self::Announcement(work, _)
+            | Self::CalledOff(work)
+            | Self::Unchecked(work, _)
+            | Self::PingRefused(work)
+            | Self::FollowUpEnded(_, work) => Some(&work.command),
+            Self::CampaignFollowUpEnded(..)
+            | Self::SetAside(..)
+            | Self::Tombstone { .. }
+            | Self::Replaced { .. }
+            | Self::Lost { .. }
+            | Self::RateLimited { .. } => None,
+        }
     }
 }
 
@@ -583,6 +618,19 @@ mod tests {
         }
         for unknown in ["", "plan", "plan:$e", "done:$e", "hello:$e:1", "ack:e"] {
             assert!(unknown.parse::<PostKey>().is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_key_names_the_command_that_its_work_comes_from() {
+        for (key, command) in [
+            ("plan:$old:x.org:ab", Some("$old:x.org")),
+            ("done:$space.!a:x:0", Some("$space")),
+            ("ack:$new", Some("$new")),
+            ("lost:!r:x:8:!a:x:8:1795647414", None),
+        ] {
+            let key: PostKey = key.parse().unwrap();
+            assert_eq!(key.command().map(EventId::as_str), command, "{key}");
         }
     }
 }

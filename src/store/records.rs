@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use ruma::RoomId;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::post_key::PostKey;
 use super::{Result, Store, from_millis, jobs};
 use crate::job::Job;
 use crate::model::{JobId, WorkId};
@@ -319,23 +320,13 @@ fn posts(db: &Connection, before: i64, after: Place) -> Result<Vec<(Place, Strin
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Whether a key names the command of work that is still there.
+/// Whether a post belongs to a command of work that is still there.
 fn is_of_work(tx: &Transaction<'_>, key: &str) -> Result<bool> {
-    for command in commands_in(key) {
-        if is_command(tx, command)? {
-            return Ok(true);
-        }
+    let key = key.parse::<PostKey>().ok();
+    match key.as_ref().and_then(PostKey::command) {
+        Some(command) => is_command(tx, command.as_str()),
+        None => Ok(false),
     }
-    Ok(false)
-}
-
-/// What may be the event id of a command in a key: where it ends cannot be told.
-fn commands_in(key: &str) -> impl Iterator<Item = &str> {
-    let from = key.find('$').and_then(|at| key.get(at..));
-    from.into_iter().flat_map(|from| {
-        let ends = from.match_indices([':', '.']).map(|(at, _)| at);
-        ends.chain([from.len()]).filter_map(|end| from.get(..end))
-    })
 }
 
 /// Whether a job or campaign comes from a command, or a job has this key.
@@ -378,27 +369,4 @@ fn prune_events(tx: &Transaction<'_>, found: &[OldEvent]) -> Result<()> {
             .execute([&event.id])?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_id_that_a_key_may_name_is_tried() {
-        for (key, expected) in [
-            ("lost:!a:x", &[][..]),
-            ("ack:$new", &["$new"][..]),
-            (
-                "plan:$old:x.org:ab",
-                &["$old", "$old:x", "$old:x.org", "$old:x.org:ab"][..],
-            ),
-            (
-                "done:$space.!a:x:0",
-                &["$space", "$space.!a", "$space.!a:x", "$space.!a:x:0"][..],
-            ),
-        ] {
-            assert_eq!(commands_in(key).collect::<Vec<_>>(), expected, "{key}");
-        }
-    }
 }
