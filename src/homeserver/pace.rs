@@ -332,7 +332,7 @@ impl Pacer {
                     return Ok(turn);
                 }
                 let expected = queue.expected(place, now);
-                if now + expected > deadline {
+                if now.checked_add(expected).is_none_or(|at| at > deadline) {
                     return Err(expected);
                 }
                 wait
@@ -398,7 +398,8 @@ impl Pacer {
         queue.is_some_and(|queue| queue.limit.is_some())
     }
 
-    fn note(&self, of: &LimitOf, outcome: Outcome) {
+    /// Notes what came of a request.
+    pub fn note(&self, of: &LimitOf, outcome: Outcome) {
         let now = Instant::now();
         let mut queues = self.queues();
         let queue = queues.entry(of.clone()).or_default();

@@ -33,6 +33,9 @@ use crate::room::state::{Content, Listing, RoomEvent, RoomState};
 /// Reads that are under way at the same time; the next ones wait in order.
 pub const READS_AT_ONCE: usize = 8;
 
+/// The same of reads that may wait for another server, for as long as a minute each.
+pub const READS_ELSEWHERE_AT_ONCE: usize = 32;
+
 /// Longest time to get a turn that is no wait.
 const UNNOTICED: Duration = Duration::from_millis(10);
 
@@ -45,6 +48,7 @@ pub struct Paced {
     inner: Arc<dyn Homeserver>,
     pacer: Arc<Pacer>,
     reads: Arc<Semaphore>,
+    reads_elsewhere: Arc<Semaphore>,
     priority: Priority,
     /// How often a request of this clone, and of those made of it, had to wait.
     waits: Arc<AtomicU64>,
@@ -58,6 +62,7 @@ impl Paced {
             inner,
             pacer,
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            reads_elsewhere: Arc::new(Semaphore::new(READS_ELSEWHERE_AT_ONCE)),
             priority: Priority::default(),
             waits: Arc::default(),
         }
@@ -140,14 +145,37 @@ impl Paced {
         let deadline = Instant::now() + self.priority.patience();
         let rooms = LimitOf::Account(Bucket::RoomCreation);
         let turn = self.turn(rooms, deadline).await?;
-        let message = LimitOf::Account(Bucket::Everything);
-        let message = self.turn(message, deadline).await?;
+        self.pass(Bucket::Everything, deadline).await?;
         let answer = request.await;
         note(&turn, &answer);
-        if is_counted(&answer) {
-            message.note(Outcome::LetThrough);
-        }
         answer
+    }
+
+    /// Waits for the turn of a request that may take its time, and lets the next one go at once.
+    async fn pass(&self, bucket: Bucket, deadline: Instant) -> Result<()> {
+        let turn = self.turn(LimitOf::Account(bucket), deadline).await?;
+        turn.note(Outcome::LetThrough);
+        Ok(())
+    }
+
+    /// A request that changes nothing and may wait for another server, which holds up no others.
+    async fn read_elsewhere<T, F>(&self, mut request: impl FnMut() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        // Never closed.
+        let _permit = self.reads_elsewhere.acquire().await;
+        loop {
+            let deadline = Instant::now() + READ_PATIENCE;
+            self.pass(Bucket::Reads, deadline).await?;
+            let answer = request().await;
+            let Err(HomeserverError::RateLimited { limit, .. }) = &answer else {
+                return answer;
+            };
+            let refused = Outcome::Refused(limit.retry_after);
+            self.pacer.note(&LimitOf::Account(Bucket::Reads), refused);
+        }
     }
 
     /// A request that changes nothing.
@@ -180,11 +208,6 @@ fn limited(bucket: Bucket, retry_after: Duration) -> HomeserverError {
     }
 }
 
-/// Whether the server let a request through its limits.
-fn is_counted<T>(answer: &Result<T>) -> bool {
-    !matches!(answer, Err(HomeserverError::RateLimited { .. }))
-}
-
 fn outcome<T>(answer: &Result<T>) -> Outcome {
     match answer {
         Err(HomeserverError::RateLimited { limit, .. }) => Outcome::Refused(limit.retry_after),
@@ -215,7 +238,7 @@ impl Homeserver for Paced {
     }
 
     async fn user_exists(&self, user: &UserId) -> Result<Option<Existence>> {
-        self.read(|| self.inner.user_exists(user)).await
+        self.read_elsewhere(|| self.inner.user_exists(user)).await
     }
 
     async fn state(&self, room: &RoomId) -> Result<RoomState> {
@@ -291,15 +314,11 @@ impl Homeserver for Paced {
         let of_account = LimitOf::Account(Bucket::Invitations);
         let _of_account = self.turn(of_account, deadline).await?;
         // It counts as a message, too. Source: Synapse, `RoomMemberHandler`.
-        let message = LimitOf::Account(Bucket::Everything);
-        let message = self.turn(message, deadline).await?;
+        self.pass(Bucket::Everything, deadline).await?;
         // Another job may have invited them meanwhile.
         closed(self.pacer.closed_to(user))?;
         let answer = self.inner.invite(room, user, reason).await;
         self.pacer.note_invitation(user, room, outcome(&answer));
-        if is_counted(&answer) {
-            message.note(Outcome::LetThrough);
-        }
         answer
     }
 
@@ -326,7 +345,7 @@ impl Homeserver for Paced {
     }
 
     async fn resolve(&self, alias: &RoomAliasId) -> Result<Option<Resolved>> {
-        self.read(|| self.inner.resolve(alias)).await
+        self.read_elsewhere(|| self.inner.resolve(alias)).await
     }
 
     async fn local_aliases(&self, room: &RoomId) -> Result<BTreeSet<OwnedRoomAliasId>> {
@@ -358,7 +377,7 @@ impl Homeserver for Paced {
         room: &RoomId,
         term: &str,
     ) -> Result<Listing> {
-        self.read(|| self.inner.listed_elsewhere(server, room, term))
+        self.read_elsewhere(|| self.inner.listed_elsewhere(server, room, term))
             .await
     }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
@@ -35,6 +36,9 @@ const EDIT_INTERVAL: Duration = Duration::from_secs(2);
 /// The same while the server limits messages, which it counts together with settings of rooms: work
 /// goes before talk.
 const EDIT_INTERVAL_TIGHT: Duration = Duration::from_mins(1);
+
+/// How long an edit waits at most for what matters more, while the server limits messages.
+const PROGRESS_AT_LEAST: Duration = Duration::from_mins(4);
 
 /// First wait after an uncertain answer; doubles.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -79,12 +83,13 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), MatrixError> {
-    let edited = Mutex::default();
+    let (edited, put_off) = (Mutex::default(), Mutex::default());
     let sender = Arc::new(Sender {
         port,
         store,
         clock,
         edited,
+        put_off,
     });
     let mut rooms = Rooms::default();
     loop {
@@ -164,6 +169,8 @@ struct Sender {
     clock: Arc<dyn Clock>,
     /// When posts were last sent or edited.
     edited: Mutex<HashMap<i64, Timestamp>>,
+    /// Since when posts wait because what matters more goes before them.
+    put_off: Mutex<HashMap<i64, Instant>>,
 }
 
 /// A request that makes a post true.
@@ -251,17 +258,15 @@ impl Sender {
     }
 
     async fn send(&self, post: &Due) -> Result<Outcome, MatrixError> {
-        let paced = self.port.at(priority(post));
+        let paced = self.port.at(self.priority(post));
         if let Some(wait) = paced.too_long_wait(Bucket::Everything) {
-            // Not a try: nothing leaves.
-            let wait = wait.clamp(RETRY_FIRST, POST_WAIT_MAX);
-            let put_off = Sent::Later(later(self.clock.now(), wait));
-            self.store
-                .post_sent(self.clock.now(), post.id, post.revision, &put_off)
-                .map_err(MatrixError::Outbox)?;
-            // What matters more goes before it.
-            return Ok(Outcome::Settled);
+            // Not a try: nothing leaves, and what matters more goes before it.
+            return self.put_off(post, wait);
         }
+        self.put_off
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&post.id);
         let sent = match self.task(post).map_err(MatrixError::Outbox)? {
             Task::Record(sent) => sent,
             Task::Ask(request) => {
@@ -298,6 +303,29 @@ impl Sender {
             Sent::Later(_) | Sent::Away(_) | Sent::Instead { .. } => Outcome::Waits,
             Sent::Posted(_) | Sent::PostedBefore(_) | Sent::GivenUp => Outcome::Settled,
         })
+    }
+
+    /// What a post is sent before and after, where the server limits messages. What has waited for long goes
+    /// like an answer: people see in the end how far things are, however much there is to do.
+    fn priority(&self, post: &Due) -> Priority {
+        let put_off = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = put_off.get(&post.id).map(Instant::elapsed);
+        match priority(post) {
+            Priority::Progress if waited >= Some(PROGRESS_AT_LEAST) => Priority::Answer,
+            priority => priority,
+        }
+    }
+
+    fn put_off(&self, post: &Due, wait: Duration) -> Result<Outcome, MatrixError> {
+        let mut put_off = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
+        put_off.entry(post.id).or_insert_with(Instant::now);
+        drop(put_off);
+        let now = self.clock.now();
+        let again = Sent::Later(later(now, wait.clamp(RETRY_FIRST, POST_WAIT_MAX)));
+        self.store
+            .post_sent(now, post.id, post.revision, &again)
+            .map_err(MatrixError::Outbox)?;
+        Ok(Outcome::Settled)
     }
 
     async fn ask(

@@ -154,8 +154,12 @@ async fn ends_with_one_room(mut scene: Scene, calls: usize) {
     scene.community.assert_moved("12").await;
 }
 
-/// Waits until the bot has noticed, in the middle of the switch, that nobody answers.
-async fn until_missed(scene: &Scene) {
+/// Waits until the server is down, and the bot has noticed, in the middle of the switch, that nobody answers.
+async fn until_missed(scene: &Scene, synapse: &Synapse) {
+    eventually("the end of the server", SPEECH, async || {
+        synapse.is_down().then_some(())
+    })
+    .await;
     eventually("a request that nobody answers", SPEECH, async || {
         let log = scene.proxy.log();
         let mut later = log.iter().skip_while(|seen| seen.kind != Kind::Upgrade);
@@ -176,7 +180,7 @@ async fn a_server_killed_before_it_hears_of_the_upgrade() {
     let kill = Fault::before(move || victim.kill());
     let fired = scene.proxy.add(Rule::on(Kind::Upgrade, kill));
     scene.upgrade("12").await;
-    until_missed(&scene).await;
+    until_missed(&scene, &synapse).await;
     synapse.start_again().await;
     assert_eq!(fired.count(), 1);
     ends_with_one_room(scene, 2).await;
@@ -190,7 +194,7 @@ async fn a_server_killed_with_the_answer_on_its_lips() {
     let kill = Fault::after(move || victim.kill());
     let fired = scene.proxy.add(Rule::on(Kind::Upgrade, kill));
     scene.upgrade("12").await;
-    until_missed(&scene).await;
+    until_missed(&scene, &synapse).await;
     synapse.start_again().await;
     assert_eq!(fired.count(), 1);
     ends_with_one_room(scene, 1).await;
@@ -210,7 +214,7 @@ async fn a_server_killed_in_the_middle_of_the_upgrade() {
     .await;
     synapse.kill();
     assert_eq!(scene.proxy.log_of(&Kind::Upgrade)[0].status, None);
-    until_missed(&scene).await;
+    until_missed(&scene, &synapse).await;
     synapse.start_again().await;
     assert_eq!(scene.community.replacement().await, None, "half made");
     ends_with_one_room(scene, 1).await;

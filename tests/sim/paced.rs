@@ -115,6 +115,20 @@ fn fifteen_rooms_move_as_fast_as_synapse_lets_them() {
     let command = "!upgrade space SPACE 12 --method staged --yes";
     let sim = upgraded(&setup, Limits::synapse(), command);
     Took::of(&sim).assert_paced();
+    // People see how far it is, every few minutes.
+    let log = sim.shared.log();
+    let edits = log.iter().filter(|logged| {
+        logged.request.endpoint == Endpoint::Send && logged.request.detail.contains(".progress:")
+    });
+    let moments: Vec<_> = edits.map(|logged| logged.at).collect();
+    assert!(moments.len() > 2, "{moments:?}");
+    let longest = moments
+        .windows(2)
+        .map(|pair| pair[1].duration_since(pair[0]));
+    assert!(
+        longest.max() < Some(SignedDuration::from_mins(6)),
+        "{moments:?}"
+    );
 }
 
 /// A limit on each room's invitations holds up no other room.

@@ -216,6 +216,12 @@ impl Synapse {
         self.process().kill();
     }
 
+    /// Whether the server was killed, or ended by itself.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.process().ended().is_some()
+    }
+
     /// Starts the server again, on the same port and with the same data, and waits until it
     /// answers.
     pub async fn start_again(&self) {
