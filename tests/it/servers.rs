@@ -4,7 +4,7 @@
 //! The ways through an upgrade in detail are in `upgrade` and `staged`.
 
 use roomlift_testbed::play::{self, Refusal};
-use roomlift_testbed::{Community, Fault, Federation, Kind, Proxy, Rule, Wanted, user};
+use roomlift_testbed::{Community, Fault, Federation, Kind, Proxy, Rule, Seen, Wanted, user};
 use serde_json::Value;
 
 use crate::scene::{Scene, said};
@@ -93,6 +93,32 @@ async fn a_server_without_upgrade() {
         scene.hear("Upgrade #2 is done").await;
         scene.community.assert_moved("12").await;
     }
+}
+
+/// Reading waits in its place, and the upgrade comes to its end.
+#[tokio::test]
+async fn a_server_that_limits_reads_and_does_not_say_for_how_long() {
+    let mut scene = Scene::new().await;
+    let refused = play::limits_reads(&scene.proxy, 5.0, 8.0);
+    scene.upgrade("12 --method staged").await;
+    scene.hear("Upgrade #1 is done").await;
+    assert!(refused.count() > 0);
+    scene.community.assert_moved("12").await;
+}
+
+/// The other changes are made, and the one that failed is named.
+#[tokio::test]
+async fn a_server_that_fails_at_one_change() {
+    let mut scene = Scene::new().await;
+    let links = |seen: &Seen| matches!(&seen.kind, Kind::PutState { event_type } if event_type == "m.space.child");
+    let fault = Fault::error(502, "M_UNKNOWN");
+    let failed = scene.proxy.add(Rule::new(links, fault).for_ever());
+    scene.upgrade("12 --method staged").await;
+    let end = scene.hear("Upgrade #1 is done").await;
+    assert!(failed.count() > 0);
+    let text = user::text(&end);
+    assert!(text.contains("502"), "{text}");
+    assert!(scene.community.replacement().await.is_some());
 }
 
 /// `auto` makes the room itself, says why, and does not touch the server's own upgrade.

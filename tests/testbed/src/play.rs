@@ -6,12 +6,13 @@
 //! doing stays: a new room always has join rule, history visibility, guest access and power levels.
 //! Left out is what happens later, such as tags that move when a member joins the new room.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use hyper::header::SERVER;
 use serde_json::{Map, Value, json};
 
-use crate::proxy::Proxy;
+use crate::proxy::{Fault, Fired, Proxy, Rule};
 use crate::request::{Kind, Seen};
 use crate::user::{ApiError, NO_ANSWER, User, seg};
 use crate::version::has_creators;
@@ -38,6 +39,32 @@ pub enum Refusal {
     NotImplemented,
     /// 404 `M_UNRECOGNIZED`, as the specification has it for any request a server does not know.
     Unrecognized,
+}
+
+/// Plays a server that limits reading, as Palpo does, and does not say for how long.
+pub fn limits_reads(proxy: &Proxy, per_second: f64, burst: f64) -> Fired {
+    let bucket = Mutex::new((burst, Instant::now()));
+    let is_one_too_many = move |seen: &Seen| {
+        let reads = matches!(
+            seen.kind,
+            Kind::ReadState
+                | Kind::ReadStateEvent { .. }
+                | Kind::ReadAliases
+                | Kind::ReadListing
+                | Kind::Members
+        );
+        if !reads {
+            return false;
+        }
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, since) = *bucket;
+        let left = (left + since.elapsed().as_secs_f64() * per_second).min(burst);
+        let is_allowed = left >= 1.0;
+        *bucket = (left - if is_allowed { 1.0 } else { 0.0 }, Instant::now());
+        !is_allowed
+    };
+    let fault = Fault::error(429, "M_LIMIT_EXCEEDED");
+    proxy.add(Rule::new(is_one_too_many, fault).for_ever())
 }
 
 /// Plays a server without `/upgrade`.
