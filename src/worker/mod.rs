@@ -233,7 +233,7 @@ impl Worker {
         self.set_aside(id, SetAside::Unreadable, report::unreadable(id))
     }
 
-    /// What a panic context: its job fails at the step at hand, or is set aside where there is none.
+    /// What a panic means: its job fails at the step at hand, or is set aside where there is none.
     fn panicked(&self, id: WorkId, panic: &(dyn Any + Send)) -> Result<(), StoreError> {
         let told = panic.downcast_ref::<&str>().copied();
         let told = told.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
