@@ -21,6 +21,10 @@ pub(super) fn run(
     event: &EventId,
     how: TakenBack,
 ) -> Result<Vec<Write>, HandleError> {
+    // Most edits and removals are of what was never said to the bot.
+    if !context.store.was_received(event)? {
+        return Ok(vec![]);
+    }
     let room = &admin_room.room_id;
     let by = &received.sender;
     // Only who sent an event can edit it.

@@ -191,6 +191,20 @@ impl Store {
         })
     }
 
+    /// Whether an event reached the inbox.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn was_received(&self, event: &EventId) -> Result<bool> {
+        self.read("read the inbox", |db| {
+            Ok(db.query_row(
+                "SELECT EXISTS (SELECT 1 FROM inbox WHERE event_id = ?1)",
+                [event.as_str()],
+                |row| row.get(0),
+            )?)
+        })
+    }
+
     /// The thread that an event is in, by its first message; a reaction is where the command is whose answer
     /// it is about.
     ///

@@ -329,6 +329,7 @@ fn receive(store: &Store) {
     let marker = (room("admin"), event("said"));
     store.receive(&events, &withdrawn, &[marker]).unwrap();
     store.marker(&room("admin")).unwrap();
+    assert!(store.was_received(&event("said")).unwrap());
     assert_eq!(store.received(Lane::Commands, 500).unwrap().len(), 4);
     assert_eq!(store.received(Lane::Invitations, 500).unwrap().len(), 1);
     store.was_invited_before(&events[4]).unwrap();
