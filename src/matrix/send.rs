@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
@@ -37,7 +36,8 @@ const EDIT_INTERVAL: Duration = Duration::from_secs(2);
 /// goes before talk.
 const EDIT_INTERVAL_TIGHT: Duration = Duration::from_mins(1);
 
-/// How long an edit waits at most for what matters more, while the server limits messages.
+/// After so long without an edit of a post the next one does not wait for what matters more, while the server
+/// limits messages.
 const PROGRESS_AT_LEAST: Duration = Duration::from_mins(4);
 
 /// First wait after an uncertain answer; doubles.
@@ -83,13 +83,12 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), MatrixError> {
-    let (edited, put_off) = (Mutex::default(), Mutex::default());
+    let edited = Mutex::default();
     let sender = Arc::new(Sender {
         port,
         store,
         clock,
         edited,
-        put_off,
     });
     let mut rooms = Rooms::default();
     loop {
@@ -167,10 +166,8 @@ struct Sender {
     port: Paced,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
-    /// When posts were last sent or edited.
+    /// When posts were last sent or edited, if not long ago.
     edited: Mutex<HashMap<i64, Timestamp>>,
-    /// Since when posts wait because what matters more goes before them.
-    put_off: Mutex<HashMap<i64, Instant>>,
 }
 
 /// A request that makes a post true.
@@ -222,7 +219,11 @@ impl Sender {
             EDIT_INTERVAL
         };
         // One that was edited in the future was so before the clock was set back.
-        edited.retain(|_, at| *at <= now && later(*at, interval) > now);
+        edited.retain(|_, at| *at <= now && later(*at, PROGRESS_AT_LEAST) > now);
+        let is_too_soon = |post: &Due| {
+            let last = edited.get(&post.id);
+            post.event_id.is_some() && last.is_some_and(|at| later(*at, interval) > now)
+        };
         // The last new post of each room that goes out now.
         let news: HashMap<OwnedRoomId, i64> = due
             .iter()
@@ -236,7 +237,7 @@ impl Sender {
             // nothing for the report, and nothing for the work.
             let is_followed =
                 !is_limited && news.get(&post.room_id).is_some_and(|last| post.id < *last);
-            if post.event_id.is_some() && edited.contains_key(&post.id) && !is_followed {
+            if is_too_soon(&post) && !is_followed {
                 continue;
             }
             match ready.iter_mut().find(|(room, _)| *room == post.room_id) {
@@ -263,10 +264,6 @@ impl Sender {
             // Not a try: nothing leaves, and what matters more goes before it.
             return self.put_off(post, wait);
         }
-        self.put_off
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&post.id);
         let sent = match self.task(post).map_err(MatrixError::Outbox)? {
             Task::Record(sent) => sent,
             Task::Ask(request) => {
@@ -305,21 +302,17 @@ impl Sender {
         })
     }
 
-    /// What a post is sent before and after, where the server limits messages. What has waited for long goes
-    /// like an answer: people see in the end how far things are, however much there is to do.
+    /// What a post is sent before and after, where the server limits messages. An edit goes like an answer where
+    /// the last one is long ago: people see how far things are, however much there is to do.
     fn priority(&self, post: &Due) -> Priority {
-        let put_off = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = put_off.get(&post.id).map(Instant::elapsed);
+        let edited = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
         match priority(post) {
-            Priority::Progress if waited >= Some(PROGRESS_AT_LEAST) => Priority::Answer,
+            Priority::Progress if !edited.contains_key(&post.id) => Priority::Answer,
             priority => priority,
         }
     }
 
     fn put_off(&self, post: &Due, wait: Duration) -> Result<Outcome, MatrixError> {
-        let mut put_off = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
-        put_off.entry(post.id).or_insert_with(Instant::now);
-        drop(put_off);
         let now = self.clock.now();
         let again = Sent::Later(later(now, wait.clamp(RETRY_FIRST, POST_WAIT_MAX)));
         self.store
