@@ -249,6 +249,16 @@ pub trait Homeserver: Send + Sync {
     /// Everybody who is or was in a room, or was invited to it. One request, however many there are.
     async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>>;
 
+    /// Waits for the turn of the next request of a bucket, and keeps it for that request: what is read in
+    /// between is as new as it can be when the request leaves. To be called where a write rests on what was read
+    /// right before it. A server without limits that are kept has no turns.
+    async fn reserve(&self, _bucket: Bucket) -> Result<()> {
+        Ok(())
+    }
+
+    /// Gives back turns that were kept and not used.
+    fn release(&self) {}
+
     /// Sends a state event. Sending what is there already is harmless.
     async fn put_state(
         &self,

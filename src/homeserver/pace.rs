@@ -9,7 +9,7 @@
 //! which request belongs to which limit (`paced`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -140,7 +140,7 @@ struct Queue {
 struct Limit {
     /// When it refused something last.
     refused: Instant,
-    /// Refusals since it let something through.
+    /// Refusals in a row, up to the last one.
     refusals: u32,
     /// When it lets the next request through.
     next: Instant,
@@ -165,8 +165,8 @@ pub enum Outcome {
 
 /// Whose turn it is; the next one waits until this is dropped, where there is a limit.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    pacer: &'a Pacer,
+pub struct Turn {
+    pacer: Arc<Pacer>,
     of: LimitOf,
     /// Its place among those who wait, until it may go.
     place: Option<(Priority, u64)>,
@@ -190,7 +190,6 @@ impl Limit {
     fn note(&mut self, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::LetThrough => {
-                self.refusals = 0;
                 self.tried = self.tried.map(|tried| tried.saturating_add(1));
                 let rested = self.interval * (self.burst - 1);
                 // What a full limit had over is lost, and the count would be wrong.
@@ -212,7 +211,8 @@ impl Limit {
             }
             Outcome::Refused(retry_after) => {
                 let is_told = retry_after != RETRY_AFTER_DEFAULT;
-                let grown = |first: Duration| first * 2_u32.pow(self.refusals.min(12));
+                let refusals = self.refusals();
+                let grown = |first: Duration| first * 2_u32.pow(refusals.min(12));
                 let wait = if is_told {
                     retry_after.max(grown(WAIT_MIN).min(WAIT_MAX))
                 } else {
@@ -230,9 +230,24 @@ impl Limit {
                 self.tried = None;
                 self.let_through = Some((opens, 0));
                 self.refused = now;
-                self.refusals += 1;
+                self.refusals = refusals + 1;
                 self.next = opens;
             }
+        }
+    }
+
+    /// Refusals in a row.
+    fn refusals(&self) -> u32 {
+        match self.let_through {
+            Some((_, 0)) => self.refusals,
+            _ => 0,
+        }
+    }
+
+    /// A request that was counted when it left was refused.
+    fn uncount(&mut self) {
+        if let Some((_, count)) = &mut self.let_through {
+            *count = count.saturating_sub(1);
         }
     }
 
@@ -300,11 +315,11 @@ impl Pacer {
     /// # Errors
     /// How long it would take, where that is longer than until `deadline`.
     pub async fn turn(
-        &self,
+        self: &Arc<Self>,
         of: LimitOf,
         priority: Priority,
         deadline: Instant,
-    ) -> Result<Turn<'_>, Duration> {
+    ) -> Result<Turn, Duration> {
         let (place, mut turn) = self.line_up(of, priority);
         loop {
             let changed = self.changed.notified();
@@ -347,7 +362,7 @@ impl Pacer {
         }
     }
 
-    fn line_up(&self, of: LimitOf, priority: Priority) -> ((Priority, u64), Turn<'_>) {
+    fn line_up(self: &Arc<Self>, of: LimitOf, priority: Priority) -> ((Priority, u64), Turn) {
         let mut queues = self.queues();
         let queue = queues.entry(of.clone()).or_default();
         queue.is_serial = of == LimitOf::Account(Bucket::Invitations);
@@ -356,7 +371,7 @@ impl Pacer {
         queue.waiting.insert(place);
         drop(queues);
         let turn = Turn {
-            pacer: self,
+            pacer: Arc::clone(self),
             of,
             place: Some(place),
             holds: false,
@@ -398,6 +413,16 @@ impl Pacer {
         queue.is_some_and(|queue| queue.limit.is_some())
     }
 
+    /// Notes that a request was refused which was noted as let through when it left.
+    pub fn note_late(&self, of: &LimitOf, retry_after: Duration) {
+        if let Some(queue) = self.queues().get_mut(of)
+            && let Some(limit) = &mut queue.limit
+        {
+            limit.uncount();
+        }
+        self.note(of, Outcome::Refused(retry_after));
+    }
+
     /// Notes what came of a request.
     pub fn note(&self, of: &LimitOf, outcome: Outcome) {
         let now = Instant::now();
@@ -412,14 +437,20 @@ impl Pacer {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
+    /// What it is a turn of.
+    #[must_use]
+    pub fn of(&self) -> &LimitOf {
+        &self.of
+    }
+
     /// Notes what came of the request.
     pub fn note(&self, outcome: Outcome) {
         self.pacer.note(&self.of, outcome);
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let mut queues = self.pacer.queues();
         if let Some(queue) = queues.get_mut(&self.of) {
@@ -489,15 +520,12 @@ impl Pacer {
             at.saturating_duration_since(opens) < SAME_LIMIT
                 && opens.saturating_duration_since(at) < SAME_LIMIT
         };
-        let mut others = invitees
-            .refused
-            .iter()
-            .filter(|other| other.user != user && is_same(other.opens))
-            .map(|other| other.room != room)
-            .collect::<Vec<_>>()
-            .into_iter();
-        let is_elsewhere = others.clone().any(|elsewhere| elsewhere);
-        let is_another = others.next().is_some();
+        let now = Instant::now();
+        invitees.refused.retain(|other| other.opens > now);
+        let is_other = |other: &RefusedInvitation| other.user != user && is_same(other.opens);
+        let mut refused = invitees.refused.iter();
+        let is_elsewhere = refused.any(|other| is_other(other) && other.room != room);
+        let is_another = is_elsewhere || invitees.refused.iter().any(is_other);
         if is_another {
             invitees.closed.retain(|_, until| !is_same(*until));
         } else {
@@ -511,8 +539,8 @@ impl Pacer {
         drop(invitees);
         if is_elsewhere {
             let is_of_room = |of: &LimitOf| matches!(of, LimitOf::InvitationsTo(_));
-            for queue in self.queues().iter_mut().filter(|(of, _)| is_of_room(of)) {
-                queue.1.limit = None;
+            for (_, queue) in self.queues().iter_mut().filter(|(of, _)| is_of_room(of)) {
+                queue.limit = None;
             }
             self.seems_closed(&of_account, retry_after);
         } else if is_another {
@@ -523,7 +551,7 @@ impl Pacer {
     /// Notes a refusal that may be about a limit of its own for each of several people.
     fn seems_closed(&self, of: &LimitOf, retry_after: Duration) {
         let refusals = self.queues().get(of).and_then(|queue| queue.limit);
-        let refusals = refusals.map_or(0, |limit| limit.refusals.min(10));
+        let refusals = refusals.map_or(0, |limit| limit.refusals().min(10));
         let longest = SEEMS_CLOSED * 2_u32.pow(refusals);
         self.note(of, Outcome::Refused(retry_after.min(longest)));
     }
@@ -576,7 +604,7 @@ mod tests {
         }
     }
 
-    async fn send(pacer: &Pacer, server: &mut Server) {
+    async fn send(pacer: &Arc<Pacer>, server: &mut Server) {
         loop {
             let deadline = Instant::now() + Duration::from_hours(1);
             let turn = pacer.turn(SENDING, Priority::Upgrade, deadline).await;
@@ -593,7 +621,7 @@ mod tests {
     async fn the_interval_of_any_limit_is_learned_and_kept() {
         for (interval, burst) in [(5_000, 10), (200, 3), (60_000, 1), (3_333, 25)] {
             let interval = Duration::from_millis(interval);
-            let (pacer, mut server) = (Pacer::default(), Server::new(interval, burst));
+            let (pacer, mut server) = (Arc::new(Pacer::default()), Server::new(interval, burst));
             sleep(interval * burst).await;
             let begun = Instant::now();
             let requests = burst + 100;
@@ -612,7 +640,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_is_lifted_is_forgotten() {
-        let (pacer, mut server) = (Pacer::default(), Server::new(Duration::from_secs(5), 1));
+        let (pacer, mut server) = (
+            Arc::new(Pacer::default()),
+            Server::new(Duration::from_secs(5), 1),
+        );
         for _ in 0..20 {
             send(&pacer, &mut server).await;
         }
@@ -633,7 +664,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_matters_more_goes_first() {
-        let pacer = Pacer::default();
+        let pacer = Arc::new(Pacer::default());
         pacer.note(&SENDING, Outcome::Refused(Duration::from_secs(5)));
         let order = Mutex::new(Vec::new());
         let ask = async |priority: Priority| {
@@ -657,7 +688,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_is_too_long_is_told_at_once_and_leaves_no_place() {
-        let pacer = Pacer::default();
+        let pacer = Arc::new(Pacer::default());
         pacer.note(&SENDING, Outcome::Refused(Duration::from_mins(10)));
         let deadline = Instant::now() + Duration::from_secs(20);
         let wait = pacer.turn(SENDING, Priority::Upgrade, deadline).await;
@@ -667,7 +698,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn odd_waits_are_no_reason_to_ask_at_once_or_never() {
-        let pacer = Pacer::default();
+        let pacer = Arc::new(Pacer::default());
         let expected = || pacer.expected(&SENDING, Priority::Upgrade);
         let mut last = Duration::ZERO;
         for _ in 0..20 {
@@ -677,7 +708,7 @@ mod tests {
             advance(last).await;
         }
         assert_eq!(last, WAIT_MAX);
-        let pacer = Pacer::default();
+        let pacer = Arc::new(Pacer::default());
         pacer.note(&SENDING, Outcome::Refused(RETRY_AFTER_DEFAULT));
         pacer.note(&SENDING, Outcome::Refused(RETRY_AFTER_DEFAULT));
         let wait = pacer.expected(&SENDING, Priority::Upgrade);
@@ -686,7 +717,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_invitation_closes_the_invitee_then_the_room_then_the_account() {
-        let pacer = Pacer::default();
+        let pacer = Arc::new(Pacer::default());
         let [ann, ben, cat] =
             ["@ann:x", "@ben:x", "@cat:x"].map(|user| <&UserId>::try_from(user).unwrap());
         let [here, there] = ["!here:x", "!there:x"].map(|room| <&RoomId>::try_from(room).unwrap());

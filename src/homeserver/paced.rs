@@ -6,8 +6,8 @@
 //! repeated here: a step reads dozens of things, and would never end if one refusal made it begin again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +52,8 @@ pub struct Paced {
     priority: Priority,
     /// How often a request of this clone, and of those made of it, had to wait.
     waits: Arc<AtomicU64>,
+    /// Turns that are kept for the next request of their kind.
+    reserved: Arc<Mutex<Vec<Turn>>>,
 }
 
 impl Paced {
@@ -65,14 +67,16 @@ impl Paced {
             reads_elsewhere: Arc::new(Semaphore::new(READS_ELSEWHERE_AT_ONCE)),
             priority: Priority::default(),
             waits: Arc::default(),
+            reserved: Arc::default(),
         }
     }
 
-    /// The same, with waits counted apart.
+    /// The same for another piece of work, whose waits are counted and whose turns are kept apart.
     #[must_use]
     pub fn counting(&self) -> Self {
         Self {
             waits: Arc::default(),
+            reserved: Arc::default(),
             ..self.clone()
         }
     }
@@ -113,7 +117,18 @@ impl Paced {
         self.pacer.is_limited(bucket)
     }
 
-    async fn turn(&self, of: LimitOf, deadline: Instant) -> Result<Turn<'_>> {
+    fn reserved(&self) -> MutexGuard<'_, Vec<Turn>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn turn(&self, of: LimitOf, deadline: Instant) -> Result<Turn> {
+        if let Some(turn) = self
+            .reserved()
+            .extract_if(.., |turn| *turn.of() == of)
+            .next()
+        {
+            return Ok(turn);
+        }
         let bucket = match of {
             LimitOf::Account(bucket) => bucket,
             LimitOf::InvitationsTo(_) => Bucket::Invitations,
@@ -135,7 +150,7 @@ impl Paced {
         let deadline = Instant::now() + self.priority.patience();
         let turn = self.turn(LimitOf::Account(bucket), deadline).await?;
         let answer = request.await;
-        note(&turn, &answer);
+        turn.note(outcome(&answer));
         answer
     }
 
@@ -147,7 +162,7 @@ impl Paced {
         let turn = self.turn(rooms, deadline).await?;
         self.pass(Bucket::Everything, deadline).await?;
         let answer = request.await;
-        note(&turn, &answer);
+        turn.note(outcome(&answer));
         answer
     }
 
@@ -158,44 +173,62 @@ impl Paced {
         Ok(())
     }
 
-    /// A request that changes nothing and may wait for another server, which holds up no others.
-    async fn read_elsewhere<T, F>(&self, mut request: impl FnMut() -> F + Send) -> Result<T>
-    where
-        F: Future<Output = Result<T>> + Send,
-        T: Send,
-    {
-        // Never closed.
-        let _permit = self.reads_elsewhere.acquire().await;
-        loop {
-            let deadline = Instant::now() + READ_PATIENCE;
-            self.pass(Bucket::Reads, deadline).await?;
-            let answer = request().await;
-            let Err(HomeserverError::RateLimited { limit, .. }) = &answer else {
-                return answer;
-            };
-            let refused = Outcome::Refused(limit.retry_after);
-            self.pacer.note(&LimitOf::Account(Bucket::Reads), refused);
-        }
-    }
-
-    /// A request that changes nothing.
-    async fn read<T, F>(&self, mut request: impl FnMut() -> F + Send) -> Result<T>
+    /// A request that changes nothing, asked until the limit lets it through.
+    async fn read<T, F>(&self, request: impl FnMut() -> F + Send) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
         T: Send,
     {
         // Never closed.
         let _permit = self.reads.acquire().await;
+        self.ask_again(Next::Waits, request).await
+    }
+
+    /// The same of what may wait for another server, which holds up no others.
+    async fn read_elsewhere<T, F>(&self, request: impl FnMut() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        // Never closed.
+        let _permit = self.reads_elsewhere.acquire().await;
+        self.ask_again(Next::Goes, request).await
+    }
+
+    async fn ask_again<T, F>(&self, next: Next, mut request: impl FnMut() -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        let of = LimitOf::Account(Bucket::Reads);
         loop {
             let deadline = Instant::now() + READ_PATIENCE;
-            let turn = self.turn(LimitOf::Account(Bucket::Reads), deadline).await?;
+            let turn = self.turn(of.clone(), deadline).await?;
+            let held = match next {
+                Next::Waits => Some(turn),
+                Next::Goes => {
+                    turn.note(Outcome::LetThrough);
+                    None
+                }
+            };
             let answer = request().await;
-            note(&turn, &answer);
+            match (held, outcome(&answer)) {
+                (Some(turn), outcome) => turn.note(outcome),
+                (None, Outcome::Refused(retry_after)) => self.pacer.note_late(&of, retry_after),
+                (None, Outcome::LetThrough) => {}
+            }
             if !matches!(answer, Err(HomeserverError::RateLimited { .. })) {
                 return answer;
             }
         }
     }
+}
+
+/// Whether the next request waits until this one is answered, where a limit is known.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    Waits,
+    Goes,
 }
 
 fn limited(bucket: Bucket, retry_after: Duration) -> HomeserverError {
@@ -213,10 +246,6 @@ fn outcome<T>(answer: &Result<T>) -> Outcome {
         Err(HomeserverError::RateLimited { limit, .. }) => Outcome::Refused(limit.retry_after),
         _ => Outcome::LetThrough,
     }
-}
-
-fn note<T>(turn: &Turn<'_>, answer: &Result<T>) {
-    turn.note(outcome(answer));
 }
 
 #[async_trait]
@@ -251,6 +280,18 @@ impl Homeserver for Paced {
 
     async fn members(&self, room: &RoomId) -> Result<Vec<MemberEvent>> {
         self.read(|| self.inner.members(room)).await
+    }
+
+    async fn reserve(&self, bucket: Bucket) -> Result<()> {
+        let deadline = Instant::now() + self.priority.patience();
+        // One that is kept is taken out, and put back.
+        let turn = self.turn(LimitOf::Account(bucket), deadline).await?;
+        self.reserved().push(turn);
+        Ok(())
+    }
+
+    fn release(&self) {
+        self.reserved().clear();
     }
 
     async fn put_state(

@@ -177,6 +177,37 @@ fn no_switch_waits_for_other_work() {
     assert!(longest <= Duration::from_secs(30), "{longest:?}");
 }
 
+/// The bot waits for its turn before it looks, so that nobody can be faster between the look and the tombstone.
+#[test]
+fn no_tombstone_waits_after_the_look() {
+    let setup = Setup {
+        siblings: 7,
+        pins: 0,
+        ..Setup::default()
+    };
+    let command = "!upgrade space SPACE 12 --method staged --yes";
+    let sim = upgraded(&setup, Limits::synapse(), command);
+    let log = sim.shared.log();
+    let mut looked: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut tombstones = 0;
+    for logged in log.iter() {
+        let request = &logged.request;
+        if request.endpoint == Endpoint::State {
+            looked.insert(&request.about, logged.at);
+        }
+        if request.endpoint == Endpoint::PutState && request.detail.starts_with("m.room.tombstone")
+        {
+            tombstones += 1;
+            let waited = logged.at.duration_since(looked[&*request.about]);
+            assert!(
+                waited < SignedDuration::from_secs(1),
+                "{request}: {waited:?}"
+            );
+        }
+    }
+    assert_eq!(tombstones, 9);
+}
+
 /// Limits that were met before are in the next plan.
 #[test]
 fn a_plan_counts_the_limits_that_are_known() {

@@ -1,10 +1,14 @@
 //! Scenes in which people take something away, or change something, while a room is upgraded: nothing older
 //! than the moment is written back (P12).
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
 use roomlift::room::state::Content;
 use serde_json::{Value, json};
 
 use crate::fault::{Endpoint, Request, Rule};
+use crate::limits::{Kind, Limits};
 use crate::place::Place;
 use crate::sim::{Sim, say};
 use crate::world::{Levels, Room, Software, World, content};
@@ -234,4 +238,30 @@ fn adopting_undoes_only_what_closing_raised() {
     let world = sim.world();
     let new = successor(&world, &sim.place);
     assert_eq!(Levels::of(new).of_user(&sim.place.deputy), 0);
+}
+
+/// A limit holds up what is written, and not what was read for it: that is read when the turn has come.
+#[test]
+fn who_is_demoted_while_a_limit_holds_up_the_bot_stays_demoted() {
+    let mut sim = Sim::new();
+    sim.world().limits = Limits::none().with(Kind::Messages, 0.1, 2.0);
+    sim.lasts(SignedDuration::from_hours(2));
+    let place = sim.place.clone();
+    let room = place.room.to_string();
+    let of_levels = move |request: &Request| {
+        request.endpoint == Endpoint::StateEvent
+            && request.about == room
+            && request.detail.starts_with(LEVELS)
+    };
+    let fired = sim.fault(Rule::before(of_levels, move |world| {
+        let place = place.clone();
+        world.schedule(Duration::from_secs(3), move |world| {
+            demote_deputy(world, &place);
+        });
+    }));
+    upgrade(&mut sim, "staged");
+    assert_eq!(fired.count(), 1);
+    let world = sim.world();
+    let (old, deputy) = (&world.rooms[&sim.place.room], &sim.place.deputy);
+    assert_eq!(Levels::of(old).of_user(deputy), 0);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ruma::{OwnedServerName, RoomAliasId, RoomId};
 
 use super::{Done, JobRun, Read, RequestFailure, Seen, StepError, new_room, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
@@ -114,6 +114,11 @@ async fn make(
     let mut to_try_again = None;
     let (mut limited, mut wait) = (VecDeque::new(), None);
     while let Some(mut change) = to_make.pop_front() {
+        port.release();
+        if is_made_of_what_is_there(&change) {
+            // Before it is read, so that nothing is older than the moment it is written (P12).
+            port.reserve(Bucket::Everything).await?;
+        }
         if let Change::ShowAliases { side, content, .. } = &mut change {
             if !job_run.holds(seen.read) {
                 read_shown(port, *side, &mut seen.now).await?;
@@ -190,6 +195,15 @@ async fn make(
     }
 }
 
+/// Whether a change is made from what is there right before it.
+fn is_made_of_what_is_there(change: &Change) -> bool {
+    match change {
+        Change::Lock { .. } | Change::ShowAliases { .. } => true,
+        Change::OtherState { slot, .. } => slot.0 == JOIN_RULES,
+        _ => false,
+    }
+}
+
 /// What came of a change.
 enum Attempt {
     Made,
@@ -261,17 +275,27 @@ async fn read_shown(
         Side::Old => &mut now.old,
         Side::New => &mut now.new,
     };
-    let shown = match port.state_event(&room.room_id, ALIASES, "").await {
-        Ok(shown) => shown,
-        Err(HomeserverError::Refused { .. }) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if let Some(shown) = shown.filter(|shown| room.content(ALIASES, "") != Some(shown)) {
-        let by = room.event(ALIASES, "").map(|event| event.sender.clone());
-        let by = by.unwrap_or_else(|| port.account().to_owned());
-        room.put(slot(ALIASES, ""), &by, shown);
+    match read_again(port, room, ALIASES).await {
+        Ok(_) | Err(HomeserverError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
-    Ok(())
+}
+
+/// Reads one event of a room again, and whether it is there.
+async fn read_again(
+    port: &dyn Homeserver,
+    room: &mut RoomState,
+    kind: &str,
+) -> Result<bool, HomeserverError> {
+    let Some(now) = port.state_event(&room.room_id, kind, "").await? else {
+        return Ok(false);
+    };
+    if room.content(kind, "") != Some(&now) {
+        let by = room.event(kind, "").map(|event| event.sender.clone());
+        let by = by.unwrap_or_else(|| port.account().to_owned());
+        room.put(slot(kind, ""), &by, now);
+    }
+    Ok(true)
 }
 
 /// A change made from what is there now, right before it is sent: power levels and join rules are whole, so
@@ -284,15 +308,8 @@ async fn as_it_is_now(
 ) -> Result<Option<Change>, HomeserverError> {
     match change {
         Change::Lock { .. } => {
-            let old_room = seen.old.room_id.clone();
-            let levels = slot(POWER_LEVELS, "");
-            let Some(now) = port.state_event(&old_room, POWER_LEVELS, "").await? else {
+            if !read_again(port, &mut seen.old, POWER_LEVELS).await? {
                 return Ok(Some(change.clone()));
-            };
-            if seen.old.content(POWER_LEVELS, "") != Some(&now) {
-                let by = seen.old.event(POWER_LEVELS, "").map(|it| it.sender.clone());
-                let by = by.unwrap_or_else(|| port.account().to_owned());
-                seen.old.put(levels, &by, now);
             }
             Ok(locked(&seen.old).map(|content| Change::Lock { content }))
         }

@@ -247,6 +247,7 @@ impl JobRun {
             _ => Priority::Upgrade,
         };
         self.port = Arc::new(self.paced.at(priority));
+        self.port.release();
     }
 
     /// Reading begins.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::close::{self, Stage};
 use super::{Done, JobRun, RequestFailure, StepError, new_room, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, notice};
 use crate::room::diff::Change;
@@ -122,6 +122,7 @@ async fn pin(
     room: &RoomId,
     event: &str,
 ) -> Result<Option<Refusal>, HomeserverError> {
+    port.reserve(Bucket::Everything).await?;
     let mut pins = port
         .state_event(room, PINNED, "")
         .await?

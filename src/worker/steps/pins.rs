@@ -10,7 +10,7 @@ use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
 
 use super::{Done, JobRun, RequestFailure, StepError, new_room, plan_of};
-use crate::homeserver::{Homeserver, HomeserverError, MESSAGE};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, State};
 use crate::message::pin::{Original, copy};
 use crate::room::state::{Snapshot, content};
@@ -83,6 +83,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
     }
     let count = copies.len();
     if count > 0 {
+        port.reserve(Bucket::Everything).await?;
         let now = port.state_event(&new, PINNED_EVENTS, "").await?;
         let pinned = now
             .as_ref()

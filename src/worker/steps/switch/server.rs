@@ -12,7 +12,7 @@ use super::super::close::Stage;
 use super::super::mark::{answer_lost, fold, is_settled, mark, reread};
 use super::super::{Done, JobRun, StepError, close, plan_of};
 use super::{overtaken, refresh, tombstone};
-use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::message::problem::{Problem, Said};
@@ -92,6 +92,12 @@ pub(in super::super) async fn run(
     let before = job_run.snapshot(job)?;
     let plan = plan_of(state)?.clone();
     let called = state.called(Step::Switch);
+    if called == Called::Never {
+        // Before the look, so that nobody is faster between the two.
+        for bucket in [Bucket::RoomCreation, Bucket::Everything] {
+            job_run.port.reserve(bucket).await?;
+        }
+    }
     let sight = look(job_run, job, &before, &plan).await?;
     match decide(&sight, called, job_run.clock.now()) {
         Decision::LookAgain if called == Called::Perhaps => answer_lost(job_run, job, Step::Switch),

@@ -9,7 +9,7 @@ use super::super::{Done, JobRun, StepError, plan_of, staged_room};
 use super::{overtaken, refresh, tombstone};
 use ruma::RoomId;
 
-use crate::homeserver::HomeserverError;
+use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::message::problem::{Problem, Said};
@@ -24,6 +24,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
     let old_room = &job.request.old_room;
     let new_room = staged_room(state)?;
     let called = state.called(Step::Switch);
+    let since = job_run.reading();
     if called == Called::Never && job_run.just_read().is_none() {
         refresh(job_run, job).await?;
         close(
@@ -85,6 +86,11 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
             let by = job_run.port.account();
             seen.now.new.put(slot(JOIN_RULES, ""), by, wanted.clone());
         }
+    }
+    // Somebody may have been faster while this waited for its turn: it keeps the turn, and looks again.
+    job_run.port.reserve(Bucket::Everything).await?;
+    if !job_run.holds(since) {
+        return Box::pin(run(job_run, job, state)).await;
     }
     let content = tombstone(job_run, &plan, &new_room)?;
     if called == Called::Never {
