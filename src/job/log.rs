@@ -340,8 +340,6 @@ pub struct State {
     pub progress: Option<Progress>,
     /// Answers that the current step received before it began to wait.
     pub kept: Kept,
-    /// Rate limits in a row that the current step ran into without getting any further.
-    pub stalls: u32,
     /// Tries of the current step that failed in a way that may pass.
     pub attempts: u32,
     /// Waits of the current step, for whatever reason.
@@ -426,7 +424,6 @@ impl Default for State {
             waiting: None,
             progress: None,
             kept: Kept::default(),
-            stalls: 0,
             attempts: 0,
             waits: 0,
             recheck: None,
@@ -623,7 +620,6 @@ impl State {
         self.waiting = None;
         self.progress = None;
         self.kept = Kept::default();
-        self.stalls = 0;
         self.attempts = 0;
         self.waits = 0;
     }
@@ -675,10 +671,6 @@ impl State {
         if matches!(reason, WaitReason::Problem { .. }) {
             self.attempts += 1;
         }
-        let done = |progress: Option<Progress>| progress.map_or(0, |progress| progress.done);
-        let is_stalled =
-            matches!(reason, WaitReason::RateLimit { .. }) && done(progress) <= done(self.progress);
-        self.stalls = if is_stalled { self.stalls + 1 } else { 0 };
         // Sleeping until the agreed time is no sign of trouble, and begins no backoff.
         self.waits += u32::from(*reason != WaitReason::Scheduled);
         self.waiting = Some((until, reason.clone()));

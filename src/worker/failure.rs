@@ -16,8 +16,8 @@ use crate::telemetry::chain;
 /// Tries of one step that may fail in a way that may pass, before people are asked.
 const ATTEMPTS_MAX: u32 = 6;
 
-/// Rate limits without progress after which waits grow: others of the account may have taken the turn.
-const STALLS_FREE: u32 = 2;
+/// Shortest wait for a rate limit.
+const LIMIT_WAIT_MIN: Duration = Duration::from_millis(100);
 
 /// Waits until an upgrade is given up that the server holds to be under way. Together they are six minutes.
 const REMEMBERED_WAITS_MAX: u32 = 9;
@@ -79,12 +79,8 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
     };
     match failed {
         StepError::RateLimited { limit, progress } => {
-            // A wait that brought nothing is followed by a longer one, in which more can be let through.
-            let stalled = match state.stalls {
-                0..STALLS_FREE => Duration::ZERO,
-                stalls => pause(stalls - STALLS_FREE, Duration::ZERO),
-            };
-            let wait = limit.retry_after.max(stalled);
+            // Waits that bring no progress grow where the limit is known (`homeserver::pace`).
+            let wait = limit.retry_after.max(LIMIT_WAIT_MIN);
             info!(step = step.name(), bucket = %limit.bucket, wait_ms = wait.as_millis(), "rate limited");
             StepEvent::Waiting {
                 until: after(wait),
