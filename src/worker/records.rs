@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::Worker;
+use crate::clock::{earlier, later};
 use crate::store::{Round, StoreError};
 
 /// From one round to the next.
@@ -45,20 +46,16 @@ impl Worker {
         if !rest.is_zero() && rest <= EVERY {
             return Ok(rest);
         }
-        let before = SignedDuration::try_from(keep).ok();
-        let before = before.and_then(|keep| now.checked_sub(keep).ok());
         self.context
             .store
-            .prune(now, before.unwrap_or(Timestamp::MIN), &mut pruning.round)?;
+            .prune(now, earlier(now, keep), &mut pruning.round)?;
         let rest = if pruning.round.is_over() {
             pruning.round = Round::default();
             EVERY
         } else {
             BREATH
         };
-        let next = SignedDuration::try_from(rest).ok();
-        let next = next.and_then(|rest| now.checked_add(rest).ok());
-        pruning.next = next.unwrap_or(now);
+        pruning.next = later(now, rest);
         Ok(rest)
     }
 }

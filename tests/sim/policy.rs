@@ -236,21 +236,22 @@ fn an_adopted_policy_room_goes_by_its_tombstone_or_asks() {
     }
 }
 
+/// Lists a room in the space.
+fn put_into_space(sim: &Sim, room: &RoomId) {
+    let place = &sim.place;
+    let link = content(json!({ "via": [SERVER] }));
+    let (by, space) = (&place.moderator, &place.space);
+    sim.world()
+        .put_state(by, space, "m.space.child", room.as_str(), &link)
+        .unwrap();
+}
+
 /// One room that needs a decision holds up none of the others.
 #[test]
 fn a_policy_room_in_a_space_is_told_apart_and_the_others_are_upgraded() {
     let mut sim = Sim::new();
     let (room, place) = (list(&sim, Some(SPECIFIED)), sim.place.clone());
-    let link = content(json!({ "via": [SERVER] }));
-    sim.world()
-        .put_state(
-            &place.moderator,
-            &place.space,
-            "m.space.child",
-            room.as_str(),
-            &link,
-        )
-        .unwrap();
+    put_into_space(&sim, &room);
     sim.say(&format!("!upgrade space {} 12", place.space));
     sim.when_said("Plan C1", |world, place, plan| {
         react(world, &place.moderator, &plan.room, &plan.id, "✅");
@@ -274,16 +275,7 @@ fn a_policy_room_in_a_space_is_told_apart_and_the_others_are_upgraded() {
 fn the_choice_for_a_space_is_for_the_policy_rooms_in_it() {
     let mut sim = Sim::new();
     let (room, place) = (list(&sim, None), sim.place.clone());
-    let link = content(json!({ "via": [SERVER] }));
-    sim.world()
-        .put_state(
-            &place.moderator,
-            &place.space,
-            "m.space.child",
-            room.as_str(),
-            &link,
-        )
-        .unwrap();
+    put_into_space(&sim, &room);
     says(
         &mut sim,
         &format!(
