@@ -252,8 +252,8 @@ pub trait Homeserver: Send + Sync {
     /// Waits for the turn of the next request of a bucket, and keeps it for that request: what is read in
     /// between is as new as it can be when the request leaves. To be called where a write rests on what was read
     /// right before it. A server without limits that are kept has no turns.
-    async fn reserve(&self, _bucket: Bucket) -> Result<()> {
-        Ok(())
+    async fn reserve(&self, _bucket: Bucket) -> Result<Reserved> {
+        Ok(Reserved::AtOnce)
     }
 
     /// Gives back turns that were kept and not used.
@@ -384,6 +384,15 @@ pub trait Homeserver: Send + Sync {
 
     /// Children of a space the account is in, as sync last told.
     async fn children(&self, space: &RoomId) -> Result<BTreeSet<OwnedRoomId>>;
+}
+
+/// How a turn was got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// There was one, or it was kept already.
+    AtOnce,
+    /// It had to be waited for: what was read before may be old.
+    AfterWait,
 }
 
 /// Whether somebody's server knows them.

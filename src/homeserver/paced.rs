@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use super::admin::ServerAdmin;
 use super::pace::{Allowance, LimitOf, Outcome, Pacer, Priority, Turn};
 use super::{
-    Bucket, Existence, Homeserver, HomeserverError, RateLimit, Resolved, Result, RoomVersions,
-    ToldRoom, Upload, Uploaded,
+    Bucket, Existence, Homeserver, HomeserverError, RateLimit, Reserved, Resolved, Result,
+    RoomVersions, ToldRoom, Upload, Uploaded,
 };
 use crate::checkup::{EncryptionFacts, ServerFacts};
 use crate::model::RoomRef;
@@ -282,12 +282,17 @@ impl Homeserver for Paced {
         self.read(|| self.inner.members(room)).await
     }
 
-    async fn reserve(&self, bucket: Bucket) -> Result<()> {
-        let deadline = Instant::now() + self.priority.patience();
+    async fn reserve(&self, bucket: Bucket) -> Result<Reserved> {
+        let asked = Instant::now();
+        let deadline = asked + self.priority.patience();
         // One that is kept is taken out, and put back.
         let turn = self.turn(LimitOf::Account(bucket), deadline).await?;
         self.reserved().push(turn);
-        Ok(())
+        Ok(if asked.elapsed() > UNNOTICED {
+            Reserved::AfterWait
+        } else {
+            Reserved::AtOnce
+        })
     }
 
     fn release(&self) {

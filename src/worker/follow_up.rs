@@ -16,7 +16,7 @@ use super::steps::StepError;
 use crate::census::{self, CensusError};
 use crate::clock::later;
 use crate::config::OldRoom;
-use crate::homeserver::{Homeserver, HomeserverError, MESSAGE, ensure_reachable};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, ensure_reachable};
 use crate::job::follow_up::{
     Circumstances, Decision, Door, End, EndReason, OldRoomOutcome, Pause, PingOutcome, Stage,
     Timetable,
@@ -387,9 +387,11 @@ impl FollowUpRun<'_> {
 
     /// Shuts the door behind those who came, perhaps leaves, and reports.
     async fn close(&self, why: &EndReason) -> Result<Doing, StepError> {
-        let port = &self.context.port;
+        let port = &self.context.port.counting();
         let old_room = &self.job.request.old_room;
         let tally = self.moves().await?.tally();
+        // Before the rules are read, so that nothing is older than the moment it is written (P12).
+        port.reserve(Bucket::Everything).await?;
         let rules = match port.state_event(self.new_room, JOIN_RULES, "").await {
             Ok(rules) => rules.unwrap_or_default(),
             // The bot is not in the new room any more.

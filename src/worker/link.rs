@@ -10,7 +10,7 @@ use ruma::{OwnedRoomId, RoomId};
 
 use super::{WorkerContext, readable};
 use crate::campaign::Child;
-use crate::homeserver::{Homeserver, HomeserverError};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError};
 use crate::job::Refusal;
 use crate::room::diff::Change;
 use crate::room::join_rules::JOIN_RULES;
@@ -39,12 +39,13 @@ pub(super) async fn close(
     refused: &mut Vec<Refusal>,
 ) -> Result<usize, LinkError> {
     let old_room = &child.old_room;
+    let port = &context.port.counting();
     let referring = rooms.values().filter(|room| {
         room.replaced().is_none() && room.room_id != *new_room && names(room, old_room)
     });
     let mut referrers = Vec::new();
     for room in referring {
-        referrers.extend(read(&context.port, room, old_room).await?);
+        referrers.extend(read(port, room, old_room).await?);
     }
     let mut made = 0;
     if referrers.is_empty() {
@@ -75,7 +76,6 @@ pub(super) async fn close(
             if content.is_empty() && refused.iter().any(is_refused) {
                 continue;
             }
-            let port = &context.port;
             let change = Change::OtherState {
                 room: room.clone(),
                 slot: slot.clone(),
@@ -85,9 +85,19 @@ pub(super) async fn close(
             if refused.iter().any(is_known) {
                 continue;
             }
+            // Before it is read, so that nothing is older than the moment it is written (P12).
+            port.reserve(Bucket::Everything).await?;
             let now = port.state_event(&room, &slot.0, &slot.1).await?;
-            if now.unwrap_or_default() == content {
+            let now = now.unwrap_or_default();
+            if now == content {
                 continue;
+            }
+            let read = before.referrers.iter().find(|read| read.room_id == room);
+            if slot.0 == JOIN_RULES && read.and_then(|read| read.content(&slot.0, "")) != Some(&now)
+            {
+                // Somebody changed them since they were read, and they are written whole.
+                let more = Box::pin(close(context, child, new_room, rooms, refused));
+                return Ok(made + more.await?);
             }
             match port.put_state(&room, &slot.0, &slot.1, &content).await {
                 Ok(_) => made += 1,

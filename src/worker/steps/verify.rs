@@ -12,7 +12,7 @@ use super::close::{Stage, is_open};
 use super::{Done, JobRun, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
 use crate::announce;
 use crate::clock::later;
-use crate::homeserver::HomeserverError;
+use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::{Encryption, Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
 use crate::room::authority;
 use crate::room::creation::came_encrypted;
@@ -166,6 +166,7 @@ async fn redirected(
     if now.as_deref() == Some(new_room) {
         return Ok(None);
     }
+    port.reserve(Bucket::Everything).await?;
     let state = port.state(old_room).await?;
     let by = state
         .event(TOMBSTONE, "")

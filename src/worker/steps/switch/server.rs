@@ -270,9 +270,14 @@ async fn finish_by_hand(
     // As complete as can be before anybody is sent there.
     close::close(job_run, job, plan, &new_room, Part::Complete, Stage::Final).await?;
     let tombstone = tombstone(job_run, plan, &new_room)?;
-    job_run
-        .port
-        .put_state(&job.request.old_room, "m.room.tombstone", "", &tombstone)
+    let (port, old_room) = (&*job_run.port, &job.request.old_room);
+    port.reserve(Bucket::Everything).await?;
+    let closed = port.state(old_room).await?.replaced();
+    if closed.is_some_and(|closed| closed.sender != port.account()) {
+        // Somebody was faster: that is looked at anew.
+        return Err(StepError::Settling);
+    }
+    port.put_state(old_room, "m.room.tombstone", "", &tombstone)
         .await?;
     Ok(Output::Switched { new_room }.into())
 }

@@ -9,7 +9,7 @@ use super::super::{Done, JobRun, StepError, plan_of, staged_room};
 use super::{overtaken, refresh, tombstone};
 use ruma::RoomId;
 
-use crate::homeserver::{Bucket, HomeserverError};
+use crate::homeserver::{Bucket, HomeserverError, Reserved};
 use crate::job::log::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::message::problem::{Problem, Said};
@@ -24,7 +24,8 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
     let old_room = &job.request.old_room;
     let new_room = staged_room(state)?;
     let called = state.called(Step::Switch);
-    let since = job_run.reading();
+    // Before the look, so that nobody is faster between the two.
+    job_run.port.reserve(Bucket::Everything).await?;
     if called == Called::Never && job_run.just_read().is_none() {
         refresh(job_run, job).await?;
         close(
@@ -87,9 +88,8 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
             seen.now.new.put(slot(JOIN_RULES, ""), by, wanted.clone());
         }
     }
-    // Somebody may have been faster while this waited for its turn: it keeps the turn, and looks again.
-    job_run.port.reserve(Bucket::Everything).await?;
-    if !job_run.holds(since) {
+    // The turn may have been used for the new room. Whoever waited for another looks again.
+    if job_run.port.reserve(Bucket::Everything).await? == Reserved::AfterWait {
         return Box::pin(run(job_run, job, state)).await;
     }
     let content = tombstone(job_run, &plan, &new_room)?;
