@@ -10,7 +10,7 @@ use crate::fault::Endpoint;
 use crate::limits::{Kind, Limiter, Limits};
 use crate::place::{Entry, Setup};
 use crate::port::limiters;
-use crate::sim::Sim;
+use crate::sim::{Sim, react};
 
 /// What a run took.
 #[derive(Debug)]
@@ -206,6 +206,33 @@ fn no_tombstone_waits_after_the_look() {
         }
     }
     assert_eq!(tombstones, 9);
+}
+
+/// Looking at the old room again does not close the new one again.
+#[test]
+fn a_room_is_opened_once_after_a_review_under_a_tight_limit() {
+    let mut sim = Sim::new();
+    sim.world().limits = Limits::none().with(Kind::Messages, 0.2, 1.0);
+    sim.oracle.expect.all_done = true;
+    sim.say("!upgrade #garden:sim.test 11 --method staged --join-rule keep --review --yes");
+    sim.when_said("please look at the new room", |world, place, asked| {
+        let (place, asked) = (place.clone(), asked.clone());
+        world.schedule(Duration::from_mins(10), move |world| {
+            react(world, &place.moderator, &asked.room, &asked.id, "✅");
+        });
+    });
+    sim.run();
+    sim.assert_promises();
+    let log = sim.shared.log();
+    let jobs = crate::oracle::jobs(&sim.place, &sim.store());
+    let new_room = jobs[0].1.new_room().unwrap().as_str();
+    let opened = log.iter().filter(|logged| {
+        let request = &logged.request;
+        request.endpoint == Endpoint::PutState
+            && request.detail.starts_with("m.room.join_rules")
+            && request.about == new_room
+    });
+    assert_eq!(opened.count(), 1);
 }
 
 /// Limits that were met before are in the next plan.

@@ -7,7 +7,7 @@ use super::super::close::{Stage, close};
 use super::super::mark::mark;
 use super::super::{Done, JobRun, StepError, plan_of, staged_room};
 use super::{overtaken, refresh, tombstone};
-use ruma::RoomId;
+use ruma::{OwnedUserId, RoomId};
 
 use crate::homeserver::{Bucket, HomeserverError, Reserved};
 use crate::job::log::Called;
@@ -18,6 +18,9 @@ use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{RoomState, Snapshot, Tombstone};
 use crate::room::target::{slot, target};
 use crate::store::Write;
+
+/// How often the old room is looked at again, as what comes before the tombstone had to wait.
+const LOOKS_MAX: usize = 4;
 
 pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
     let plan = plan_of(state)?.clone();
@@ -38,59 +41,30 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         )
         .await?;
     }
-    let now = job_run.port.state(old_room).await?;
-    if let Some(Tombstone {
-        replacement: Some(to),
-        sender,
-    }) = now.replaced()
-    {
-        return if to == new_room {
-            Ok(Output::Switched { new_room }.into())
-        } else {
-            stop(job_run, job, called, overtaken(&sender, &to, old_room))
-        };
-    }
-    if called == Called::Never {
-        bring_up_to(job_run, job, &plan, &new_room, &now).await?;
-    }
-    // What the steps before this one have just completed, if they did.
-    let mut seen = job_run.seen.take();
-    let new = match &seen {
-        Some(seen) if called == Called::Never && job_run.holds(seen.read) => seen.now.new.clone(),
-        _ => job_run.port.state(&new_room).await?,
-    };
-    if let Some(tombstone) = new.tombstone() {
-        return stop(
-            job_run,
-            job,
-            called,
-            StepError::Fail {
-                problem: Problem::NewRoomClosed(tombstone.sender),
-            },
-        );
-    }
-
-    // Whoever looked at the room may have chosen another rule: theirs stays.
-    let before = job_run.snapshot(job)?;
-    let target = target(&before, &plan.intent, &new_room);
-    let rules = new.event(JOIN_RULES, "");
-    let ours = rules.is_none_or(|rules| rules.sender == plan.intent.bot);
-    if let Some(wanted) = target.new_state.get(&slot(JOIN_RULES, ""))
-        && ours
-        && rules.map(|rules| &rules.content) != Some(wanted)
-    {
-        job_run
-            .port
-            .put_state(&new_room, JOIN_RULES, "", wanted)
-            .await?;
-        if let Some(seen) = &mut seen {
-            let by = job_run.port.account();
-            seen.now.new.put(slot(JOIN_RULES, ""), by, wanted.clone());
+    for _ in 0..LOOKS_MAX {
+        let now = job_run.port.state(old_room).await?;
+        if let Some(Tombstone {
+            replacement: Some(to),
+            sender,
+        }) = now.replaced()
+        {
+            return if to == new_room {
+                Ok(Output::Switched { new_room }.into())
+            } else {
+                stop(job_run, job, called, overtaken(&sender, &to, old_room))
+            };
         }
-    }
-    // The turn may have been used for the new room. Whoever waited for another looks again.
-    if job_run.port.reserve(Bucket::Everything).await? == Reserved::AfterWait {
-        return Box::pin(run(job_run, job, state)).await;
+        if called == Called::Never {
+            bring_up_to(job_run, job, &plan, &new_room, &now).await?;
+        }
+        if let Some(sender) = open(job_run, job, &plan, &new_room, called).await? {
+            let problem = Problem::NewRoomClosed(sender);
+            return stop(job_run, job, called, StepError::Fail { problem });
+        }
+        // The turn may have been used for the new room. Whoever waited for another looks again.
+        if job_run.port.reserve(Bucket::Everything).await? == Reserved::AtOnce {
+            break;
+        }
     }
     let content = tombstone(job_run, &plan, &new_room)?;
     if called == Called::Never {
@@ -102,10 +76,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         .put_state(old_room, "m.room.tombstone", "", &content)
         .await
     {
-        Ok(_) => {
-            job_run.seen = seen;
-            Ok(Output::Switched { new_room }.into())
-        }
+        Ok(_) => Ok(Output::Switched { new_room }.into()),
         Err(HomeserverError::Refused { code, message, .. }) => {
             mark(job_run, job, Step::Switch, StepEvent::Undone)?;
             Err(StepError::Fail {
@@ -122,6 +93,45 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         // It looks again before it sends again.
         Err(error) => Err(error.into()),
     }
+}
+
+/// Lets people in by the rule that the new room is to have. Returns who closed the new room, if somebody did.
+async fn open(
+    job_run: &mut JobRun,
+    job: &Job,
+    plan: &Plan,
+    new_room: &RoomId,
+    called: Called,
+) -> Result<Option<OwnedUserId>, StepError> {
+    // What the steps before this one have just completed, if they did.
+    let mut seen = job_run.seen.take();
+    let new = match &seen {
+        Some(seen) if called == Called::Never && job_run.holds(seen.read) => seen.now.new.clone(),
+        _ => job_run.port.state(new_room).await?,
+    };
+    if let Some(tombstone) = new.tombstone() {
+        return Ok(Some(tombstone.sender));
+    }
+    // Whoever looked at the room may have chosen another rule: theirs stays.
+    let before = job_run.snapshot(job)?;
+    let target = target(&before, &plan.intent, new_room);
+    let rules = new.event(JOIN_RULES, "");
+    let ours = rules.is_none_or(|rules| rules.sender == plan.intent.bot);
+    if let Some(wanted) = target.new_state.get(&slot(JOIN_RULES, ""))
+        && ours
+        && rules.map(|rules| &rules.content) != Some(wanted)
+    {
+        job_run
+            .port
+            .put_state(new_room, JOIN_RULES, "", wanted)
+            .await?;
+        if let Some(seen) = &mut seen {
+            let by = job_run.port.account();
+            seen.now.new.put(slot(JOIN_RULES, ""), by, wanted.clone());
+        }
+    }
+    job_run.seen = seen;
+    Ok(None)
 }
 
 /// Takes over what people changed in the old room since it was stored: nothing older than this moment is
