@@ -33,6 +33,13 @@ const BELIEVED_REQUESTS: u32 = 50;
 /// Shortest wait after a refusal; doubles with each further one.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 
+/// The same after a refusal that did not say how long.
+const UNTOLD_WAIT: Duration = Duration::from_millis(500);
+
+/// After so many requests without a refusal, a limit that does not say how long to wait is tried with a
+/// shorter interval: what it really is can only be found that way.
+const UNTOLD_TRIES: u32 = 20;
+
 /// Longest wait after a refusal that did not say how long.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
@@ -148,6 +155,8 @@ struct Limit {
     interval: Duration,
     /// How many may go at once after a rest.
     burst: u32,
+    /// Whether the last refusal said how long to wait.
+    is_told: bool,
     /// While it is tried whether it is still there: requests that it let through since.
     tried: Option<u32>,
     /// Since a moment at which it let exactly one more through: how many it has.
@@ -182,6 +191,7 @@ impl Limit {
             next: now,
             interval: Duration::ZERO,
             burst: BURST,
+            is_told: true,
             tried: None,
             let_through: None,
         }
@@ -202,6 +212,12 @@ impl Limit {
                     .let_through
                     .filter(|_| !is_full)
                     .map(|(since, count)| (since, count + 1));
+                if let Some((_, count)) = self.let_through
+                    && !self.is_told
+                    && count % UNTOLD_TRIES == 0
+                {
+                    self.interval = self.interval * 3 / 4;
+                }
                 let earliest = now.checked_sub(rested).unwrap_or(now);
                 self.next = self.next.max(earliest) + self.interval;
                 if !self.interval.is_zero() {
@@ -210,25 +226,28 @@ impl Limit {
                 }
             }
             Outcome::Refused(retry_after) => {
-                let is_told = retry_after != RETRY_AFTER_DEFAULT;
-                let refusals = self.refusals();
-                let grown = |first: Duration| first * 2_u32.pow(refusals.min(12));
-                let wait = if is_told {
-                    retry_after.max(grown(WAIT_MIN).min(WAIT_MAX))
+                self.is_told = retry_after != RETRY_AFTER_DEFAULT;
+                // Whatever left before the last refusal was noted says nothing new.
+                let refusals = self.refusals() - u32::from(now < self.next && self.refusals() > 0);
+                let grown = |first: Duration| (first * 2_u32.pow(refusals.min(12))).min(WAIT_MAX);
+                let wait = if self.is_told {
+                    retry_after.max(grown(WAIT_MIN))
                 } else {
-                    grown(retry_after).min(WAIT_MAX)
+                    grown(UNTOLD_WAIT.max(self.interval / 4))
                 };
                 let opens = now + wait;
+                // When it lets exactly one more through; not told, one more than none at some time before.
+                let known = if self.is_told { opens } else { now };
                 let had_rested = now > self.next + self.interval && !self.interval.is_zero();
                 match self.let_through {
                     _ if had_rested => self.burst = (self.burst / 2).max(1),
                     Some((since, count)) if count > 0 => {
-                        self.interval = opens.saturating_duration_since(since) / count;
+                        self.interval = known.saturating_duration_since(since) / count;
                     }
                     _ => {}
                 }
                 self.tried = None;
-                self.let_through = Some((opens, 0));
+                self.let_through = Some((known, 0));
                 self.refused = now;
                 self.refusals = refusals + 1;
                 self.next = opens;
@@ -578,6 +597,8 @@ mod tests {
         burst: u32,
         next: Instant,
         refused: u32,
+        /// It does not say how long to wait.
+        is_silent: bool,
     }
 
     impl Server {
@@ -588,6 +609,7 @@ mod tests {
                 burst,
                 next,
                 refused: 0,
+                is_silent: false,
             }
         }
 
@@ -597,7 +619,12 @@ mod tests {
             let next = self.next.max(full.unwrap_or(now));
             if next > now {
                 self.refused += 1;
-                return Outcome::Refused(next - now);
+                let wait = if self.is_silent {
+                    RETRY_AFTER_DEFAULT
+                } else {
+                    next - now
+                };
+                return Outcome::Refused(wait);
             }
             self.next = next + self.interval;
             Outcome::LetThrough
@@ -635,6 +662,26 @@ mod tests {
                 "{interval:?}: {took:?}, {least:?}"
             );
             assert!(server.refused <= 5, "{interval:?}: {}", server.refused);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_does_not_say_how_long_is_learned_by_trying() {
+        for (interval, burst) in [(500, 2), (5_000, 10), (200, 3), (10_000, 1)] {
+            let interval = Duration::from_millis(interval);
+            let (pacer, mut server) = (Arc::new(Pacer::default()), Server::new(interval, burst));
+            server.is_silent = true;
+            let begun = Instant::now();
+            for _ in 0..200 {
+                send(&pacer, &mut server).await;
+            }
+            let (took, least) = (begun.elapsed(), interval * (200 - burst));
+            let refused = server.refused;
+            assert!(
+                took <= least.mul_f64(1.3),
+                "{interval:?}: {took:?}, {least:?}, {refused} refused"
+            );
+            assert!(refused <= 30, "{interval:?}: {refused}");
         }
     }
 
@@ -711,8 +758,11 @@ mod tests {
         let pacer = Arc::new(Pacer::default());
         pacer.note(&SENDING, Outcome::Refused(RETRY_AFTER_DEFAULT));
         pacer.note(&SENDING, Outcome::Refused(RETRY_AFTER_DEFAULT));
-        let wait = pacer.expected(&SENDING, Priority::Upgrade);
-        assert_eq!(wait, RETRY_AFTER_DEFAULT * 2, "not told, so it grows");
+        let wait = || pacer.expected(&SENDING, Priority::Upgrade);
+        assert_eq!(wait(), UNTOLD_WAIT, "both left before either was refused");
+        advance(UNTOLD_WAIT).await;
+        pacer.note(&SENDING, Outcome::Refused(RETRY_AFTER_DEFAULT));
+        assert_eq!(wait(), UNTOLD_WAIT * 2, "not told, so it grows");
     }
 
     #[tokio::test(start_paused = true)]

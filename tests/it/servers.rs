@@ -99,7 +99,7 @@ async fn a_server_without_upgrade() {
 #[tokio::test]
 async fn a_server_that_limits_reads_and_does_not_say_for_how_long() {
     let mut scene = Scene::new().await;
-    let refused = play::limits_reads(&scene.proxy, 5.0, 8.0);
+    let refused = play::limits_reads(&scene.proxy, 5.0, 2.0);
     scene.upgrade("12 --method staged").await;
     scene.hear("Upgrade #1 is done").await;
     assert!(refused.count() > 0);
