@@ -194,21 +194,12 @@ pub fn late_start(job: &Job) -> Option<Write> {
 /// # Errors
 /// When the entries cannot follow.
 pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Write>, StoreError> {
-    let illegal = |source| StoreError::Illegal {
-        job: job.id,
-        source,
-    };
-    let before = job.state().map_err(illegal)?;
-    let expected = job.log.len();
+    let before = job.state()?;
+    let mut writes = vec![job.append(entries.clone()).into()];
     let mut job = job.clone();
     job.log
-        .extend(entries.iter().map(|entry| (now, entry.clone())));
-    let after = job.state().map_err(illegal)?;
-    let mut writes = vec![Write::Append {
-        job: job.id,
-        expected,
-        entries,
-    }];
+        .extend(entries.into_iter().map(|entry| (now, entry)));
+    let after = job.state()?;
     writes.extend(told(&job, &before, &after, now));
     Ok(writes)
 }

@@ -27,4 +27,5 @@ pub mod room;
 pub mod store;
 pub mod survey;
 pub mod telemetry;
+pub mod work;
 pub mod worker;

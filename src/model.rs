@@ -45,6 +45,29 @@ pub enum WorkId {
     Campaign(CampaignId),
 }
 
+impl WorkId {
+    /// What it is, in errors.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Job(_) => "job",
+            Self::Campaign(_) => "campaign",
+        }
+    }
+}
+
+impl From<JobId> for WorkId {
+    fn from(id: JobId) -> Self {
+        Self::Job(id)
+    }
+}
+
+impl From<CampaignId> for WorkId {
+    fn from(id: CampaignId) -> Self {
+        Self::Campaign(id)
+    }
+}
+
 impl fmt::Display for WorkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,6 +16,7 @@ use crate::message::emoji;
 use crate::model::{Confirmation, Text, WorkKey};
 use crate::store::post_key::{Asked, Question};
 use crate::store::{Outgoing, Post, PostKey, StoreError, Target, Write};
+use crate::work::State as _;
 
 fn question_of(campaign: &Campaign, shown_before: usize, hash: &str) -> Question {
     Question {
@@ -71,11 +72,7 @@ pub fn end(
     job_entry: &JobEntry,
     now: Timestamp,
 ) -> Result<Vec<Write>, StoreError> {
-    let mut writes = vec![Write::AppendCampaign {
-        campaign: campaign.id,
-        expected: campaign.log.len(),
-        entries: vec![entry],
-    }];
+    let mut writes = vec![campaign.append(vec![entry]).into()];
     for job in jobs {
         writes.extend(let_go(job, job_entry, now)?);
     }
@@ -87,10 +84,7 @@ pub fn end(
 /// # Errors
 /// When its log makes no sense.
 pub fn let_go(job: &Job, entry: &JobEntry, now: Timestamp) -> Result<Vec<Write>, StoreError> {
-    let state = job.state().map_err(|source| StoreError::Illegal {
-        job: job.id,
-        source,
-    })?;
+    let state = job.state()?;
     // One that cannot take the entry goes its own way: it is at work, or has ended.
     if state.after(entry).is_err() {
         return Ok(Vec::new());

@@ -8,11 +8,12 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::rooms::LeftOut;
-use super::{Child, Found, Plan};
+use super::{Child, Found, Plan, Request};
 use crate::clock::later;
 use crate::job::schedule::Wake;
 use crate::job::{Phase as JobPhase, Refusal, Todo, WaitReason};
-use crate::model::{Bucket, JobId};
+use crate::model::{Bucket, CampaignId, JobId};
+use crate::work::{self, IllegalEntry};
 
 /// Longest wait of a campaign for anything but its time. One that is longer was written by a clock
 /// that was wrong, and is over.
@@ -234,16 +235,6 @@ pub enum Action {
     Finished,
 }
 
-/// An entry that cannot follow what stands before it.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("a campaign that is {} cannot take the entry {entry:?}", phase.name())]
-pub struct IllegalEntry {
-    /// Where the campaign stood.
-    pub phase: Phase,
-    /// What was to follow.
-    pub entry: Box<Entry>,
-}
-
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -263,20 +254,12 @@ impl Default for State {
     }
 }
 
-impl State {
-    /// The state after all entries.
-    ///
-    /// # Errors
-    /// When an entry cannot follow those before it.
-    pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, IllegalEntry> {
-        entries.into_iter().try_fold(Self::default(), Self::after)
-    }
+impl work::State for State {
+    type Id = CampaignId;
+    type Request = Request;
+    type Entry = Entry;
 
-    /// The state after one more entry.
-    ///
-    /// # Errors
-    /// When the entry cannot follow.
-    pub fn after(mut self, entry: &Entry) -> Result<Self, IllegalEntry> {
+    fn after(mut self, entry: &Entry) -> Result<Self, IllegalEntry> {
         if !matches!(entry, Entry::Waiting { .. } | Entry::Joined { .. }) {
             self.waits = 0;
         }
@@ -360,16 +343,13 @@ impl State {
                 self.waiting = None;
                 self.refused.clear();
             }
-            _ => {
-                return Err(IllegalEntry {
-                    phase: self.phase,
-                    entry: Box::new(entry.clone()),
-                });
-            }
+            _ => return Err(IllegalEntry::new(self.phase.name(), entry)),
         }
         Ok(self)
     }
+}
 
+impl State {
     /// What is to be done next, given where the jobs stand. Total: there is an answer to every
     /// state.
     #[must_use]

@@ -18,11 +18,11 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use self::log::IllegalEntry;
 use self::rooms::LeftOut;
 use crate::job::plan::fingerprint;
 use crate::job::{Phase as JobPhase, Schedule, Summary};
-use crate::model::{CampaignId, Confirmation, JobId, RoomRef, UpgradeOptions};
+use crate::model::{Confirmation, JobId, RoomRef, UpgradeOptions};
+use crate::work::{self, Logged};
 
 /// What was asked for, and where. Stored with the campaign, never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,33 +60,19 @@ pub struct Narrow {
 }
 
 /// A campaign as it is stored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Campaign {
-    /// Its number.
-    pub id: CampaignId,
-    /// What was asked for. Its admin room is the one that is told about the campaign now.
-    pub request: Request,
-    /// The admin room in which the command stands.
-    pub asked_in: OwnedRoomId,
-    /// When.
-    pub created_at: Timestamp,
-    /// What happened so far, oldest first.
-    pub log: Vec<(Timestamp, Entry)>,
-}
+pub type Campaign = Logged<State>;
 
-impl Campaign {
-    /// The command, as something to reply to: only in the room in which it stands.
-    #[must_use]
-    pub fn reply_to(&self) -> Option<OwnedEventId> {
-        (self.asked_in == self.request.admin_room).then(|| self.request.command_event.clone())
+impl work::Request for Request {
+    fn command(&self) -> &OwnedEventId {
+        &self.command_event
     }
 
-    /// The state that the log amounts to.
-    ///
-    /// # Errors
-    /// When the log holds something that cannot follow what stands before it.
-    pub fn state(&self) -> Result<State, IllegalEntry> {
-        State::fold(self.log.iter().map(|(_, entry)| entry))
+    fn admin_room(&self) -> &OwnedRoomId {
+        &self.admin_room
+    }
+
+    fn admin_room_mut(&mut self) -> &mut OwnedRoomId {
+        &mut self.admin_room
     }
 }
 

@@ -13,6 +13,7 @@ use super::*;
 use crate::job::{Asks, Phase as JobPhase, Summary, WaitReason};
 use crate::model::Bucket;
 use crate::room::state::{RoomState, StateEvent, content};
+use crate::work::State as _;
 
 fn id(name: &str) -> OwnedRoomId {
     format!("!{name}:x").try_into().unwrap()

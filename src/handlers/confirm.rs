@@ -57,16 +57,9 @@ async fn campaign(
         return Err(expired.into());
     }
     let event = call.received.event_id.clone();
-    let mut writes = vec![Write::AppendCampaign {
-        campaign: id,
-        expected: campaign.log.len(),
-        entries: confirmed(
-            current,
-            call.sender().to_owned(),
-            Some(event),
-            context.clock.now(),
-        ),
-    }];
+    let by = call.sender().to_owned();
+    let yes = confirmed(current, by, Some(event), context.clock.now());
+    let mut writes = vec![campaign.append(yes).into()];
     // A reaction needs no reaction.
     if matches!(plan, Plan::Current) {
         writes.push(call.react(emoji::YES));

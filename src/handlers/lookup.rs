@@ -15,6 +15,7 @@ use crate::room::moves::Moves;
 use crate::store::StoreError;
 use crate::survey;
 use crate::telemetry::chain;
+use crate::work::{self, Logged};
 
 impl HandlerContext {
     /// A job of the caller's admin room; jobs of other admin rooms are none of theirs.
@@ -24,7 +25,7 @@ impl HandlerContext {
             .job(id)?
             .filter(|job| job.request.admin_room == call.admin_room.room_id);
         match job {
-            Some(job) => Ok(folded(job)?),
+            Some(job) => Ok(with_state(job)?),
             None => Err(self.no_such(call, WorkId::Job(id))?),
         }
     }
@@ -51,7 +52,7 @@ impl HandlerContext {
             .campaign(id)?
             .filter(|campaign| campaign.request.admin_room == call.admin_room.room_id);
         match campaign {
-            Some(campaign) => Ok(folded_campaign(campaign)?),
+            Some(campaign) => Ok(with_state(campaign)?),
             None => Err(self.no_such(call, WorkId::Campaign(id))?),
         }
     }
@@ -91,7 +92,9 @@ impl HandlerContext {
         };
         let id = self.find(room).await?;
         let job = self.store.latest_job_for(&call.admin_room.room_id, &id)?;
-        Ok(folded(job.ok_or_else(|| answer::no_job_for(&room.name))?)?)
+        Ok(with_state(
+            job.ok_or_else(|| answer::no_job_for(&room.name))?,
+        )?)
     }
 
     /// The id of a room that was named.
@@ -111,7 +114,7 @@ impl HandlerContext {
             .iter()
             .filter(|child| phases.contains(&child.phase))
             .filter_map(|child| self.store.job(child.id).transpose())
-            .filter_map(|job| match job.and_then(folded) {
+            .filter_map(|job| match job.and_then(with_state) {
                 Err(error) if error.is_about_one_row() => {
                     error!(
                         error = chain(&error),
@@ -154,22 +157,7 @@ impl HandlerContext {
     }
 }
 
-fn folded(job: Job) -> Result<(Job, State), StoreError> {
-    match job.state() {
-        Ok(state) => Ok((job, state)),
-        Err(source) => Err(StoreError::Illegal {
-            job: job.id,
-            source,
-        }),
-    }
-}
-
-fn folded_campaign(campaign: Campaign) -> Result<(Campaign, CampaignState), StoreError> {
-    match campaign.state() {
-        Ok(state) => Ok((campaign, state)),
-        Err(source) => Err(StoreError::IllegalCampaign {
-            campaign: campaign.id,
-            source,
-        }),
-    }
+fn with_state<S: work::State>(work: Logged<S>) -> Result<(Logged<S>, S), StoreError> {
+    let state = work.state()?;
+    Ok((work, state))
 }

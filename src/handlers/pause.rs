@@ -77,11 +77,8 @@ fn hold(
     campaign: &Campaign,
 ) -> Result<Vec<Write>, HandleError> {
     let by = call.sender().to_owned();
-    let mut writes = vec![Write::AppendCampaign {
-        campaign: campaign.id,
-        expected: campaign.log.len(),
-        entries: vec![CampaignEntry::Paused { by: by.clone() }],
-    }];
+    let paused = CampaignEntry::Paused { by: by.clone() };
+    let mut writes = vec![campaign.append(vec![paused]).into()];
     for (job, state) in context.children_in(campaign.id, &[Phase::Running])? {
         if state.hold == Hold::Free && state.can_roll_back() {
             writes.extend(context.advance(&job, Entry::Paused { by: by.clone() })?);

@@ -165,8 +165,7 @@ impl HandlerContext {
                         Ok(Next::OtherRooms) => return Ok(Ended::Moved),
                         Ok(Next::Event)
                         | Err(Failure::Store(
-                            StoreError::Conflict(_)
-                            | StoreError::CampaignConflict(_)
+                            StoreError::Conflict { .. }
                             | StoreError::Withdrawn,
                         )) => {}
                         Err(Failure::Store(error)) => return Err(error),

@@ -74,11 +74,8 @@ fn let_go(
     campaign: &Campaign,
 ) -> Result<Vec<Write>, HandleError> {
     let by = call.sender().to_owned();
-    let mut writes = vec![Write::AppendCampaign {
-        campaign: campaign.id,
-        expected: campaign.log.len(),
-        entries: vec![CampaignEntry::Resumed { by: by.clone() }],
-    }];
+    let resumed = CampaignEntry::Resumed { by: by.clone() };
+    let mut writes = vec![campaign.append(vec![resumed]).into()];
     for (job, state) in context.children_in(campaign.id, &[Phase::Running])? {
         if state.hold == Hold::Paused {
             writes.extend(context.advance(&job, Entry::Resumed { by: by.clone() })?);

@@ -67,11 +67,7 @@ async fn campaign(
             refused: Vec::new(),
         });
     }
-    writes.push(Write::AppendCampaign {
-        campaign: id,
-        expected: campaign.log.len(),
-        entries,
-    });
+    writes.push(campaign.append(entries).into());
     writes.push(call.react(emoji::YES));
     Ok(writes)
 }

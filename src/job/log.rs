@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{Asks, FollowUp, FollowUpEvent, Output, Plan, Refusal, Step};
-use crate::model::{Bucket, RateLimit, Text};
+use super::{Asks, FollowUp, FollowUpEvent, Output, Plan, Refusal, Request, Step};
+use crate::model::{Bucket, JobId, RateLimit, Text};
+use crate::work::{self, IllegalEntry};
 
 /// One thing that happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -401,16 +402,6 @@ pub enum Action {
     Finished,
 }
 
-/// An entry that cannot follow what stands before it.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("a job that is {} cannot take the entry {entry:?}", phase.name())]
-pub struct IllegalEntry {
-    /// Where the job stood.
-    pub phase: Phase,
-    /// What was to follow.
-    pub entry: Box<Entry>,
-}
-
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -436,28 +427,18 @@ impl Default for State {
     }
 }
 
-impl State {
-    /// The state after all entries.
-    ///
-    /// # Errors
-    /// When an entry cannot follow those before it.
-    pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, IllegalEntry> {
-        entries.into_iter().try_fold(Self::default(), Self::after)
-    }
+impl work::State for State {
+    type Id = JobId;
+    type Request = Request;
+    type Entry = Entry;
 
-    /// The state after one more entry.
-    ///
-    /// # Errors
-    /// When the entry cannot follow.
     #[expect(
         clippy::too_many_lines,
         reason = "an arm for each entry that can follow"
     )]
-    pub fn after(mut self, entry: &Entry) -> Result<Self, IllegalEntry> {
-        let illegal = Err(IllegalEntry {
-            phase: self.phase,
-            entry: Box::new(entry.clone()),
-        });
+    fn after(mut self, entry: &Entry) -> Result<Self, IllegalEntry> {
+        let phase = self.phase.name();
+        let illegal = || IllegalEntry::new(phase, entry);
         match (self.phase, entry) {
             (Phase::Planning, Entry::Planned { plan }) => self.planned(plan),
             (Phase::Running, Entry::Planned { plan })
@@ -467,7 +448,7 @@ impl State {
             }
             (Phase::Planned | Phase::InReview, Entry::Confirmed { by, hash, .. }) => {
                 if self.plan.as_ref().is_none_or(|plan| plan.hash != *hash) {
-                    return illegal;
+                    return Err(illegal());
                 }
                 if self.phase == Phase::InReview {
                     // The old room went on while the new one was looked at.
@@ -525,12 +506,12 @@ impl State {
                 if self.current() == Some(*step) =>
             {
                 if self.step(*step, event).is_err() {
-                    return illegal;
+                    return Err(illegal());
                 }
             }
             (Phase::RollingBack, Entry::Step { step, event }) if self.current() == Some(*step) => {
                 if self.rolled_back(*step, event).is_err() {
-                    return illegal;
+                    return Err(illegal());
                 }
             }
             // A finished upgrade can be compared again as often as anybody likes; it stays finished.
@@ -564,23 +545,25 @@ impl State {
                     self.checked();
                 }
                 StepEvent::Called { .. } | StepEvent::AnswerLost { .. } | StepEvent::Undone => {
-                    return illegal;
+                    return Err(illegal());
                 }
             },
             (Phase::Done, Entry::FollowUp { event }) => {
                 let Some(follow_up) = FollowUp::after(self.follow_up.take(), event) else {
-                    return illegal;
+                    return Err(illegal());
                 };
                 if let FollowUpEvent::Ending { at, .. } = event {
                     self.recheck = Some(*at);
                 }
                 self.follow_up = Some(follow_up);
             }
-            _ => return illegal,
+            _ => return Err(illegal()),
         }
         Ok(self)
     }
+}
 
+impl State {
     /// The to-dos of a finished upgrade were looked at, which its follow-up may have waited for.
     fn checked(&mut self) {
         if let Some(follow_up) = &mut self.follow_up {

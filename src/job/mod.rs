@@ -12,7 +12,7 @@ pub mod schedule;
 pub mod summary;
 
 pub use follow_up::{FollowUp, FollowUpEvent};
-pub use log::{Action, Entry, IllegalEntry, Phase, State, StepEvent, WaitReason};
+pub use log::{Action, Entry, Phase, State, StepEvent, WaitReason};
 pub use plan::{Asks, Counts, Plan};
 pub use schedule::Schedule;
 pub use summary::{Following, Summary};
@@ -23,11 +23,10 @@ use jiff::Timestamp;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    CampaignId, Confirmation, JobId, Method, Review, RoomRef, UpgradeOptions, WorkKey,
-};
+use crate::model::{CampaignId, Confirmation, Method, Review, RoomRef, UpgradeOptions, WorkKey};
 use crate::room::diff::{Change, Obstacle};
 use crate::room::finding::Unreadable;
+use crate::work::{self, Logged};
 
 /// What was asked for, and where. Stored with the job, never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,27 +98,23 @@ impl Turn {
 }
 
 /// A job as it is stored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Job {
-    /// Its number.
-    pub id: JobId,
-    /// What was asked for. Its admin room is the one that is told about the job now.
-    pub request: Request,
-    /// The admin room in which the command stands.
-    pub asked_in: OwnedRoomId,
-    /// When.
-    pub created_at: Timestamp,
-    /// What happened so far, oldest first.
-    pub log: Vec<(Timestamp, Entry)>,
+pub type Job = Logged<State>;
+
+impl work::Request for Request {
+    fn command(&self) -> &OwnedEventId {
+        &self.command_event
+    }
+
+    fn admin_room(&self) -> &OwnedRoomId {
+        &self.admin_room
+    }
+
+    fn admin_room_mut(&mut self) -> &mut OwnedRoomId {
+        &mut self.admin_room
+    }
 }
 
 impl Job {
-    /// The command, as something to reply to: only in the room in which it stands.
-    #[must_use]
-    pub fn reply_to(&self) -> Option<OwnedEventId> {
-        (self.asked_in == self.request.admin_room).then(|| self.request.command_event.clone())
-    }
-
     /// Where people are told of it, and the command as something to reply to there. Once the bot has closed
     /// its own admin room, people are in the new one; it follows as soon as sync tells, which may be after
     /// the end.
@@ -184,14 +179,6 @@ impl Job {
             let is_followed = state.follow_up.as_ref().is_some_and(FollowUp::is_open);
             state.phase.is_end() && state.next_action() == Action::Finished && !is_followed
         })
-    }
-
-    /// The state that the log amounts to.
-    ///
-    /// # Errors
-    /// When the log holds something that cannot follow what stands before it.
-    pub fn state(&self) -> Result<State, IllegalEntry> {
-        State::fold(self.log.iter().map(|(_, entry)| entry))
     }
 }
 

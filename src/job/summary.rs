@@ -9,10 +9,11 @@ use ruma::{OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
 use super::follow_up::{End, FollowUp, Stage};
-use super::log::{Again, Hold, IllegalEntry, Progress};
+use super::log::{Again, Hold, Progress};
 use super::plan::Asks;
 use super::{Encryption, Entry, Output, State, Step, WaitReason};
 use crate::room::finding::{Finding, Weight};
+use crate::work::{IllegalEntry, State as _};
 
 /// A job in short.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

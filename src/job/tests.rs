@@ -10,6 +10,7 @@ use crate::model::{Bucket, Method, Review};
 use crate::room::finding::Finding;
 use crate::room::target::Intent;
 use crate::room::target::tests::intent;
+use crate::work::State as _;
 
 /// More actions than any job needs from any point on.
 const ACTIONS_MAX: usize = 60;

@@ -1,14 +1,15 @@
-//! Campaigns, their logs, and where their jobs stand. As with jobs, `state` is an index on the log.
+//! What is stored of campaigns alone: their space, where their jobs stand, and what wakes them.
 
 use jiff::Timestamp;
 use ruma::{EventId, RoomId};
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Row, Transaction, params};
 
-use super::{Filter, Result, Store, StoreError, column, from_millis};
+use super::work::{Filter, Stored, many, one};
+use super::{Result, Store, column};
 use crate::campaign::{Campaign, Child, Entry, Phase, Request, State};
 use crate::job::{Job, Summary};
 use crate::model::{CampaignId, JobId};
-use crate::telemetry::chain;
+use crate::work::{IllegalLog, State as _};
 
 /// How often a campaign was woken: what a look saw, and what a rest must find unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,41 +32,39 @@ pub(super) fn create(tx: &Transaction<'_>, now: Timestamp, request: &Request) ->
     Ok(())
 }
 
-pub(super) fn append(
-    tx: &Transaction<'_>,
-    now: Timestamp,
-    id: CampaignId,
-    expected: usize,
-    entries: &[Entry],
-) -> Result<()> {
-    let log = log(tx, id)?;
-    if log.len() != expected {
-        return Err(StoreError::CampaignConflict(id));
+impl Stored for State {
+    const TABLE: &'static str = "campaign";
+
+    fn id(number: i64) -> CampaignId {
+        CampaignId(number)
     }
-    let state =
-        State::fold(log.iter().map(|(_, entry)| entry).chain(entries)).map_err(|source| {
-            StoreError::IllegalCampaign {
-                campaign: id,
+
+    fn number(id: CampaignId) -> i64 {
+        id.0
+    }
+
+    fn unreadable(row: String) -> Entry {
+        Entry::Unreadable { row }
+    }
+
+    fn index(
+        tx: &Transaction<'_>,
+        now: Timestamp,
+        id: CampaignId,
+        log: &[(Timestamp, Entry)],
+    ) -> Result<()> {
+        let state =
+            State::fold(log.iter().map(|(_, entry)| entry)).map_err(|source| IllegalLog {
+                work: id.into(),
                 source,
-            }
-        })?;
-    for (offset, entry) in entries.iter().enumerate() {
+            })?;
+        // What follows depends on the jobs as well: the worker looks at once.
         tx.execute(
-            "INSERT INTO campaign_log (campaign_id, seq, at, entry) VALUES (?1, ?2, ?3, ?4)",
-            params![
-                id.0,
-                expected + offset,
-                now.as_millisecond(),
-                super::json(entry)?
-            ],
-        )?;
-    }
-    // What follows depends on the jobs as well: the worker looks at once.
-    tx.execute(
         "UPDATE campaign SET state = ?2, due_at = ?3, touched_at = ?3, woken = woken + 1 WHERE id = ?1",
         params![id.0, state.phase.name(), now.as_millisecond()],
     )?;
-    Ok(())
+        Ok(())
+    }
 }
 
 impl Store {
@@ -75,7 +74,7 @@ impl Store {
     /// When the database cannot be read.
     pub fn campaign(&self, id: CampaignId) -> Result<Option<Campaign>> {
         self.read("read a campaign", |db| {
-            Ok(many(db, "id = ?1 LIMIT 1", params![id.0])?.pop())
+            one(db, "WHERE id = ?1", params![id.0])
         })
     }
 
@@ -85,7 +84,7 @@ impl Store {
     /// When the database cannot be read.
     pub fn campaign_of_command(&self, event: &EventId) -> Result<Option<Campaign>> {
         self.read("read a campaign", |db| {
-            Ok(many(db, "command_event = ?1 LIMIT 1", params![event.as_str()])?.pop())
+            one(db, "WHERE command_event = ?1", params![event.as_str()])
         })
     }
 
@@ -101,9 +100,9 @@ impl Store {
     ) -> Result<Vec<Campaign>> {
         let filter = match filter {
             Filter::Active => {
-                "admin_room = ?1 AND state IN ('finding', 'planning', 'planned', 'running')"
+                "WHERE admin_room = ?1 AND state IN ('finding', 'planning', 'planned', 'running')"
             }
-            Filter::All => "admin_room = ?1",
+            Filter::All => "WHERE admin_room = ?1",
         };
         self.read("list campaigns", |db| {
             many(
@@ -122,7 +121,7 @@ impl Store {
         self.read("list campaigns", |db| {
             many(
                 db,
-                "space = ?1 AND state IN ('finding', 'planning', 'planned') ORDER BY id",
+                "WHERE space = ?1 AND state IN ('finding', 'planning', 'planned') ORDER BY id",
                 params![space.as_str()],
             )
         })
@@ -155,20 +154,6 @@ impl Store {
             .filter(|child| !child.phase.is_end())
             .filter_map(|child| self.job(child.id).transpose())
             .collect()
-    }
-
-    /// Campaigns that call for a look now.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn due_campaigns(&self, now: Timestamp) -> Result<Vec<CampaignId>> {
-        self.read("read due campaigns", |db| {
-            let mut query = db.prepare_cached(
-                "SELECT id FROM campaign INDEXED BY campaign_due WHERE due_at <= ?1 ORDER BY id",
-            )?;
-            let rows = query.query_map([now.as_millisecond()], |row| row.get(0).map(CampaignId))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
     }
 
     /// Has every campaign that waits looked at now: nobody knows how long it has waited.
@@ -232,57 +217,4 @@ fn child(row: &Row<'_>) -> Result<Child> {
             .transpose()?
             .unwrap_or_else(Summary::default),
     })
-}
-
-fn many(db: &Connection, filter: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Campaign>> {
-    let mut query = db.prepare_cached(&format!(
-        "SELECT id, request, created_at, admin_room FROM campaign WHERE {filter}"
-    ))?;
-    let rows = query.query_map(values, |row| Ok(head(row)))?;
-    let mut campaigns = Vec::new();
-    for row in rows {
-        let (id, mut request, created_at, admin_room) = match row? {
-            Ok(head) => head,
-            Err(error) => {
-                tracing::error!(
-                    error = chain(&error),
-                    "a row cannot be read, and is left out"
-                );
-                continue;
-            }
-        };
-        campaigns.push(Campaign {
-            id,
-            asked_in: std::mem::replace(&mut request.admin_room, admin_room),
-            request,
-            created_at,
-            log: log(db, id)?,
-        });
-    }
-    Ok(campaigns)
-}
-
-fn head(row: &Row<'_>) -> Result<(CampaignId, Request, Timestamp, ruma::OwnedRoomId)> {
-    Ok((
-        CampaignId(column(row, 0)?),
-        super::unjson("campaign.request", &column::<String>(row, 1)?)?,
-        from_millis("campaign.created_at", column(row, 2)?)?,
-        super::parsed("campaign.admin_room", &column::<String>(row, 3)?)?,
-    ))
-}
-
-fn log(db: &Connection, id: CampaignId) -> Result<Vec<(Timestamp, Entry)>> {
-    let mut query = db
-        .prepare_cached("SELECT at, entry FROM campaign_log WHERE campaign_id = ?1 ORDER BY seq")?;
-    let rows = query.query_map([id.0], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-    })?;
-    rows.map(|row| {
-        let (at, entry) = row?;
-        Ok((
-            from_millis("campaign_log.at", at)?,
-            serde_json::from_str(&entry).unwrap_or(Entry::Unreadable { row: entry }),
-        ))
-    })
-    .collect()
 }

@@ -1,27 +1,18 @@
-//! Jobs and their logs. The `state` and `due_at` columns are an index, made from the log each time
-//! it grows; nothing decides by them alone.
+//! What is stored of jobs alone: their rooms, their campaign, what lists show of them, the old room as it was.
 
 use jiff::Timestamp;
 use ruma::{OwnedRoomId, RoomId};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
+use rusqlite::{ErrorCode, OptionalExtension, Transaction, params};
 
-use super::{Result, Store, StoreError, column, from_millis};
-use crate::job::{Action, Entry, Job, Phase, Request, Summary};
-use crate::model::{JobId, WorkId, WorkKey};
+use super::work::{Filter, Stored, many, one};
+use super::{Result, Store, StoreError};
+use crate::job::{Action, Entry, Job, Phase, Request, State, Summary};
+use crate::model::{JobId, WorkKey};
 use crate::room::state::Snapshot;
-use crate::telemetry::chain;
+use crate::work::IllegalLog;
 
 /// How often an admin room is followed in a row; more is a circle.
 const ADMIN_ROOM_MOVES_MAX: usize = 50;
-
-/// Which jobs to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
-    /// Those that may still do something.
-    Active,
-    /// All.
-    All,
-}
 
 pub(super) fn create(tx: &Transaction<'_>, now: Timestamp, request: &Request) -> Result<()> {
     tx.execute(
@@ -41,68 +32,71 @@ pub(super) fn create(tx: &Transaction<'_>, now: Timestamp, request: &Request) ->
     Ok(())
 }
 
-pub(super) fn append(
-    tx: &Transaction<'_>,
-    now: Timestamp,
-    id: JobId,
-    expected: usize,
-    entries: &[Entry],
-) -> Result<()> {
-    let log = log(tx, id)?;
-    if log.len() != expected {
-        return Err(StoreError::Conflict(id));
+impl Stored for State {
+    const TABLE: &'static str = "job";
+
+    fn id(number: i64) -> JobId {
+        JobId(number)
     }
-    let before = log.iter().map(|(at, entry)| (*at, entry));
-    let all = before.chain(entries.iter().map(|entry| (now, entry)));
-    let (state, summary) =
-        Summary::fold(all).map_err(|source| StoreError::Illegal { job: id, source })?;
-    for (offset, entry) in entries.iter().enumerate() {
+
+    fn number(id: JobId) -> i64 {
+        id.0
+    }
+
+    fn unreadable(row: String) -> Entry {
+        Entry::Unreadable { row }
+    }
+
+    fn index(
+        tx: &Transaction<'_>,
+        now: Timestamp,
+        id: JobId,
+        log: &[(Timestamp, Entry)],
+    ) -> Result<()> {
+        let folded = Summary::fold(log.iter().map(|(at, entry)| (*at, entry)));
+        let (state, summary) = folded.map_err(|source| IllegalLog {
+            work: id.into(),
+            source,
+        })?;
+        let due = match state.next_action() {
+            Action::Run(_) | Action::RollBack(_) => Some(now),
+            Action::Wait(_, at) | Action::AwaitConfirmation(at) | Action::FollowUp(at) => Some(at),
+            Action::AwaitCampaign | Action::AwaitResume | Action::AwaitRetry | Action::Finished => {
+                None
+            }
+        };
+        // A campaign looks at its jobs when one of them begins, ends, has to wait, or is followed up no more.
         tx.execute(
-            "INSERT INTO job_log (job_id, seq, at, entry) VALUES (?1, ?2, ?3, ?4)",
-            params![
-                id.0,
-                expected + offset,
-                now.as_millisecond(),
-                super::json(entry)?
-            ],
-        )?;
-    }
-    let due = match state.next_action() {
-        Action::Run(_) | Action::RollBack(_) => Some(now),
-        Action::Wait(_, at) | Action::AwaitConfirmation(at) | Action::FollowUp(at) => Some(at),
-        Action::AwaitCampaign | Action::AwaitResume | Action::AwaitRetry | Action::Finished => None,
-    };
-    // A campaign looks at its jobs when one of them begins, ends, has to wait, or is followed up no more.
-    tx.execute(
-        "UPDATE campaign SET due_at = ?2, woken = woken + 1
+            "UPDATE campaign SET due_at = ?2, woken = woken + 1
          WHERE id = (SELECT campaign_id FROM job WHERE id = ?1 AND
                      (state <> ?3 OR summary IS NULL
                       OR json_extract(summary, '$.waiting') IS NOT json_extract(?4, '$.waiting')
                       OR json_extract(summary, '$.todos') IS NOT json_extract(?4, '$.todos')
                       OR json_extract(summary, '$.following')
                          IS NOT json_extract(?4, '$.following')))",
-        params![
-            id.0,
-            now.as_millisecond(),
-            state.phase.name(),
-            super::json(&summary)?
-        ],
-    )?;
-    tx.execute(
-        "UPDATE job SET state = ?2, due_at = ?3, summary = ?4, touched_at = ?5 WHERE id = ?1",
-        params![
-            id.0,
-            state.phase.name(),
-            due.map(super::due_millis),
-            super::json(&summary)?,
-            now.as_millisecond(),
-        ],
-    )
-    .map_err(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation) => StoreError::ActiveJob,
-        _ => error.into(),
-    })?;
-    Ok(())
+            params![
+                id.0,
+                now.as_millisecond(),
+                state.phase.name(),
+                super::json(&summary)?
+            ],
+        )?;
+        tx.execute(
+            "UPDATE job SET state = ?2, due_at = ?3, summary = ?4, touched_at = ?5 WHERE id = ?1",
+            params![
+                id.0,
+                state.phase.name(),
+                due.map(super::due_millis),
+                super::json(&summary)?,
+                now.as_millisecond(),
+            ],
+        )
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => StoreError::ActiveJob,
+            _ => error.into(),
+        })?;
+        Ok(())
+    }
 }
 
 pub(super) fn put_snapshot(tx: &Transaction<'_>, id: JobId, snapshot: &Snapshot) -> Result<()> {
@@ -279,23 +273,6 @@ impl Store {
         })
     }
 
-    /// Jobs that call for something now. If the clock was set back, also those that wait: nobody
-    /// knows any more how long they have waited.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn due_jobs(&self, now: Timestamp) -> Result<Vec<JobId>> {
-        self.read("read due jobs", |db| {
-            let mut query = db.prepare_cached(
-                "SELECT id FROM job INDEXED BY job_due WHERE due_at <= ?1
-                 UNION SELECT id FROM job INDEXED BY job_waiting_since
-                       WHERE due_at IS NOT NULL AND touched_at > ?1 ORDER BY id",
-            )?;
-            let rows = query.query_map([now.as_millisecond()], |row| row.get(0).map(JobId))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
-    }
-
     /// Notes that a job was looked at after the clock was set back.
     ///
     /// # Errors
@@ -307,44 +284,6 @@ impl Store {
                 params![id.0, now.as_millisecond()],
             )?;
             Ok(())
-        })
-    }
-
-    /// Lets work rest until a time, whatever its log says; returns the admin room that is told of it.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn set_aside(&self, id: WorkId, until: Timestamp) -> Result<Option<OwnedRoomId>> {
-        let (table, id) = match id {
-            WorkId::Job(id) => ("job", id.0),
-            WorkId::Campaign(id) => ("campaign", id.0),
-        };
-        self.write("set work aside", |tx| {
-            let room: Option<String> = tx
-                .query_row(
-                    &format!("UPDATE {table} SET due_at = ?2 WHERE id = ?1 RETURNING admin_room"),
-                    params![id, super::due_millis(until)],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            room.map(|room| super::parsed("admin_room", &room))
-                .transpose()
-        })
-    }
-
-    /// When the next job or campaign calls for something after `now`, if any does by itself.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn next_work_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
-        self.read("read due jobs", |db| {
-            let at: Option<i64> = db.query_row(
-                "SELECT min(at) FROM (SELECT min(due_at) AS at FROM job WHERE due_at > ?1
-                                      UNION ALL SELECT min(due_at) FROM campaign WHERE due_at > ?1)",
-                [now.as_millisecond()],
-                |row| row.get(0),
-            )?;
-            at.map(|at| from_millis("job.due_at", at)).transpose()
         })
     }
 
@@ -365,69 +304,4 @@ impl Store {
                 .transpose()
         })
     }
-}
-
-pub(super) fn one(
-    db: &Connection,
-    filter: &str,
-    values: &[&dyn rusqlite::ToSql],
-) -> Result<Option<Job>> {
-    Ok(many(db, &format!("{filter} LIMIT 1"), values)?.pop())
-}
-
-pub(super) fn many(
-    db: &Connection,
-    filter: &str,
-    values: &[&dyn rusqlite::ToSql],
-) -> Result<Vec<Job>> {
-    let mut query = db.prepare_cached(&format!(
-        "SELECT id, request, created_at, admin_room FROM job {filter}"
-    ))?;
-    let rows = query.query_map(values, |row| Ok(head(row)))?;
-    let mut jobs = Vec::new();
-    for row in rows {
-        let (id, mut request, created_at, admin_room) = match row? {
-            Ok(head) => head,
-            Err(error) => {
-                tracing::error!(
-                    error = chain(&error),
-                    "a row cannot be read, and is left out"
-                );
-                continue;
-            }
-        };
-        jobs.push(Job {
-            id,
-            asked_in: std::mem::replace(&mut request.admin_room, admin_room),
-            request,
-            created_at,
-            log: log(db, id)?,
-        });
-    }
-    Ok(jobs)
-}
-
-fn head(row: &Row<'_>) -> Result<(JobId, Request, Timestamp, OwnedRoomId)> {
-    Ok((
-        JobId(column(row, 0)?),
-        super::unjson("job.request", &column::<String>(row, 1)?)?,
-        from_millis("job.created_at", column(row, 2)?)?,
-        super::parsed("job.admin_room", &column::<String>(row, 3)?)?,
-    ))
-}
-
-fn log(db: &Connection, id: JobId) -> Result<Vec<(Timestamp, Entry)>> {
-    let mut query =
-        db.prepare_cached("SELECT at, entry FROM job_log WHERE job_id = ?1 ORDER BY seq")?;
-    let rows = query.query_map([id.0], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-    })?;
-    rows.map(|row| {
-        let (at, entry) = row?;
-        Ok((
-            from_millis("job_log.at", at)?,
-            serde_json::from_str(&entry).unwrap_or(Entry::Unreadable { row: entry }),
-        ))
-    })
-    .collect()
 }

@@ -13,16 +13,17 @@ mod members;
 mod outbox;
 pub mod post_key;
 mod records;
+mod work;
 
 pub use backup::{backup, restore};
 pub use campaigns::Woken;
 pub use count::Counts;
 pub use inbox::{Lane, Received, ReceivedKind, Withdrawal};
-pub use jobs::Filter;
 pub use members::Unread;
 pub use outbox::{Due, End, HOLDS_UP_TRIES, Outgoing, POST_WAIT_MAX, Post, Sent, Target, Wanted};
 pub use post_key::PostKey;
 pub use records::Round;
+pub use work::Filter;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -38,9 +39,10 @@ use tokio::sync::Notify;
 
 use crate::campaign;
 use crate::checkup::DatabaseFacts;
-use crate::job::{Entry, IllegalEntry, Request};
-use crate::model::{CampaignId, DatabaseMark, JobId};
+use crate::job;
+use crate::model::{DatabaseMark, JobId, WorkId};
 use crate::room::state::Snapshot;
+use crate::work::{Append, IllegalLog};
 
 /// How long a statement waits for another process (a backup) to let go of the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -137,46 +139,28 @@ pub enum StoreError {
     /// A value could not be turned into JSON.
     #[error("cannot store a value")]
     Encode(#[source] serde_json::Error),
-    /// The job moved on since it was read.
-    #[error("job {0} changed meanwhile")]
-    Conflict(JobId),
+    /// The work moved on since it was read.
+    #[error("{} {work} changed meanwhile", work.kind())]
+    Conflict {
+        /// What.
+        work: WorkId,
+    },
     /// The event was edited or removed since it was read.
     #[error("the event was edited or removed meanwhile")]
     Withdrawn,
     /// Another job is at work on the room.
     #[error("another job is at work on this room")]
     ActiveJob,
-    /// The campaign moved on since it was read.
-    #[error("campaign {0} changed meanwhile")]
-    CampaignConflict(CampaignId),
-    /// The log of a campaign would make no sense.
-    #[error("campaign {campaign}")]
-    IllegalCampaign {
-        /// The campaign.
-        campaign: CampaignId,
-        /// What does not fit.
-        #[source]
-        source: campaign::log::IllegalEntry,
-    },
-    /// The log of a job would make no sense.
-    #[error("job {job}")]
-    Illegal {
-        /// The job.
-        job: JobId,
-        /// What does not fit.
-        #[source]
-        source: IllegalEntry,
-    },
+    /// A log makes no sense, or would.
+    #[error("the log cannot be continued")]
+    Illegal(#[from] IllegalLog),
 }
 
 impl StoreError {
     /// Whether it is about what one row says, while the database is as it should be.
     #[must_use]
     pub fn is_about_one_row(&self) -> bool {
-        matches!(
-            self,
-            Self::Corrupt { .. } | Self::Illegal { .. } | Self::IllegalCampaign { .. }
-        )
+        matches!(self, Self::Corrupt { .. } | Self::Illegal(_))
     }
 }
 
@@ -191,27 +175,13 @@ pub enum Write {
     /// This event still asks for what it asked for when it was read: nothing of the list holds otherwise.
     Counts(OwnedEventId),
     /// There is a job for this request. Asking twice makes one.
-    CreateJob(Box<Request>),
-    /// The log of a job is longer by these, provided it had `expected` entries until now.
-    Append {
-        /// The job.
-        job: JobId,
-        /// How many entries the writer has seen.
-        expected: usize,
-        /// What follows them.
-        entries: Vec<Entry>,
-    },
+    CreateJob(Box<job::Request>),
+    /// The log of a job is longer by these, provided that it did not grow meanwhile.
+    Job(Append<job::State>),
     /// There is a campaign for this request. Asking twice makes one.
     CreateCampaign(Box<campaign::Request>),
-    /// The log of a campaign is longer by these, provided it had `expected` entries until now.
-    AppendCampaign {
-        /// The campaign.
-        campaign: CampaignId,
-        /// How many entries the writer has seen.
-        expected: usize,
-        /// What follows them.
-        entries: Vec<campaign::Entry>,
-    },
+    /// The same of a campaign.
+    Campaign(Append<campaign::State>),
     /// The old room was like this when the job began.
     Snapshot {
         /// The job.
@@ -285,6 +255,18 @@ pub struct Store {
     pub wakes: Wakes,
 }
 
+impl From<Append<job::State>> for Write {
+    fn from(append: Append<job::State>) -> Self {
+        Self::Job(append)
+    }
+}
+
+impl From<Append<campaign::State>> for Write {
+    fn from(append: Append<campaign::State>) -> Self {
+        Self::Campaign(append)
+    }
+}
+
 impl Store {
     /// Opens the database, creating or migrating it. Before a migration, a copy is made beside it.
     ///
@@ -340,8 +322,7 @@ impl Store {
     /// Makes everything in the list true, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`], [`StoreError::CampaignConflict`], [`StoreError::ActiveJob`] and
-    /// [`StoreError::Withdrawn`] are for the caller to decide again on fresh data; all others mean that the database cannot be written.
+    /// [`StoreError::Conflict`], [`StoreError::ActiveJob`] and [`StoreError::Withdrawn`] are for the caller to decide again on fresh data; all others mean that the database cannot be written.
     pub fn commit(&self, now: Timestamp, writes: &[Write]) -> Result<()> {
         self.write("commit", |tx| {
             for write in writes {
@@ -354,19 +335,9 @@ impl Store {
                     }
                     Write::Counts(event) => inbox::still_counts(tx, event)?,
                     Write::CreateJob(request) => jobs::create(tx, now, request)?,
-                    Write::Append {
-                        job,
-                        expected,
-                        entries,
-                    } => {
-                        jobs::append(tx, now, *job, *expected, entries)?;
-                    }
+                    Write::Job(append) => work::append(tx, now, append)?,
                     Write::CreateCampaign(request) => campaigns::create(tx, now, request)?,
-                    Write::AppendCampaign {
-                        campaign,
-                        expected,
-                        entries,
-                    } => campaigns::append(tx, now, *campaign, *expected, entries)?,
+                    Write::Campaign(append) => work::append(tx, now, append)?,
                     Write::Snapshot { job, snapshot } => jobs::put_snapshot(tx, *job, snapshot)?,
                     Write::MoveAdminRoom { from, to } => jobs::move_admin_room(tx, from, to)?,
                     Write::Follow {

@@ -11,7 +11,7 @@ use ruma::RoomId;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::post_key::PostKey;
-use super::{Result, Store, from_millis, jobs};
+use super::{Result, Store, from_millis, work};
 use crate::job::Job;
 use crate::model::{JobId, WorkId};
 
@@ -252,7 +252,7 @@ fn jobs_over(db: &Connection, before: i64, after: Place) -> Result<Vec<Place>> {
 
 /// Removes a job, if it is over by its log; says whether it went.
 fn prune_job(tx: &Transaction<'_>, now: Timestamp, id: JobId) -> Result<bool> {
-    let job = jobs::one(
+    let job = work::one(
         tx,
         "WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM follow_up WHERE job_id = job.id)",
         params![id.0],
@@ -282,7 +282,7 @@ fn prune_job(tx: &Transaction<'_>, now: Timestamp, id: JobId) -> Result<bool> {
 /// Whether an upgrade of a room ended in doubt: then the next one looks for what it left, and for what
 /// the others led to.
 fn is_in_doubt(tx: &Transaction<'_>, room: &str) -> Result<bool> {
-    let ended = jobs::many(
+    let ended = work::many(
         tx,
         "WHERE old_room = ?1 AND state IN ('failed', 'cancelled', 'expired')",
         params![room],

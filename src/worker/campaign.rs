@@ -70,7 +70,7 @@ impl Worker {
             let Some(campaign) = store.campaign(id)? else {
                 return Ok(());
             };
-            let state = folded(&campaign)?;
+            let state = campaign.state()?;
             let look = Look {
                 children: store.children(id)?,
                 now: self.context.clock.now(),
@@ -106,7 +106,7 @@ impl Worker {
             };
             match result {
                 // Somebody was faster: decide again on what is there now.
-                Ok(()) | Err(StoreError::CampaignConflict(_) | StoreError::Conflict(_)) => {}
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -163,14 +163,7 @@ impl Worker {
         entries: Vec<Entry>,
         mut writes: Vec<Write>,
     ) -> Result<(), StoreError> {
-        writes.insert(
-            0,
-            Write::AppendCampaign {
-                campaign: look.campaign.id,
-                expected: look.campaign.log.len(),
-                entries,
-            },
-        );
+        writes.insert(0, look.campaign.append(entries).into());
         self.context.store.commit(look.now, &writes)
     }
 
@@ -454,7 +447,7 @@ impl Worker {
             let confirmed = schedule::confirmed(state.phase, &plan, by.clone(), None, look.now);
             let writes = announce::advance(&job, confirmed, look.now)?;
             match self.context.store.commit(look.now, &writes) {
-                Ok(()) | Err(StoreError::Conflict(_)) => {}
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
                 Err(StoreError::ActiveJob) => {
                     warn!(job = %id, "another job is at work on the room; this one is dropped");
                     let writes = announce::advance(&job, vec![JobEntry::Superseded], look.now)?;
@@ -586,13 +579,4 @@ enum Linking {
         added: Vec<LeftOut>,
     },
     Awaits,
-}
-
-pub(super) fn folded(campaign: &Campaign) -> Result<State, StoreError> {
-    campaign
-        .state()
-        .map_err(|source| StoreError::IllegalCampaign {
-            campaign: campaign.id,
-            source,
-        })
 }

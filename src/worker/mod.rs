@@ -46,6 +46,7 @@ use crate::store::post_key::{Asked, SetAside};
 use crate::store::{Outgoing, Post, PostKey, Store, StoreError, Write};
 use crate::survey::{self, Surroundings};
 use crate::telemetry::chain;
+use crate::work::State as _;
 
 /// How long the jobs of a campaign share what one of them read of their surroundings.
 const SURROUNDINGS_MAX: Duration = Duration::from_secs(10);
@@ -157,14 +158,8 @@ impl Worker {
             }
             looked = Some(now);
             let restless = self.context.store.restless_jobs()?;
-            let jobs = self
-                .context
-                .store
-                .due_jobs(now)?
-                .into_iter()
-                .chain(restless);
-            let campaigns = self.context.store.due_campaigns(now)?.into_iter();
-            for id in campaigns.map(WorkId::Campaign).chain(jobs.map(WorkId::Job)) {
+            let due = self.context.store.due_work(now)?.into_iter();
+            for id in due.chain(restless.into_iter().map(WorkId::Job)) {
                 if self.is_held_back(id)? {
                     continue;
                 }
@@ -251,7 +246,7 @@ impl Worker {
                 again: Again::MayHelp,
             };
             return match self.record(&job, vec![Entry::Step { step, event }], vec![]) {
-                Err(StoreError::Conflict(_)) => Ok(()),
+                Err(StoreError::Conflict { .. }) => Ok(()),
                 recorded => recorded,
             };
         }
@@ -288,7 +283,7 @@ impl Worker {
         };
         Ok(match job {
             None => true,
-            Some(job) => !folded(&job)?.has_begun(),
+            Some(job) => !job.state()?.has_begun(),
         })
     }
 
@@ -311,7 +306,7 @@ impl Worker {
             let Some(job) = self.context.store.job(id)? else {
                 return Ok(());
             };
-            let state = folded(&job)?;
+            let state = job.state()?;
             if self.context.store.replaced().is_some() && !state.has_begun() {
                 return Ok(());
             }
@@ -356,7 +351,7 @@ impl Worker {
             };
             match result {
                 // Somebody cancelled or retried in between: decide again on what is there now.
-                Ok(()) | Err(StoreError::Conflict(_)) => {}
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
                 Err(StoreError::ActiveJob) => {
                     warn!("another job is at work on the room; this one is dropped");
                     self.record(&job, vec![Entry::Superseded], vec![])?;
@@ -403,7 +398,7 @@ impl Worker {
             self.record(&job, vec![started.clone()], vec![])?;
             job.log.push((self.context.clock.now(), started));
         }
-        let state = folded(&job)?;
+        let state = job.state()?;
 
         let direction = state.direction();
         job_run.kept.clone_from(&state.kept);
@@ -418,7 +413,7 @@ impl Worker {
         let Some(job) = self.context.store.job(job.id)? else {
             return Ok(());
         };
-        let state = folded(&job)?;
+        let state = job.state()?;
         if !state.is_at(step) || state.direction() != direction {
             info!(
                 step = step.name(),
@@ -641,11 +636,4 @@ fn readable(job: &Job) -> Option<State> {
             error!(job.id = %job.id, error = chain(error), "a job cannot be read, and is left out");
         })
         .ok()
-}
-
-fn folded(job: &Job) -> Result<State, StoreError> {
-    job.state().map_err(|source| StoreError::Illegal {
-        job: job.id,
-        source,
-    })
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Modules from the top to the bottom. A module may use those below it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "cli",
     "init",
     "app",
@@ -27,6 +27,7 @@ const ORDER: [&str; 25] = [
     "room",
     "checkup",
     "picture",
+    "work",
     "model",
     "clock",
     "telemetry",

@@ -355,8 +355,7 @@ impl Sim {
             Ok(!store.received(Lane::Commands, 1)?.is_empty()
                 || !store.received(Lane::Invitations, 1)?.is_empty()
                 || store.next_post_due()?.is_some_and(|due| due <= now)
-                || !store.due_jobs(now)?.is_empty()
-                || !store.due_campaigns(now)?.is_empty())
+                || !store.due_work(now)?.is_empty())
         };
         look().unwrap_or(true)
     }

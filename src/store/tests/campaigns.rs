@@ -6,8 +6,8 @@ use ruma::OwnedRoomId;
 
 use super::super::*;
 use crate::campaign;
-use crate::job::{Consent, StepEvent, Turn, WaitReason};
-use crate::model::{Confirmation, RoomName, RoomRef, UpgradeOptions};
+use crate::job::{Consent, Entry, Request, StepEvent, Turn, WaitReason};
+use crate::model::{CampaignId, Confirmation, RoomName, RoomRef, UpgradeOptions};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -58,22 +58,22 @@ pub(super) fn turn(rank: u32) -> Turn {
 
 pub(super) fn wait() -> Entry {
     Entry::Step {
-        step: crate::job::Step::Plan,
+        step: job::Step::Plan,
         event: StepEvent::Waiting {
             until: at(5000),
             reason: WaitReason::Unreachable,
-            kept: crate::job::log::Kept::default(),
+            kept: job::log::Kept::default(),
             progress: None,
         },
     }
 }
 
 fn waits(job: i64, expected: usize) -> Write {
-    Write::Append {
-        job: JobId(job),
+    Write::Job(Append {
+        id: JobId(job),
         expected,
         entries: vec![wait()],
-    }
+    })
 }
 
 #[test]
@@ -115,19 +115,23 @@ fn a_reason_to_look_that_comes_during_a_look_is_kept() {
     let store = Store::open(&folder.path().join("db")).unwrap();
     let made = [campaign(), request("!a:x", "$space", Some(turn(0)))];
     store.commit(at(1000), &made).unwrap();
-    let (id, due) = (CampaignId(1), || store.due_campaigns(at(2000)).unwrap());
+    let id = CampaignId(1);
+    let due = |second| -> Vec<_> {
+        let due = store.due_work(at(second)).unwrap().into_iter();
+        due.filter(|due| *due == id.into()).collect()
+    };
     let seen = store.campaign_woken(id).unwrap();
     store.campaign_rests(id, seen, None).unwrap();
-    assert_eq!(due(), []);
+    assert_eq!(due(2000), []);
     let seen = store.campaign_woken(id).unwrap();
     store.commit(at(1001), &[waits(1, 0)]).unwrap();
-    assert_eq!(due(), [id], "its job has to wait");
+    assert_eq!(due(2000), [id.into()], "its job has to wait");
     store.campaign_rests(id, seen, None).unwrap();
-    assert_eq!(due(), [id], "not overlooked");
+    assert_eq!(due(2000), [id.into()], "not overlooked");
     let seen = store.campaign_woken(id).unwrap();
     store.campaign_rests(id, seen, Some(at(1500))).unwrap();
-    assert_eq!(store.due_campaigns(at(1499)).unwrap(), []);
-    assert_eq!(due(), [id]);
+    assert_eq!(due(1499), []);
+    assert_eq!(due(2000), [id.into()]);
 }
 
 #[test]
@@ -138,10 +142,14 @@ fn a_clock_that_was_set_back_keeps_nobody_waiting() {
         .commit(at(1000), &[request("!a:x", "$a", None)])
         .unwrap();
     store.commit(at(1000), &[waits(1, 0)]).unwrap();
-    let due = |second| store.due_jobs(at(second)).unwrap();
+    let due = |second| store.due_work(at(second)).unwrap();
     assert_eq!(due(1001), [], "it waits until 5000");
-    assert_eq!(due(5000), [JobId(1)]);
-    assert_eq!(due(900), [JobId(1)], "nobody knows how long it waited");
+    assert_eq!(due(5000), [JobId(1).into()]);
+    assert_eq!(
+        due(900),
+        [JobId(1).into()],
+        "nobody knows how long it waited"
+    );
     store.clock_turned_back(JobId(1), at(900)).unwrap();
     assert_eq!(due(900), [], "it was looked at");
 }

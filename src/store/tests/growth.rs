@@ -13,7 +13,7 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::super::*;
 use super::campaigns::{campaign, request, turn};
-use crate::model::{Device, TakenBack, WorkId};
+use crate::model::{CampaignId, Device, TakenBack, WorkId};
 use crate::room::moves::MemberEvent;
 use crate::room::state::{Listing, RoomState};
 
@@ -282,16 +282,16 @@ fn records(store: &Store) {
     super::records::ended(store, "ended", at(10));
     let campaign = CampaignId(1);
     let writes = [
-        Write::Append {
-            job: JobId(1),
+        Write::Job(Append {
+            id: JobId(1),
             expected: 0,
-            entries: vec![Entry::Superseded],
-        },
-        Write::AppendCampaign {
-            campaign,
+            entries: vec![job::Entry::Superseded],
+        }),
+        Write::Campaign(Append {
+            id: campaign,
             expected: 1,
             entries: vec![campaign::Entry::Superseded],
-        },
+        }),
     ];
     store.commit(at(10), &writes).unwrap();
     let woken = store.campaign_woken(campaign).unwrap();
@@ -341,11 +341,11 @@ fn receive(store: &Store) {
 fn jobs(store: &Store) {
     let (id, old) = (JobId(2), room("b"));
     let writes = [
-        Write::Append {
-            job: id,
+        Write::Job(Append {
+            id,
             expected: 0,
             entries: vec![super::campaigns::wait()],
-        },
+        }),
         Write::Snapshot {
             job: id,
             snapshot: Box::new(snapshot()),
@@ -366,7 +366,7 @@ fn jobs(store: &Store) {
     let active = store.jobs(&room("admin"), Filter::Active, 50).unwrap();
     assert_eq!(active.len(), 1);
     store.jobs(&room("admin"), Filter::All, 10).unwrap();
-    store.due_jobs(at(1000)).unwrap();
+    store.due_work(at(1000)).unwrap();
     store.clock_turned_back(id, at(1000)).unwrap();
     store.next_work_due(at(1000)).unwrap();
     assert!(store.snapshot(id).unwrap().is_some());
@@ -380,14 +380,14 @@ fn campaigns(store: &Store) {
     let id = CampaignId(1);
     let entries = vec![campaign::Entry::Waiting {
         until: at(2000),
-        reason: crate::job::WaitReason::Unreachable,
+        reason: job::WaitReason::Unreachable,
         refused: Vec::new(),
     }];
-    let append = Write::AppendCampaign {
-        campaign: id,
+    let append = Write::Campaign(Append {
+        id,
         expected: 0,
         entries,
-    };
+    });
     store.commit(at(1000), &[append]).unwrap();
     assert!(store.campaign(id).unwrap().is_some());
     assert!(
@@ -402,7 +402,6 @@ fn campaigns(store: &Store) {
     assert_eq!(store.open_campaigns(&room("space")).unwrap().len(), 1);
     assert_eq!(store.children(id).unwrap().len(), 1);
     store.open_jobs_of(id).unwrap();
-    store.due_campaigns(at(1000)).unwrap();
     store.wake_campaigns(at(1000)).unwrap();
     let woken = store.campaign_woken(id).unwrap();
     store.campaign_rests(id, woken, None).unwrap();

@@ -6,8 +6,8 @@ use ruma::OwnedEventId;
 use super::super::*;
 use super::campaigns::{campaign, request, turn};
 use crate::campaign;
-use crate::job::{Output, Step, StepEvent};
-use crate::model::WorkId;
+use crate::job::{Entry, Output, Step, StepEvent};
+use crate::model::{CampaignId, WorkId};
 
 /// More batches than any of these databases needs.
 const BATCHES_MAX: usize = 60;
@@ -21,11 +21,11 @@ fn event(name: &str) -> OwnedEventId {
 }
 
 fn append(job: i64, entries: Vec<Entry>) -> Write {
-    Write::Append {
-        job: JobId(job),
+    Write::Job(Append {
+        id: JobId(job),
         expected: 0,
         entries,
-    }
+    })
 }
 
 /// A job that a newer plan took the place of, with everything that was said and heard about it.
@@ -81,11 +81,11 @@ fn settle(store: &Store, when: Timestamp) {
 
 /// A campaign with so many jobs, all of which ended.
 pub(super) fn ended_campaign(store: &Store, first: i64, rooms: i64, when: Timestamp) {
-    let superseded = Write::AppendCampaign {
-        campaign: CampaignId(1),
+    let superseded = Write::Campaign(Append {
+        id: CampaignId(1),
         expected: 0,
         entries: vec![campaign::Entry::Superseded],
-    };
+    });
     let jobs = (0..rooms).flat_map(|number| {
         let of_campaign = request(&format!("!room{number}:x"), "$space", Some(turn(0)));
         [of_campaign, append(first + number, vec![Entry::Superseded])]
@@ -225,7 +225,7 @@ fn what_may_still_be_asked_for_stays() {
         step: Step::Create,
         event,
     };
-    let plan: crate::job::Plan = serde_json::from_value(serde_json::json!({
+    let plan: job::Plan = serde_json::from_value(serde_json::json!({
         "old_room": "!old:x", "label": "Garden", "from": "10", "successor": null, "findings": [],
         "intent": {
             "version": "12", "method": "staged", "review": "skip", "bot": "@bot:x", "creators": [],

@@ -8,7 +8,7 @@ use super::{JobRun, SETTLE, StepError};
 use crate::job::log::Direction;
 use crate::job::{Entry, Job, State, Step, StepEvent};
 use crate::message::problem::Problem;
-use crate::store::{StoreError, Write};
+use crate::store::StoreError;
 
 /// Writes a mark.
 pub(super) fn mark(
@@ -22,14 +22,15 @@ pub(super) fn mark(
     let is_about_the_past = matches!(event, StepEvent::AnswerLost { .. });
     if !state.is_at(step) || (state.direction() != Direction::Forward && !is_about_the_past) {
         // Cancelled before anything was asked of the server.
-        return Err(StoreError::Conflict(job.id).into());
+        return Err(StoreError::Conflict {
+            work: job.id.into(),
+        }
+        .into());
     }
-    let append = Write::Append {
-        job: job.id,
-        expected: job.log.len(),
-        entries: vec![Entry::Step { step, event }],
-    };
-    Ok(job_run.store.commit(job_run.clock.now(), &[append])?)
+    let append = job.append(vec![Entry::Step { step, event }]);
+    Ok(job_run
+        .store
+        .commit(job_run.clock.now(), &[append.into()])?)
 }
 
 /// Notes that no answer will come any more. From now on the rooms are watched.
