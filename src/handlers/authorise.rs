@@ -4,11 +4,10 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use ruma::RoomId;
 
+use super::lookup::Work;
 use super::{Call, HandleError, HandlerContext};
-use crate::campaign::Campaign;
 use crate::command::Need;
 use crate::config::TargetPower;
-use crate::job::Job;
 use crate::message::answer;
 use crate::permissions::{self, Decision, Denial, Facts};
 use crate::room::power::Allowance;
@@ -17,20 +16,13 @@ use crate::survey;
 /// Rooms of a campaign whose power levels are read at a time.
 const ROOMS_AT_ONCE: usize = 8;
 
-/// What somebody wants to do something to.
-#[derive(Clone, Copy)]
-pub(super) enum Work<'a> {
-    Job(&'a Job),
-    Campaign(&'a Campaign),
-}
-
 impl HandlerContext {
     /// Refuses what the caller may not do to a job or campaign. For a campaign, what is asked for in a room
     /// is asked for in each of its rooms.
     pub(super) async fn authorise(
         &self,
         call: &Call<'_>,
-        work: Work<'_>,
+        work: &Work,
         need: Need,
     ) -> Result<(), HandleError> {
         allowed(self.denial_of(call, work, need).await?)
@@ -60,7 +52,7 @@ impl HandlerContext {
     pub(super) async fn may_change(
         &self,
         call: &Call<'_>,
-        work: Work<'_>,
+        work: &Work,
     ) -> Result<bool, HandleError> {
         Ok(self.denial_of(call, work, Need::Change).await?.is_none())
     }
@@ -68,12 +60,12 @@ impl HandlerContext {
     async fn denial_of(
         &self,
         call: &Call<'_>,
-        work: Work<'_>,
+        work: &Work,
         need: Need,
     ) -> Result<Option<Denial>, HandleError> {
         let campaign = match work {
-            Work::Job(job) => return self.denial(call, need, &job.request.old_room).await,
-            Work::Campaign(campaign) => campaign,
+            Work::Job(job, _) => return self.denial(call, need, &job.request.old_room).await,
+            Work::Campaign(campaign, _) => campaign,
         };
         let space = &campaign.request.space;
         let rooms = self.store.children(campaign.id)?;

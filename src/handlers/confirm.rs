@@ -1,13 +1,14 @@
 //! `!upgrade confirm <id>`, and ✅: yes to the plan that was shown, and to no other (P4), or to the
 //! new room in review.
 
+use super::lookup::Work;
 use super::{Call, HandleError, HandlerContext};
 use crate::announce;
-use crate::campaign::Phase as CampaignPhase;
 use crate::campaign::log::confirmed;
-use crate::job::{Action, Asks, Phase, schedule};
+use crate::campaign::{self, Campaign, Phase as CampaignPhase};
+use crate::job::{Action, Asks, Job, Phase, State, schedule};
 use crate::message::{answer, emoji};
-use crate::model::{CampaignId, Confirmation, JobId, WorkId};
+use crate::model::{Confirmation, WorkId};
 use crate::store::Write;
 
 /// Which plan somebody says yes to.
@@ -34,19 +35,27 @@ pub(super) async fn run(
     id: WorkId,
     plan: Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    match id {
-        WorkId::Job(id) => job(context, call, id, plan).await,
-        WorkId::Campaign(id) => campaign(context, call, id, plan).await,
+    let mut writes = match context.to_change(call, id).await? {
+        Work::Job(job, state) => confirm_job(context, call, &job, &state, &plan)?,
+        Work::Campaign(campaign, state) => {
+            confirm_campaign(context, call, &campaign, &state, &plan)?
+        }
+    };
+    // A reaction needs no reaction.
+    if matches!(plan, Plan::Current) {
+        writes.push(call.react(emoji::YES));
     }
+    Ok(writes)
 }
 
-async fn campaign(
+fn confirm_campaign(
     context: &HandlerContext,
     call: &Call<'_>,
-    id: CampaignId,
-    plan: Plan,
+    campaign: &Campaign,
+    state: &campaign::State,
+    plan: &Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    let (campaign, state) = context.campaign_to_change(call, id).await?;
+    let id = campaign.id;
     let current = match &state.plan {
         Some(current) if state.phase == CampaignPhase::Planned => current,
         _ => return Err(answer::wrong_moment_of(id, state.phase, state.course).into()),
@@ -59,24 +68,20 @@ async fn campaign(
     let event = call.received.event_id.clone();
     let by = call.sender().to_owned();
     let yes = confirmed(current, by, Some(event), context.clock.now());
-    let mut writes = vec![campaign.append(yes).into()];
-    // A reaction needs no reaction.
-    if matches!(plan, Plan::Current) {
-        writes.push(call.react(emoji::YES));
-    }
-    Ok(writes)
+    Ok(vec![campaign.append(yes).into()])
 }
 
-async fn job(
+fn confirm_job(
     context: &HandlerContext,
     call: &Call<'_>,
-    id: JobId,
-    plan: Plan,
+    job: &Job,
+    state: &State,
+    plan: &Plan,
 ) -> Result<Vec<Write>, HandleError> {
-    let (job, state) = context.job_to_change(call, id).await?;
+    let id = job.id;
     let current = match &state.plan {
         Some(current) if matches!(state.phase, Phase::Planned | Phase::InReview) => current,
-        _ => return Err(answer::wrong_moment(id, &state).into()),
+        _ => return Err(answer::wrong_moment(id, state).into()),
     };
     if current.asks == Asks::Campaign {
         let campaign = job.request.campaign.as_ref();
@@ -99,10 +104,5 @@ async fn job(
     let event = Some(call.received.event_id.clone());
     let now = context.clock.now();
     let entries = schedule::confirmed(state.phase, current, by, event, now);
-    let mut writes = announce::advance(&job, entries, now)?;
-    // A reaction needs no reaction.
-    if matches!(plan, Plan::Current) {
-        writes.push(call.react(emoji::YES));
-    }
-    Ok(writes)
+    Ok(announce::advance(job, entries, now)?)
 }

@@ -3,70 +3,112 @@
 use ruma::OwnedRoomId;
 use tracing::error;
 
-use super::authorise::Work;
 use super::{Call, HandleError, HandlerContext};
 use crate::campaign::{Campaign, State as CampaignState};
 use crate::census;
 use crate::command::Need;
 use crate::job::{Job, Phase, State};
 use crate::message::answer;
-use crate::model::{CampaignId, JobId, JobRef, RoomRef, WorkId};
+use crate::model::{CampaignId, JobRef, RoomRef, Text, WorkId};
 use crate::room::moves::Moves;
-use crate::store::StoreError;
+use crate::store::{Filter, StoreError, Write};
 use crate::survey;
 use crate::telemetry::chain;
 use crate::work::{self, Logged};
 
+/// Jobs, and campaigns, that are changed at once by a command without a number.
+const ALL_MAX: usize = 1000;
+
+/// What a command is about.
+#[expect(clippy::large_enum_variant, reason = "a command has one of them")]
+pub(super) enum Work {
+    /// One upgrade.
+    Job(Job, State),
+    /// Those of a space.
+    Campaign(Campaign, CampaignState),
+}
+
+impl From<(Job, State)> for Work {
+    fn from((job, state): (Job, State)) -> Self {
+        Self::Job(job, state)
+    }
+}
+
+impl From<(Campaign, CampaignState)> for Work {
+    fn from((campaign, state): (Campaign, CampaignState)) -> Self {
+        Self::Campaign(campaign, state)
+    }
+}
+
+impl Work {
+    /// What is said where a command does not fit the phase.
+    pub(super) fn wrong_moment(&self) -> Text {
+        match self {
+            Self::Job(job, state) => answer::wrong_moment(job.id, state),
+            Self::Campaign(campaign, state) => {
+                answer::wrong_moment_of(campaign.id, state.phase, state.course)
+            }
+        }
+    }
+
+    pub(super) fn id(&self) -> WorkId {
+        match self {
+            Self::Job(job, _) => job.id.into(),
+            Self::Campaign(campaign, _) => campaign.id.into(),
+        }
+    }
+}
+
 impl HandlerContext {
-    /// A job of the caller's admin room; jobs of other admin rooms are none of theirs.
-    pub(super) fn job(&self, call: &Call<'_>, id: JobId) -> Result<(Job, State), HandleError> {
-        let job = self
-            .store
-            .job(id)?
-            .filter(|job| job.request.admin_room == call.admin_room.room_id);
-        match job {
-            Some(job) => Ok(with_state(job)?),
-            None => Err(self.no_such(call, WorkId::Job(id))?),
+    /// Work of the caller's admin room; that of other admin rooms is none of theirs.
+    pub(super) fn work(&self, call: &Call<'_>, id: WorkId) -> Result<Work, HandleError> {
+        let here = &call.admin_room.room_id;
+        let work = match id {
+            WorkId::Job(id) => {
+                let job = self.store.job(id)?;
+                let job = job.filter(|job| job.request.admin_room == *here);
+                job.map(with_state).transpose()?.map(Work::from)
+            }
+            WorkId::Campaign(id) => {
+                let campaign = self.store.campaign(id)?;
+                let campaign = campaign.filter(|campaign| campaign.request.admin_room == *here);
+                campaign.map(with_state).transpose()?.map(Work::from)
+            }
+        };
+        work.map_or_else(|| Err(self.no_such(call, id)?), Ok)
+    }
+
+    /// Work of the caller's admin room that the caller may change.
+    pub(super) async fn to_change(&self, call: &Call<'_>, id: WorkId) -> Result<Work, HandleError> {
+        let work = self.work(call, id)?;
+        self.authorise(call, &work, Need::Change).await?;
+        Ok(work)
+    }
+
+    /// Changes everything of the caller's admin room that may still do something. What they may not change by
+    /// its number, they may not change along with others either.
+    pub(super) async fn change_all(
+        &self,
+        call: &Call<'_>,
+        change: impl Fn(&Work) -> Result<Option<Vec<Write>>, HandleError>,
+    ) -> Result<Vec<Write>, HandleError> {
+        let here = &call.admin_room.room_id;
+        let campaigns = self.store.campaigns(here, Filter::Active, ALL_MAX)?;
+        let jobs = self.store.jobs(here, Filter::Active, ALL_MAX)?;
+        let campaigns = campaigns
+            .into_iter()
+            .map(|campaign| with_state(campaign).map(Work::from));
+        let jobs = jobs.into_iter().map(|job| with_state(job).map(Work::from));
+        let mut writes = Vec::new();
+        // What cannot be read is left out.
+        for work in campaigns.chain(jobs).flatten() {
+            if let Some(more) = change(&work)?
+                && self.may_change(call, &work).await?
+            {
+                writes.extend(more);
+            }
         }
-    }
-
-    /// A job of the caller's admin room that the caller may change.
-    pub(super) async fn job_to_change(
-        &self,
-        call: &Call<'_>,
-        id: JobId,
-    ) -> Result<(Job, State), HandleError> {
-        let (job, state) = self.job(call, id)?;
-        self.authorise(call, Work::Job(&job), Need::Change).await?;
-        Ok((job, state))
-    }
-
-    /// A campaign of the caller's admin room.
-    pub(super) fn campaign(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<(Campaign, CampaignState), HandleError> {
-        let campaign = self
-            .store
-            .campaign(id)?
-            .filter(|campaign| campaign.request.admin_room == call.admin_room.room_id);
-        match campaign {
-            Some(campaign) => Ok(with_state(campaign)?),
-            None => Err(self.no_such(call, WorkId::Campaign(id))?),
-        }
-    }
-
-    /// A campaign of the caller's admin room that the caller may change.
-    pub(super) async fn campaign_to_change(
-        &self,
-        call: &Call<'_>,
-        id: CampaignId,
-    ) -> Result<(Campaign, CampaignState), HandleError> {
-        let (campaign, state) = self.campaign(call, id)?;
-        let work = Work::Campaign(&campaign);
-        self.authorise(call, work, Need::Change).await?;
-        Ok((campaign, state))
+        Ok(writes)
     }
 
     /// What is said of a number that nothing has in the caller's admin room: it may have been removed.
@@ -79,22 +121,17 @@ impl HandlerContext {
         Ok(text.into())
     }
 
-    /// A job by number or room.
-    pub(super) async fn named_job(
-        &self,
-        call: &Call<'_>,
-        of: &JobRef,
-    ) -> Result<(Job, State), HandleError> {
+    /// Work by number or room.
+    pub(super) async fn named(&self, call: &Call<'_>, of: &JobRef) -> Result<Work, HandleError> {
         let room = match of {
-            JobRef::Id(id) => return self.job(call, *id),
-            JobRef::Campaign(id) => return Err(self.no_such(call, WorkId::Campaign(*id))?),
+            JobRef::Id(id) => return self.work(call, WorkId::Job(*id)),
+            JobRef::Campaign(id) => return self.work(call, WorkId::Campaign(*id)),
             JobRef::Room(room) => room,
         };
         let id = self.find(room).await?;
         let job = self.store.latest_job_for(&call.admin_room.room_id, &id)?;
-        Ok(with_state(
-            job.ok_or_else(|| answer::no_job_for(&room.name))?,
-        )?)
+        let job = job.ok_or_else(|| answer::no_job_for(&room.name))?;
+        Ok(with_state(job)?.into())
     }
 
     /// The id of a room that was named.

@@ -100,8 +100,8 @@ impl HandlerContext {
         // that. What is cut off in one lane when the other ends is handled again.
         tokio::select! {
             biased;
-            ended = Box::pin(self.work(Lane::Commands, &stop)) => ended,
-            ended = Box::pin(self.work(Lane::Invitations, &stop)) => ended,
+            ended = Box::pin(self.run_lane(Lane::Commands, &stop)) => ended,
+            ended = Box::pin(self.run_lane(Lane::Invitations, &stop)) => ended,
         }
     }
 

@@ -1,39 +1,26 @@
 //! `!upgrade pause [id]`: a job stops after the step at hand, a campaign begins no other room.
 
-use super::authorise::Work;
+use super::lookup::Work;
 use super::{Call, HandleError, HandlerContext};
-use crate::campaign::{Campaign, Course, Entry as CampaignEntry, Phase as CampaignPhase, State};
+use crate::campaign::{Course, Entry as CampaignEntry, Phase as CampaignPhase};
 use crate::job::log::Hold;
-use crate::job::{Entry, Phase};
+use crate::job::{Entry, Phase, State};
 use crate::message::{answer, emoji};
 use crate::model::WorkId;
-use crate::store::{Filter, Write};
-
-/// Jobs and campaigns that are held at once by a command without a number.
-const ALL_MAX: usize = 1000;
+use crate::store::Write;
 
 pub(super) async fn run(
     context: &HandlerContext,
     call: &Call<'_>,
     of: Option<WorkId>,
 ) -> Result<Vec<Write>, HandleError> {
+    let pause = |work: &Work| pause(context, call, work);
     let mut writes = match of {
-        Some(WorkId::Job(id)) => {
-            let (job, state) = context.job_to_change(call, id).await?;
-            if state.phase != Phase::Running || state.hold != Hold::Free {
-                return Err(answer::wrong_moment(id, &state).into());
-            }
-            let by = call.sender().to_owned();
-            context.advance(&job, Entry::Paused { by })?
+        Some(id) => {
+            let work = context.to_change(call, id).await?;
+            pause(&work)?.ok_or_else(|| work.wrong_moment())?
         }
-        Some(WorkId::Campaign(id)) => {
-            let (campaign, state) = context.campaign_to_change(call, id).await?;
-            if !is_on(&state) {
-                return Err(answer::wrong_moment_of(id, state.phase, state.course).into());
-            }
-            hold(context, call, &campaign)?
-        }
-        None => everything(context, call).await?,
+        None => context.change_all(call, pause).await?,
     };
     if writes.is_empty() {
         return Err(answer::nothing_to_pause().into());
@@ -42,47 +29,31 @@ pub(super) async fn run(
     Ok(writes)
 }
 
-fn is_on(state: &State) -> bool {
-    state.phase == CampaignPhase::Running && state.course == Course::On
-}
-
-/// What they may not change by its number, they may not change along with others either.
-async fn everything(context: &HandlerContext, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
-    let (store, room) = (&context.store, &call.admin_room.room_id);
-    let mut writes = Vec::new();
-    for campaign in store.campaigns(room, Filter::Active, ALL_MAX)? {
-        let Ok(state) = campaign.state() else {
-            continue;
-        };
-        if is_on(&state) && context.may_change(call, Work::Campaign(&campaign)).await? {
-            writes.extend(hold(context, call, &campaign)?);
-        }
-    }
-    for job in store.jobs(room, Filter::Active, ALL_MAX)? {
-        let Ok(state) = job.state() else { continue };
-        let goes = state.phase == Phase::Running && state.hold == Hold::Free;
-        if goes && context.may_change(call, Work::Job(&job)).await? {
-            let by = call.sender().to_owned();
-            writes.extend(context.advance(&job, Entry::Paused { by })?);
-        }
-    }
-    Ok(writes)
-}
-
-/// Holds a campaign, and those of its jobs that can still be taken back: a room that leads to its new
-/// one already is better finished than left half moved.
-fn hold(
+/// Nothing where it does not run. A campaign pauses with those of its jobs that can still be rolled back: a room
+/// that points to its new one already is better finished than left half moved.
+fn pause(
     context: &HandlerContext,
     call: &Call<'_>,
-    campaign: &Campaign,
-) -> Result<Vec<Write>, HandleError> {
-    let by = call.sender().to_owned();
-    let paused = CampaignEntry::Paused { by: by.clone() };
-    let mut writes = vec![campaign.append(vec![paused]).into()];
-    for (job, state) in context.children_in(campaign.id, &[Phase::Running])? {
-        if state.hold == Hold::Free && state.can_roll_back() {
-            writes.extend(context.advance(&job, Entry::Paused { by: by.clone() })?);
+    work: &Work,
+) -> Result<Option<Vec<Write>>, HandleError> {
+    let by = || call.sender().to_owned();
+    let runs = |state: &State| state.phase == Phase::Running && state.hold == Hold::Free;
+    match work {
+        Work::Job(job, state) if runs(state) => {
+            Ok(Some(context.advance(job, Entry::Paused { by: by() })?))
         }
+        Work::Campaign(campaign, state)
+            if state.phase == CampaignPhase::Running && state.course == Course::On =>
+        {
+            let paused = CampaignEntry::Paused { by: by() };
+            let mut writes = vec![campaign.append(vec![paused]).into()];
+            for (job, state) in context.children_in(campaign.id, &[Phase::Running])? {
+                if runs(&state) && state.can_roll_back() {
+                    writes.extend(context.advance(&job, Entry::Paused { by: by() })?);
+                }
+            }
+            Ok(Some(writes))
+        }
+        _ => Ok(None),
     }
-    Ok(writes)
 }

@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 use ruma::OwnedUserId;
 
-use super::authorise::Work;
+use super::lookup::Work;
 use super::{Call, HandleError, HandlerContext};
 use crate::announce;
-use crate::command::{Need, PingCommand};
+use crate::command::PingCommand;
 use crate::job::follow_up::{EndReason, FollowUpEvent, Stage, Timetable};
 use crate::job::{Entry, Job, Phase, State};
 use crate::message::{answer, follow_up};
@@ -29,23 +29,12 @@ pub(super) async fn run(
     of: &JobRef,
     what: PingCommand,
 ) -> Result<Vec<Write>, HandleError> {
-    let need = what.needs();
-    let (id, jobs) = match of {
-        JobRef::Campaign(id) => {
-            match need {
-                Need::Ask => context.campaign(call, *id)?,
-                Need::Change => context.campaign_to_change(call, *id).await?,
-            };
-            (
-                WorkId::Campaign(*id),
-                context.children_in(*id, &[Phase::Done])?,
-            )
-        }
-        of => {
-            let (job, state) = context.named_job(call, of).await?;
-            context.authorise(call, Work::Job(&job), need).await?;
-            (WorkId::Job(job.id), vec![(job, state)])
-        }
+    let work = context.named(call, of).await?;
+    context.authorise(call, &work, what.needs()).await?;
+    let id = work.id();
+    let jobs = match work {
+        Work::Job(job, state) => vec![(job, state)],
+        Work::Campaign(campaign, _) => context.children_in(campaign.id, &[Phase::Done])?,
     };
     let mut rooms = Vec::new();
     for (job, state) in jobs {

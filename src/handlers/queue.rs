@@ -123,7 +123,7 @@ impl Queue {
 
 impl HandlerContext {
     /// Handles the events of a lane until told to stop.
-    pub(super) async fn work(
+    pub(super) async fn run_lane(
         &self,
         lane: Lane,
         stop: &CancellationToken,

@@ -1,5 +1,6 @@
 //! `!upgrade report <id>`: the whole record of a job or campaign, as a text and as JSON.
 
+use super::lookup::Work;
 use super::{Call, HandleError, HandlerContext};
 use crate::message::emoji;
 use crate::message::record::{record, record_of_campaign};
@@ -12,15 +13,14 @@ pub(super) fn run(
     call: &Call<'_>,
     id: WorkId,
 ) -> Result<Vec<Write>, HandleError> {
-    let record = match id {
-        WorkId::Job(id) => {
-            let (job, state) = context.job(call, id)?;
-            let snapshot = context.store.snapshot(id)?;
+    let record = match context.work(call, id)? {
+        Work::Job(job, state) => {
+            let snapshot = context.store.snapshot(job.id)?;
             record(&job, &state, snapshot.as_ref(), context.clock.now())
         }
-        WorkId::Campaign(id) => {
-            let (campaign, _) = context.campaign(call, id)?;
-            record_of_campaign(&campaign, &context.store.children(id)?, context.clock.now())
+        Work::Campaign(campaign, _) => {
+            let children = context.store.children(campaign.id)?;
+            record_of_campaign(&campaign, &children, context.clock.now())
         }
     };
     let record = record.map_err(StoreError::Encode)?;

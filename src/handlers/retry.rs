@@ -1,11 +1,12 @@
 //! `!upgrade retry <id>`: a stuck upgrade goes on; one that ended before the switch is planned anew.
 
+use super::lookup::Work;
 use super::{Call, HandleError, HandlerContext};
-use crate::campaign::{Entry as CampaignEntry, Phase as CampaignPhase};
+use crate::campaign::{self, Campaign, Entry as CampaignEntry, Phase as CampaignPhase};
 use crate::job::log::Hold;
 use crate::job::{Asks, Consent, Entry, Job, Phase, Plan, Request, State, Turn, WaitReason};
 use crate::message::{answer, emoji};
-use crate::model::{CampaignId, JobId, WorkId};
+use crate::model::WorkId;
 use crate::store::Write;
 
 pub(super) async fn run(
@@ -13,20 +14,21 @@ pub(super) async fn run(
     call: &Call<'_>,
     id: WorkId,
 ) -> Result<Vec<Write>, HandleError> {
-    match id {
-        WorkId::Job(id) => job(context, call, id).await,
-        WorkId::Campaign(id) => campaign(context, call, id).await,
+    match context.to_change(call, id).await? {
+        Work::Job(job, state) => retry_job(context, call, job, &state),
+        Work::Campaign(campaign, state) => retry_campaign(context, call, &campaign, state),
     }
 }
 
 /// Everything of a campaign that did not end well: what is stuck goes on, what ended before the switch
 /// is planned anew, and begins without a word if the plan is the one that was confirmed.
-async fn campaign(
+fn retry_campaign(
     context: &HandlerContext,
     call: &Call<'_>,
-    id: CampaignId,
+    campaign: &Campaign,
+    state: campaign::State,
 ) -> Result<Vec<Write>, HandleError> {
-    let (campaign, state) = context.campaign_to_change(call, id).await?;
+    let id = campaign.id;
     if !matches!(state.phase, CampaignPhase::Running | CampaignPhase::Done) {
         return Err(answer::wrong_moment_of(id, state.phase, state.course).into());
     }
@@ -102,12 +104,12 @@ fn again(call: &Call<'_>, request: Request, consent: Consent) -> Write {
     }))
 }
 
-async fn job(
+fn retry_job(
     context: &HandlerContext,
     call: &Call<'_>,
-    id: JobId,
+    job: Job,
+    state: &State,
 ) -> Result<Vec<Write>, HandleError> {
-    let (job, state) = context.job_to_change(call, id).await?;
     match state.phase {
         Phase::Stuck => {
             let mut writes = context.advance(
@@ -128,6 +130,6 @@ async fn job(
             let again = again(call, job.request, Consent::Own);
             Ok(vec![call.react(heard), again])
         }
-        _ => Err(answer::wrong_moment(id, &state).into()),
+        _ => Err(answer::wrong_moment(job.id, state).into()),
     }
 }

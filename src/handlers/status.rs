@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use ruma::serde::Base64;
 use tracing::error;
 
+use super::lookup::Work;
 use super::{Call, HandleError, HandlerContext};
 use crate::job::{Job, State};
 use crate::message::campaign::progress;
@@ -23,23 +24,12 @@ pub(super) async fn run(
     of: Option<JobRef>,
 ) -> Result<Vec<Write>, HandleError> {
     let now = context.clock.now();
-    let (job, state) = match of {
-        None => {
-            let jobs = context
-                .store
-                .jobs(&call.admin_room.room_id, Filter::Active, ACTIVE_MAX)?;
-            let nothing = "Nothing is going on. `!upgrade list` shows what was.";
-            let (jobs, mut others) = super::list::readable(jobs);
-            others.extend(super::list::campaigns(
-                context,
-                call,
-                Filter::Active,
-                ACTIVE_MAX,
-            )?);
-            return Ok(call.answer(answer::list(&others, &jobs, None, now, nothing)));
-        }
-        Some(JobRef::Campaign(id)) => {
-            let (campaign, state) = context.campaign(call, id)?;
+    let Some(of) = of else {
+        return all(context, call);
+    };
+    let (job, state) = match context.named(call, &of).await? {
+        Work::Campaign(campaign, state) => {
+            let id = campaign.id;
             let children = context.store.children(id)?;
             let bot = context.port.account();
             let text = progress(&campaign, &state, &children, bot, now);
@@ -54,7 +44,7 @@ pub(super) async fn run(
             writes.extend(picture(call, &id.to_string(), label, &rooms, now));
             return Ok(writes);
         }
-        Some(of) => context.named_job(call, &of).await?,
+        Work::Job(job, state) => (job, state),
     };
     let Some(moves) = context.moves_if_done(&job, &state).await? else {
         return Ok(call.answer(answer::status(&job, &state, now)));
@@ -70,6 +60,22 @@ pub(super) async fn run(
     let name = job.id.to_string();
     writes.extend(picture(call, &name, &label, &[(job, state, moves)], now));
     Ok(writes)
+}
+
+/// Everything that may still do something.
+fn all(context: &HandlerContext, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
+    let room = &call.admin_room.room_id;
+    let jobs = context.store.jobs(room, Filter::Active, ACTIVE_MAX)?;
+    let nothing = "Nothing is going on. `!upgrade list` shows what was.";
+    let (jobs, mut lines) = super::list::readable(jobs);
+    lines.extend(super::list::campaigns(
+        context,
+        call,
+        Filter::Active,
+        ACTIVE_MAX,
+    )?);
+    let now = context.clock.now();
+    Ok(call.answer(answer::list(&lines, &jobs, None, now, nothing)))
 }
 
 /// The picture of a move, with its numbers below; nothing where there is no room to be shown.
