@@ -10,7 +10,7 @@ pub mod campaign;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedEventId, RoomId};
+use ruma::{EventId, OwnedEventId, RoomId};
 
 use crate::clock::later;
 use crate::config::Messages;
@@ -200,13 +200,13 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
     job.log
         .extend(entries.into_iter().map(|entry| (now, entry)));
     let after = job.state()?;
-    writes.extend(told(&job, &before, &after, now));
+    writes.extend(posts(&job, &before, &after, now));
     Ok(writes)
 }
 
 /// Messages and reactions that a change of state calls for.
 #[expect(clippy::too_many_lines, reason = "a paragraph per kind of post")]
-fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
+fn posts(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
     let command = &job.request.command_event;
     let work = job.request.key();
     let (room_id, reply_to) = job.told_in(after);
@@ -326,23 +326,30 @@ fn told(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> 
             || (after.phase == Phase::Closed
                 && after.plan.as_ref().is_some_and(|plan| !plan.is_blocked()));
         let emoji = if done { emoji::YES } else { emoji::NO };
-        writes.push(Write::Enqueue(Outgoing {
-            key: PostKey::AcknowledgedGone(command.clone()),
-            room_id: job.asked_in.clone(),
-            post: Post::Redaction {
-                of: Target::Post(PostKey::Acknowledged(command.clone())),
-            },
-        }));
-        writes.push(Write::Enqueue(Outgoing {
-            key: PostKey::Ended(command.clone()),
-            room_id: job.asked_in.clone(),
-            post: Post::Reaction {
-                to: Target::Event(command.clone()),
-                emoji: emoji.to_owned(),
-            },
-        }));
+        writes.extend(ended_command(command, &job.asked_in, emoji));
     }
     writes
+}
+
+/// The reaction to a command whose work has ended, in place of the one to its start.
+fn ended_command(command: &EventId, asked_in: &RoomId, emoji: &str) -> [Write; 2] {
+    [
+        Write::Enqueue(Outgoing {
+            key: PostKey::AcknowledgedGone(command.to_owned()),
+            room_id: asked_in.to_owned(),
+            post: Post::Redaction {
+                of: Target::Post(PostKey::Acknowledged(command.to_owned())),
+            },
+        }),
+        Write::Enqueue(Outgoing {
+            key: PostKey::Ended(command.to_owned()),
+            room_id: asked_in.to_owned(),
+            post: Post::Reaction {
+                to: Target::Event(command.to_owned()),
+                emoji: emoji.to_owned(),
+            },
+        }),
+    ]
 }
 
 #[cfg(test)]
@@ -410,14 +417,14 @@ mod tests {
     fn a_quick_upgrade_has_no_progress_and_a_slow_one_has() {
         let job = confirmed_at(at(100));
         let (running, done) = (in_phase(Phase::Running), in_phase(Phase::Done));
-        let told_at = |after: &State, now| progress_of(&told(&job, &running, after, now));
-        assert_eq!(told_at(&running, at(500)), ["revise", "hold until 3100"]);
+        let posts_at = |after: &State, now| progress_of(&posts(&job, &running, after, now));
+        assert_eq!(posts_at(&running, at(500)), ["revise", "hold until 3100"]);
         // The same moment, however often it is revised: a slow one is not put off again and again.
-        assert_eq!(told_at(&running, at(900)), ["revise", "hold until 3100"]);
-        assert_eq!(told_at(&running, at(9_000)), ["revise", "hold until 3100"]);
-        assert_eq!(told_at(&done, at(3_000)), ["revise", "withdraw"]);
+        assert_eq!(posts_at(&running, at(900)), ["revise", "hold until 3100"]);
+        assert_eq!(posts_at(&running, at(9_000)), ["revise", "hold until 3100"]);
+        assert_eq!(posts_at(&done, at(3_000)), ["revise", "withdraw"]);
         // One that needs somebody stays in sight.
         let stuck = in_phase(Phase::Stuck);
-        assert_eq!(told_at(&stuck, at(3_000)), ["revise", "hold until 3100"]);
+        assert_eq!(posts_at(&stuck, at(3_000)), ["revise", "hold until 3100"]);
     }
 }

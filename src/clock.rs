@@ -24,6 +24,13 @@ pub fn earlier(moment: Timestamp, by: Duration) -> Timestamp {
     moment.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
+/// How long to wait after so many tries or waits: doubled with each.
+#[must_use]
+pub fn backoff(first: Duration, longest: Duration, tries: u32) -> Duration {
+    let factor = 2_u32.saturating_pow(tries.min(31));
+    first.saturating_mul(factor).min(longest)
+}
+
 /// The clock of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

@@ -7,29 +7,22 @@
 use jiff::Timestamp;
 use ruma::UserId;
 
-use super::{question, tidied};
+use super::{ended_command, question, tidied};
 use crate::campaign::log::Entry;
 use crate::campaign::{Campaign, Child, Phase, State};
 use crate::job::{Entry as JobEntry, Following, Job, Phase as JobPhase};
 use crate::message::campaign::{Open, ended, planning, progress, report};
 use crate::message::emoji;
-use crate::model::{Confirmation, Text, WorkKey};
+use crate::model::{Confirmation, Text};
 use crate::store::post_key::{Asked, Question};
-use crate::store::{Outgoing, Post, PostKey, StoreError, Target, Write};
+use crate::store::{Outgoing, Post, PostKey, StoreError, Write};
 use crate::work::State as _;
 
 fn question_of(campaign: &Campaign, shown_before: usize, hash: &str) -> Question {
     Question {
         asked: Asked::Campaign { shown_before },
-        work: key(campaign),
+        work: campaign.request.key(),
         hash: hash.to_owned(),
-    }
-}
-
-fn key(campaign: &Campaign) -> WorkKey {
-    WorkKey {
-        command: campaign.request.command_event.clone(),
-        room: None,
     }
 }
 
@@ -94,7 +87,7 @@ pub fn let_go(job: &Job, entry: &JobEntry, now: Timestamp) -> Result<Vec<Write>,
 
 /// Everything else that should be in the admin room by now.
 #[must_use]
-pub fn told(
+pub fn posts(
     campaign: &Campaign,
     state: &State,
     children: &[Child],
@@ -135,7 +128,7 @@ pub fn told(
     writes.push(message(PostKey::Planning(command.clone()), text));
     if state.confirmed_by.is_some() {
         let text = progress(campaign, state, children, bot, now);
-        writes.push(message(PostKey::Progress(key(campaign)), text));
+        writes.push(message(PostKey::Progress(campaign.request.key()), text));
     }
     if let Some(text) = report(campaign, state, children, open, bot, now) {
         // Another try has a report of its own.
@@ -150,7 +143,7 @@ pub fn told(
                 Phase::Expired => JobPhase::Expired,
                 _ => JobPhase::Done,
             },
-            work: key(campaign),
+            work: campaign.request.key(),
             asked: tries,
         };
         writes.push(message(key, text));
@@ -177,21 +170,7 @@ pub fn told(
             Phase::Closed if going => emoji::YES,
             _ => emoji::NO,
         };
-        writes.push(Write::Enqueue(Outgoing {
-            key: PostKey::AcknowledgedGone(command.clone()),
-            room_id: campaign.asked_in.clone(),
-            post: Post::Redaction {
-                of: Target::Post(PostKey::Acknowledged(command.clone())),
-            },
-        }));
-        writes.push(Write::Enqueue(Outgoing {
-            key: PostKey::Ended(command.clone()),
-            room_id: campaign.asked_in.clone(),
-            post: Post::Reaction {
-                to: Target::Event(command.clone()),
-                emoji: emoji.to_owned(),
-            },
-        }));
+        writes.extend(ended_command(command, &campaign.asked_in, emoji));
     }
     writes
 }

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use self::rooms::LeftOut;
 use crate::job::plan::fingerprint;
 use crate::job::{Phase as JobPhase, Schedule, Summary};
-use crate::model::{Confirmation, JobId, RoomRef, UpgradeOptions};
+use crate::model::{Confirmation, JobId, RoomRef, UpgradeOptions, WorkKey};
 use crate::work::{self, Logged};
 
 /// What was asked for, and where. Stored with the campaign, never changed.
@@ -61,6 +61,17 @@ pub struct Narrow {
 
 /// A campaign as it is stored.
 pub type Campaign = Logged<State>;
+
+impl Request {
+    /// What belongs to this campaign and to no job.
+    #[must_use]
+    pub fn key(&self) -> WorkKey {
+        WorkKey {
+            command: self.command_event.clone(),
+            room: None,
+        }
+    }
+}
 
 impl work::Request for Request {
     fn command(&self) -> &OwnedEventId {

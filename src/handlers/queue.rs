@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{BACKOFF_MAX, Ended, Failure, HandlerContext, Next, POLL};
+use crate::clock::backoff;
 use crate::command::{self, Command, Incoming, Need};
 use crate::homeserver::HomeserverError;
 use crate::store::{Lane, Received, ReceivedKind, StoreError};
@@ -192,9 +193,7 @@ impl HandlerContext {
 fn pause_after(error: &HomeserverError, attempts: u32) -> Duration {
     match error {
         HomeserverError::RateLimited { limit, .. } => limit.retry_after,
-        _ => Duration::from_secs(1)
-            .saturating_mul(2_u32.saturating_pow(attempts.min(8)))
-            .min(BACKOFF_MAX),
+        _ => backoff(Duration::from_secs(1), BACKOFF_MAX, attempts),
     }
 }
 

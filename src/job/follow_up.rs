@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::later;
 use crate::clock::quiet_hours::QuietHours;
+use crate::clock::{backoff, later};
 use crate::model::JobId;
 use crate::room::moves::Tally;
 
@@ -428,9 +428,7 @@ impl FollowUp {
     /// How long to wait once more for the homeserver.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        HOMESERVER_WAIT_FIRST
-            .saturating_mul(2_u32.saturating_pow(self.tries.min(16)))
-            .min(HOMESERVER_WAIT_MAX)
+        backoff(HOMESERVER_WAIT_FIRST, HOMESERVER_WAIT_MAX, self.tries)
     }
 
     /// What to do now.

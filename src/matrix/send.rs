@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
 use super::file::{self, Shown};
-use crate::clock::{Clock, later};
+use crate::clock::{Clock, backoff, later};
 use crate::homeserver::pace::Priority;
 use crate::homeserver::paced::Paced;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
@@ -455,8 +455,7 @@ impl Sender {
         let now = self.clock.now();
         let room = &post.room_id;
         let shown = chain(error);
-        let doublings = post.attempts.min(RETRY_MAX.as_secs().ilog2() + 1);
-        let pause = (RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX);
+        let pause = backoff(RETRY_FIRST, RETRY_MAX, post.attempts);
         match error {
             HomeserverError::RateLimited { limit, .. } => {
                 tracing::info!(%room, seconds = limit.retry_after.as_secs(), "sending is rate limited");

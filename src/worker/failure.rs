@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::steps::{SETTLE_POLL_MAX, StepError};
-use crate::clock::later;
+use crate::clock::{backoff, later};
 use crate::homeserver::HomeserverError;
 use crate::job::log::{Again, Kept};
 use crate::job::{Phase, State, Step, StepEvent, WaitReason};
@@ -23,7 +23,7 @@ const LIMIT_WAIT_MIN: Duration = Duration::from_millis(100);
 const REMEMBERED_WAITS_MAX: u32 = 9;
 
 /// Longest pause between two tries.
-const BACKOFF_MAX: Duration = Duration::from_mins(2);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_mins(2);
 
 /// The same of a finished upgrade that is looked at again: nobody waits for it, and it must not be dropped
 /// because the server was away for a minute. These tries take about five hours.
@@ -51,9 +51,7 @@ pub(super) const ABSENCE_MAX: Duration = Duration::from_mins(10);
 
 /// How long to wait until it is looked again whether the bot is in the admin room, after so many waits.
 fn absence(waits: u32) -> Duration {
-    ABSENCE_FIRST
-        .saturating_mul(2_u32.saturating_pow(waits.min(16)))
-        .min(ABSENCE_MAX)
+    backoff(ABSENCE_FIRST, ABSENCE_MAX, waits)
 }
 
 /// What a failing step means for the job. The failure is logged here and nowhere else.
@@ -62,10 +60,8 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         Phase::Done => (LOOKS_MAX, LOOKS_BACKOFF_MAX),
         _ => (ATTEMPTS_MAX, BACKOFF_MAX),
     };
-    let pause = |tries: u32, least: Duration| {
-        let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(tries.min(16));
-        doubled.max(least).min(longest.max(least))
-    };
+    let pause =
+        |tries: u32, least: Duration| backoff(Duration::from_secs(1), longest, tries).max(least);
     let after = |wait: Duration| later(now, wait);
     let waiting = |until: Timestamp, reason: WaitReason| StepEvent::Waiting {
         until,

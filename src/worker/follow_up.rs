@@ -12,11 +12,12 @@ use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 use tracing::info;
 
 use super::WorkerContext;
+use super::inviter::{Invited, Inviter};
 use super::steps::StepError;
 use crate::census::{self, CensusError};
 use crate::clock::later;
 use crate::config::OldRoom;
-use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, ensure_reachable};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE};
 use crate::job::follow_up::{
     Circumstances, Decision, Door, End, EndReason, OldRoomOutcome, Pause, PingOutcome, Stage,
     Timetable,
@@ -307,26 +308,21 @@ impl FollowUpRun<'_> {
         }
         let variables = Variables::of(self.plan, self.new_room, port.server_name());
         let reason = render(&self.context.setup.messages.invite, &variables)?;
+        let mut inviter = Inviter::new(port, self.new_room, &reason);
         let (mut made, mut refused) = (0, 0);
         for (user, at) in moves.stragglers() {
             if at != Whereabouts::Waiting || incompatible.contains(user.server_name()) {
                 continue;
             }
-            match port.invite(self.new_room, user, Some(&reason)).await {
-                Ok(()) => made += 1,
-                Err(HomeserverError::Refused { code, .. }) => {
+            match inviter.invite(user).await {
+                Ok(Invited::Yes) => made += 1,
+                Ok(Invited::Refused { code, .. }) => {
                     refused += 1;
                     if is_incompatible(&code) {
                         incompatible.insert(user.server_name().to_owned());
                     }
                 }
-                // Their server is away, and waiting here does not bring it back.
-                Err(HomeserverError::Uncertain { .. })
-                    if user.server_name() != port.server_name() =>
-                {
-                    ensure_reachable(port).await?;
-                    refused += 1;
-                }
+                Ok(Invited::Away) => refused += 1,
                 // After the wait the same would be refused again: the ping does not wait for that.
                 Err(HomeserverError::RateLimited { .. }) if made == 0 && refused > 0 => break,
                 Err(error) => return Err(error.into()),

@@ -6,10 +6,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use ruma::{OwnedServerName, RoomAliasId, RoomId};
+use ruma::{RoomAliasId, RoomId};
 
+use super::super::inviter::{Invited, Inviter};
 use super::{Done, JobRun, Read, RequestFailure, Seen, StepError, new_room, plan_of};
-use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
+use crate::homeserver::{Bucket, Homeserver, HomeserverError};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
@@ -110,7 +111,7 @@ async fn make(
     let variables = Variables::of(plan, &new_room, port.server_name());
     let reason = render(&job_run.setup.messages.invite, &variables)?;
     let (mut made, mut refused) = (0, Vec::new());
-    let mut away = BTreeSet::new();
+    let mut inviter = Inviter::new(port, &new_room, &reason);
     let mut to_try_again = None;
     let (mut limited, mut wait) = (VecDeque::new(), None);
     while let Some(mut change) = to_make.pop_front() {
@@ -139,7 +140,7 @@ async fn make(
         let outcome = if change.is_too_early(&seen.now) {
             Ok(Attempt::Refused(too_early(&change)))
         } else {
-            attempt_unless_known(job_run, &change, job, &new_room, &reason, &mut away).await
+            attempt_unless_known(job_run, &change, job, &mut inviter).await
         };
         match outcome {
             Ok(Attempt::Made) => {
@@ -225,16 +226,14 @@ async fn attempt_unless_known(
     job_run: &mut JobRun,
     change: &Change,
     job: &Job,
-    new_room: &RoomId,
-    reason: &str,
-    away: &mut BTreeSet<OwnedServerName>,
+    inviter: &mut Inviter<'_>,
 ) -> Result<Attempt, HomeserverError> {
     let mut known = job_run.kept.refused.iter();
     if let Some(known) = known.find(|known| known.change.is_about_the_same(change)) {
         return Ok(Attempt::Refused(known.clone()));
     }
     let port = Arc::clone(&job_run.port);
-    let refusal = match attempt(&*port, change, job, new_room, reason, away).await {
+    let refusal = match attempt(&*port, change, job, inviter).await {
         Ok(None) => return Ok(Attempt::Made),
         Ok(Some(refusal)) => refusal,
         Err(error @ HomeserverError::Uncertain { .. }) => match job_run.failed(error).await? {
@@ -393,14 +392,12 @@ pub(super) fn is_open(change: &Change, todos: &[Todo]) -> bool {
         .any(|todo| todo.change.is_about_the_same(change) || change.had_to_wait_for(&todo.change))
 }
 
-/// Makes a change, or says why it was not made. Servers found to be `away` are not asked again.
+/// Makes a change, or says why it was not made.
 async fn attempt(
     port: &dyn Homeserver,
     change: &Change,
     job: &Job,
-    new_room: &RoomId,
-    reason_to_come: &str,
-    away: &mut BTreeSet<OwnedServerName>,
+    inviter: &mut Inviter<'_>,
 ) -> Result<Option<Refusal>, HomeserverError> {
     let not_made = |code: &str, message: &str| {
         Ok(Some(Refusal {
@@ -409,29 +406,17 @@ async fn attempt(
             message: message.to_owned(),
         }))
     };
-    let elsewhere = match change {
-        Change::Invite { user, .. } if user.server_name() != port.server_name() => {
-            Some(user.server_name())
-        }
-        _ => None,
-    };
-    if elsewhere.is_some_and(|server| away.contains(server)) {
-        return not_made("", AWAY);
+    if let Change::Invite { user, .. } = change {
+        return match inviter.invite(user).await? {
+            Invited::Yes => Ok(None),
+            Invited::Refused { code, message } => not_made(&code, &message),
+            Invited::Away => not_made("", AWAY),
+        };
     }
-    match (
-        apply(port, change, job, new_room, reason_to_come).await,
-        elsewhere,
-    ) {
-        (Ok(()), _) => Ok(None),
-        (Err(HomeserverError::Refused { code, message, .. }), _) => not_made(&code, &message),
-        // An invitation takes the other server's consent, and waiting here does not bring it back.
-        (Err(HomeserverError::Uncertain { .. }), Some(server)) => {
-            // Is it ours that is away?
-            ensure_reachable(port).await?;
-            away.insert(server.to_owned());
-            not_made("", AWAY)
-        }
-        (Err(error), _) => Err(error),
+    match apply(port, change, &job.request.old_room, inviter.room()).await {
+        Ok(()) => Ok(None),
+        Err(HomeserverError::Refused { code, message, .. }) => not_made(&code, &message),
+        Err(error) => Err(error),
     }
 }
 
@@ -573,13 +558,11 @@ async fn show_others(
 async fn apply(
     port: &dyn Homeserver,
     change: &Change,
-    job: &Job,
+    old_room: &RoomId,
     new_room: &RoomId,
-    reason_to_come: &str,
 ) -> Result<(), HomeserverError> {
-    let old_room = &job.request.old_room;
     let room = |side: &Side| match side {
-        Side::Old => &**old_room,
+        Side::Old => old_room,
         Side::New => new_room,
     };
     match change {
@@ -596,8 +579,9 @@ async fn apply(
         | Change::Knock { .. }
         | Change::UnseenSpace { .. }
         | Change::Uninvited { .. }
-        | Change::Tombstone { .. } => {}
-        Change::Invite { user, .. } => port.invite(new_room, user, Some(reason_to_come)).await?,
+        | Change::Tombstone { .. }
+        // One at a time, by `Inviter`.
+        | Change::Invite { .. } => {}
         Change::ShowAliases { side, content, .. } => {
             port.put_state(room(side), "m.room.canonical_alias", "", content)
                 .await?;

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use super::super::inviter::{Invited, Inviter};
 use super::close::{self, Stage};
 use super::{Done, JobRun, StepError, plan_of, staged_room};
 use crate::announce::asking;
 use crate::clock::later;
-use crate::homeserver::HomeserverError;
 use crate::job::{Job, Output, State, Step, Todo, why_missing};
 use crate::message::review;
 use crate::permissions;
@@ -40,13 +40,13 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         .filter(|user| power.power(user) >= Power::Level(needed))
         .filter(|user| seen.now.new.event("m.room.member", user.as_str()).is_none())
         .take(INVITED_MAX);
+    let mut inviter = Inviter::new(&*job_run.port, &new_room, REASON);
     let mut missed = Vec::new();
     for user in moderators {
-        match job_run.port.invite(&new_room, &user, Some(REASON)).await {
-            Ok(()) => {}
+        match inviter.invite(&user).await? {
+            Invited::Yes => {}
             // They are told the room's id, and can ask somebody inside.
-            Err(HomeserverError::Refused { .. }) => missed.push(user),
-            Err(error) => return Err(error.into()),
+            Invited::Refused { .. } | Invited::Away => missed.push(user),
         }
     }
     // What leads to the room comes with the switch, and is no part of this target.

@@ -7,20 +7,24 @@
 use std::collections::BTreeMap;
 
 use ruma::{OwnedRoomId, RoomId};
+use tracing::info;
 
-use super::{WorkerContext, readable};
-use crate::campaign::Child;
+use super::super::{Worker, WorkerContext, readable};
+use super::{CampaignRun, SYNC_WAIT, SYNC_WAITS_MAX};
+use crate::campaign::rooms::{LeftOut, Why};
+use crate::campaign::{Child, Entry};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
-use crate::job::Refusal;
+use crate::job::{Phase as JobPhase, Refusal, Todo, WaitReason};
 use crate::room::diff::Change;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{RoomState, Snapshot};
 use crate::room::target::{names, slot, target};
 use crate::store::StoreError;
+use crate::survey::surroundings::told;
 
 /// Why links could not be compared.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
+enum LinkError {
     /// The homeserver does not answer.
     #[error("cannot compare links between rooms")]
     Homeserver(#[from] HomeserverError),
@@ -29,9 +33,84 @@ pub(super) enum LinkError {
     Store(#[from] StoreError),
 }
 
+enum Linking {
+    Done {
+        made: usize,
+        todos: Vec<Todo>,
+        added: Vec<LeftOut>,
+    },
+    Awaits,
+}
+
+impl Worker {
+    /// All jobs are done: compares links and join rules between the rooms once more. Rooms that were
+    /// moved side by side, or around a crash, may still name each other's old ones.
+    pub(super) async fn link(&self, run: &CampaignRun) -> Result<(), StoreError> {
+        let mut refused = run.state.refused.clone();
+        match self.links(run, &mut refused).await {
+            Ok(Linking::Awaits) => self.wait(run, SYNC_WAIT, WaitReason::Settling, refused),
+            Ok(Linking::Done { made, todos, added }) => {
+                let done = run
+                    .children
+                    .iter()
+                    .filter(|child| child.phase == JobPhase::Done);
+                let entry = Entry::Linked {
+                    jobs: done.map(|child| child.id).collect(),
+                    made,
+                    todos,
+                    added,
+                };
+                info!(campaign = %run.campaign.id, links = made, "campaign done");
+                self.note(run, vec![entry], vec![])
+            }
+            Err(LinkError::Store(error)) => Err(error),
+            Err(LinkError::Homeserver(error)) => self.trouble(run, &error, refused),
+        }
+    }
+
+    async fn links(
+        &self,
+        run: &CampaignRun,
+        refused: &mut Vec<Refusal>,
+    ) -> Result<Linking, LinkError> {
+        let moved: Vec<_> = run
+            .children
+            .iter()
+            .filter_map(|child| Some((child, child.summary.new_room.as_ref()?)))
+            .collect();
+        // What the last jobs changed in their new rooms counts, too.
+        self.context.port.until_now(SYNC_WAIT).await;
+        let rooms = told(&self.context.port).await?;
+        let is_told = |new: &OwnedRoomId| rooms.contains_key(new);
+        if !moved.iter().all(|(_, new)| is_told(new)) && run.state.waits < SYNC_WAITS_MAX {
+            return Ok(Linking::Awaits);
+        }
+        let mut made = 0;
+        for (child, new_room) in &moved {
+            made += close(&self.context, child, new_room, &rooms, refused).await?;
+        }
+        let todos = refused.iter().cloned().map(Todo::from).collect();
+        let known = |room: &OwnedRoomId| run.children.iter().any(|child| child.old_room == *room);
+        let added = self
+            .walked(run, &rooms)
+            .members
+            .into_iter()
+            .filter(|member| !known(&member.room))
+            .map(|member| LeftOut {
+                label: rooms
+                    .get(&member.room)
+                    .map_or_else(|| member.room.to_string(), RoomState::label),
+                room: member.room,
+                why: Why::NotMeant,
+            })
+            .collect();
+        Ok(Linking::Done { made, todos, added })
+    }
+}
+
 /// Points to the new room of a job what still points to its old one; says how much. What the server
 /// refuses is added to `refused`, and what is in there is not tried again. Closed rooms stay as they are.
-pub(super) async fn close(
+async fn close(
     context: &WorkerContext,
     child: &Child,
     new_room: &RoomId,
