@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::MatrixError;
 use super::encryption;
 use super::syncs::Syncs;
-use super::wire::{SharedClient, WhoAmI, failed, once};
+use super::wire::{SharedClient, failed, once, requests};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Account, Credentials, Secret};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
@@ -420,7 +420,7 @@ impl Asking<'_> {
     ) -> Result<Result<(OwnedUserId, Option<OwnedDeviceId>), Refusal>, MatrixError> {
         let answer = self
             .until_reached("ask whose session this is", async || {
-                let request = self.client.send(WhoAmI::new(token));
+                let request = self.client.send(requests::whoami(token));
                 request.with_request_config(once(REQUEST_TIMEOUT)).await
             })
             .await?;

@@ -12,7 +12,8 @@ use super::Port;
 use crate::checkup::Limits;
 use crate::homeserver::admin::{RoomPower, ServerAdmin};
 use crate::homeserver::{Bucket, REQUEST_TIMEOUT, Result};
-use crate::matrix::wire::{AdminRequest, Answer, Purpose, once};
+use crate::matrix::wire::requests::{self, Answer};
+use crate::matrix::wire::{Purpose, once};
 use crate::metrics::RequestKind;
 
 /// The keys of an override. Zero means without limit, for requests of all kinds; any other number
@@ -27,7 +28,7 @@ impl Port {
         path: [&str; 4],
         body: Option<Value>,
     ) -> Result<Answer> {
-        let request = AdminRequest::new(method, path, body);
+        let request = requests::admin(method, path, body);
         let answer = self
             .client
             .send(request)

@@ -36,10 +36,9 @@ use serde_json::Value;
 use super::members::member;
 use super::session::Session;
 use super::syncs::Syncs;
+use super::wire::requests::{self, Exact};
 use super::wire::{
-    Ban, CreateRoom, Exact, GetState, PublicRooms, Purpose, PutState, ServerFeatures,
-    ServerSoftware, ServerTime, SharedClient, count, failed, found, joined, once, sdk_failed,
-    send_event, upload,
+    Purpose, SharedClient, count, failed, found, joined, once, sdk_failed, send_event, upload,
 };
 use crate::checkup::{Backup, EncryptionFacts, Identity, ServerFacts};
 use crate::clock::Clock;
@@ -220,7 +219,11 @@ impl Homeserver for Port {
     async fn encrypted_presets(&self) -> Result<BTreeSet<Preset>> {
         let what = Purpose::new(RequestKind::Read, "the server's features");
         let answer = self
-            .ask(Bucket::Everything, what, request!(self, ServerFeatures))
+            .ask(
+                Bucket::Everything,
+                what,
+                request!(self, requests::server_features()),
+            )
             .await;
         let features = match answer {
             Ok(answer) => answer.0.get("unstable_features").cloned(),
@@ -270,7 +273,7 @@ impl Homeserver for Port {
     }
 
     async fn state_event(&self, room: &RoomId, kind: &str, key: &str) -> Result<Option<Content>> {
-        let request = GetState::new(room, kind, key);
+        let request = requests::get_state(room, kind, key);
         let what = Purpose::new(RequestKind::Read, format!("{kind} of {room}"));
         let answer = self.read(what, request!(self, request)).await;
         Ok(found(answer)?.map(|content| content.0))
@@ -292,7 +295,7 @@ impl Homeserver for Port {
         key: &str,
         content: &Content,
     ) -> Result<OwnedEventId> {
-        let request = PutState::new(room, kind, key, content);
+        let request = requests::put_state(room, kind, key, content);
         let what = Purpose::new(RequestKind::Set, format!("{kind} in {room}"));
         let answer = self
             .ask(Bucket::Everything, what, request!(self, request))
@@ -358,7 +361,7 @@ impl Homeserver for Port {
     }
 
     async fn create_room(&self, body: &Content) -> Result<OwnedRoomId> {
-        let request = request!(self, CreateRoom::new(body), UPGRADE_TIMEOUT);
+        let request = request!(self, requests::create_room(body), UPGRADE_TIMEOUT);
         let what = Purpose::new(RequestKind::Create, "a room");
         let answer = self.ask(Bucket::RoomCreation, what, request).await?;
         Ok(answer.room_id)
@@ -405,7 +408,7 @@ impl Homeserver for Port {
     }
 
     async fn ban(&self, room: &RoomId, user: &str, reason: Option<&str>) -> Result<()> {
-        let request = Ban::new(room, user, reason);
+        let request = requests::ban(room, user, reason);
         let what = Purpose::new(RequestKind::Ban, format!("{user} from {room}"));
         self.ask(Bucket::Everything, what, request!(self, request))
             .await
@@ -507,7 +510,7 @@ impl Homeserver for Port {
         room: &RoomId,
         term: &str,
     ) -> Result<Listing> {
-        let request = PublicRooms::new(server, term, SEARCHED_MAX);
+        let request = requests::public_rooms(server, term, SEARCHED_MAX);
         let what = Purpose::new(RequestKind::Search, format!("the directory of {server}"));
         let answer = self
             .ask(Bucket::Reads, what, request!(self, request))
@@ -524,7 +527,9 @@ impl Homeserver for Port {
 
     async fn server_software(&self) -> Result<Option<String>> {
         let what = Purpose::new(RequestKind::Read, "the name of the server's software");
-        let answer = self.read(what, request!(self, ServerSoftware)).await;
+        let answer = self
+            .read(what, request!(self, requests::server_software()))
+            .await;
         match answer {
             Ok(answer) => {
                 let name = answer.0.get("server").and_then(|server| server.get("name"));
@@ -544,7 +549,9 @@ impl Homeserver for Port {
 
     async fn server_facts(&self) -> Result<ServerFacts> {
         let what = Purpose::new(RequestKind::Read, "the name of the server's software");
-        let software = self.read(what, request!(self, ServerSoftware)).await;
+        let software = self
+            .read(what, request!(self, requests::server_software()))
+            .await;
         let software = match software {
             Ok(answer) => answer.0.get("server").cloned().unwrap_or_default(),
             Err(
@@ -561,7 +568,9 @@ impl Homeserver for Port {
             text.map(ToOwned::to_owned)
         };
         let what = Purpose::new(RequestKind::Read, "the server's time");
-        let dated = self.read(what, request!(self, ServerTime)).await?;
+        let dated = self
+            .read(what, request!(self, requests::server_time()))
+            .await?;
         let now = dated.0.as_deref().map(jiff::fmt::rfc2822::parse);
         Ok(ServerFacts {
             name: text("name"),

@@ -3,7 +3,7 @@
 //!
 //! Left out: retries and the gate.
 
-mod requests;
+pub(super) mod requests;
 
 use std::fmt;
 use std::io::Cursor;
@@ -24,11 +24,6 @@ use ruma::serde::Raw;
 use ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-
-pub(super) use requests::{
-    AdminRequest, Answer, Ban, CreateRoom, Exact, GetState, PublicRooms, PutState, ServerFeatures,
-    ServerSoftware, ServerTime, WhoAmI,
-};
 
 use crate::homeserver::{
     Bucket, HomeserverError, REQUEST_TIMEOUT, RETRY_AFTER_DEFAULT, RateLimit, Upload, Uploaded,
@@ -329,7 +324,7 @@ async fn refuse_encrypted(
     now: Timestamp,
 ) -> Result<(), HomeserverError> {
     let encryption = client
-        .send(GetState::new(room, "m.room.encryption", ""))
+        .send(requests::get_state(room, "m.room.encryption", ""))
         .with_request_config(once(REQUEST_TIMEOUT))
         .await;
     let asked = format!("read encryption of {room}");

@@ -7,19 +7,20 @@
 //! and the server, which decodes them, reads another name. Left out: sending them.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
 
 use ruma::api::auth_scheme::{AccessToken, AuthScheme, NoAuthentication, SendAccessToken};
+use ruma::api::client::account::whoami;
 use ruma::api::client::membership::ban_user;
 use ruma::api::client::room::create_room;
 use ruma::api::client::state::send_state_event;
 use ruma::api::error::{Error, FromHttpResponseError, IntoHttpError};
-use ruma::api::path_builder::{PathBuilder as _, VersionHistory};
-use ruma::api::{IncomingResponse, Metadata, OutgoingRequest, SupportedVersions, metadata};
+use ruma::api::path_builder::{PathBuilder as _, SinglePath, VersionHistory};
+use ruma::api::{IncomingResponse, Metadata, OutgoingRequest, SupportedVersions};
 use ruma::exports::bytes::BufMut;
 use ruma::exports::http;
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use serde::Serialize;
+use ruma::{RoomId, ServerName};
 use serde_json::{Value, json};
 
 use crate::room::state::{Content, in_url};
@@ -69,77 +70,76 @@ impl<R: OutgoingRequest + Metadata<PathBuilder = VersionHistory>> OutgoingReques
     }
 }
 
-/// `PUT /rooms/{room}/state/{kind}/{key}`.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct PutState {
-    room: OwnedRoomId,
-    kind: String,
-    key: String,
-    content: Content,
+/// A request whose path, body and answer are as they are written here.
+#[derive(Clone)]
+pub(in crate::matrix) struct ByHand<A, R> {
+    method: http::Method,
+    /// With its query, encoded.
+    path: String,
+    body: Option<Value>,
+    /// In place of that of the session.
+    token: Option<String>,
+    answer: PhantomData<fn() -> (A, R)>,
 }
 
-impl PutState {
-    pub(in crate::matrix) fn new(room: &RoomId, kind: &str, key: &str, content: &Content) -> Self {
+/// Shows no token and no body.
+impl<A, R> fmt::Debug for ByHand<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+impl<A, R> ByHand<A, R> {
+    fn new(method: http::Method, path: impl Into<String>, body: Option<Value>) -> Self {
         Self {
-            room: room.to_owned(),
-            kind: kind.to_owned(),
-            key: key.to_owned(),
-            content: content.clone(),
+            method,
+            path: path.into(),
+            body,
+            token: None,
+            answer: PhantomData,
         }
     }
 }
 
-metadata! {
-    @for PutState,
-    method: PUT,
-    rate_limited: true,
-    authentication: AccessToken,
-    path: "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
+impl<A: AuthScheme, R> Metadata for ByHand<A, R> {
+    // Stands in for that of each request, which is put in below, as are its paths.
+    const METHOD: http::Method = http::Method::GET;
+    const RATE_LIMITED: bool = true;
+    type Authentication = A;
+    type PathBuilder = SinglePath;
+    const PATH_BUILDER: SinglePath = SinglePath::new("/");
 }
 
-impl OutgoingRequest for PutState {
+impl<A, R> OutgoingRequest for ByHand<A, R>
+where
+    A: AuthScheme + Clone,
+    R: IncomingResponse<EndpointError = Error> + Clone,
+{
     type EndpointError = Error;
-    type IncomingResponse = send_state_event::v3::Response;
+    type IncomingResponse = R;
 
     fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
         self,
         base_url: &str,
-        token: SendAccessToken<'_>,
+        authentication: A::Input<'_>,
         (): (),
     ) -> Result<http::Request<T>, IntoHttpError> {
-        let Self {
-            room, kind, key, ..
-        } = &self;
-        let path = [room.as_str(), kind, key].map(in_url);
-        let url = Self::make_endpoint_url((), base_url, &[&path[0], &path[1], &path[2]], "")?;
-        authenticated::<Self, T>(with_json::<Self, T>(url, &self.content)?, token)
-    }
-}
-
-/// `GET /rooms/{room}/state/{kind}/{key}`.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct GetState {
-    room: OwnedRoomId,
-    kind: String,
-    key: String,
-}
-
-impl GetState {
-    pub(in crate::matrix) fn new(room: &RoomId, kind: &str, key: &str) -> Self {
-        Self {
-            room: room.to_owned(),
-            kind: kind.to_owned(),
-            key: key.to_owned(),
+        let url = format!("{}{}", base_url.trim_end_matches('/'), self.path);
+        let mut request = http::Request::builder().method(self.method).uri(url);
+        let mut body = T::default();
+        if let Some(json) = &self.body {
+            request = request.header(http::header::CONTENT_TYPE, "application/json");
+            body.put_slice(&serde_json::to_vec(json)?);
         }
+        let mut request = request.body(body)?;
+        A::add_authentication(&mut request, authentication)
+            .map_err(|error| IntoHttpError::Authentication(error.into()))?;
+        if let Some(token) = &self.token {
+            AccessToken::add_authentication(&mut request, SendAccessToken::Always(token))
+                .map_err(|error| IntoHttpError::Authentication(error.into()))?;
+        }
+        Ok(request)
     }
-}
-
-metadata! {
-    @for GetState,
-    method: GET,
-    rate_limited: false,
-    authentication: AccessToken,
-    path: "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
 }
 
 /// An answer that is a JSON object, whatever is in it.
@@ -154,213 +154,6 @@ impl IncomingResponse for Answer {
     ) -> Result<Self, FromHttpResponseError<Error>> {
         checked(response).and_then(|body| Ok(Self(serde_json::from_slice(body.as_ref())?)))
     }
-}
-
-impl OutgoingRequest for GetState {
-    type EndpointError = Error;
-    type IncomingResponse = Answer;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        token: SendAccessToken<'_>,
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let Self {
-            room, kind, key, ..
-        } = &self;
-        let path = [room.as_str(), kind, key].map(in_url);
-        let url = Self::make_endpoint_url((), base_url, &[&path[0], &path[1], &path[2]], "")?;
-        authenticated::<Self, T>(bare::<Self, T>(url)?, token)
-    }
-}
-
-/// `POST /rooms/{room}/ban`, of somebody whose id may be none by the specification.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct Ban {
-    room: OwnedRoomId,
-    body: Value,
-}
-
-impl Ban {
-    pub(in crate::matrix) fn new(room: &RoomId, user: &str, reason: Option<&str>) -> Self {
-        let mut body = json!({ "user_id": user });
-        if let Some(reason) = reason {
-            body["reason"] = reason.into();
-        }
-        Self {
-            room: room.to_owned(),
-            body,
-        }
-    }
-}
-
-metadata! {
-    @for Ban,
-    method: POST,
-    rate_limited: true,
-    authentication: AccessToken,
-    path: "/_matrix/client/v3/rooms/{room_id}/ban",
-}
-
-impl OutgoingRequest for Ban {
-    type EndpointError = Error;
-    type IncomingResponse = ban_user::v3::Response;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        token: SendAccessToken<'_>,
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let room = in_url(self.room.as_str());
-        let url = Self::make_endpoint_url((), base_url, &[&room], "")?;
-        authenticated::<Self, T>(with_json::<Self, T>(url, &self.body)?, token)
-    }
-}
-
-/// `POST /createRoom`.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct CreateRoom {
-    body: Content,
-}
-
-impl CreateRoom {
-    pub(in crate::matrix) fn new(body: &Content) -> Self {
-        Self { body: body.clone() }
-    }
-}
-
-metadata! {
-    @for CreateRoom,
-    method: POST,
-    rate_limited: true,
-    authentication: AccessToken,
-    path: "/_matrix/client/v3/createRoom",
-}
-
-impl OutgoingRequest for CreateRoom {
-    type EndpointError = Error;
-    type IncomingResponse = create_room::v3::Response;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        token: SendAccessToken<'_>,
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let url = Self::make_endpoint_url((), base_url, &[], "")?;
-        authenticated::<Self, T>(with_json::<Self, T>(url, &self.body)?, token)
-    }
-}
-
-/// `POST /publicRooms?server=…`, rooms that match a term.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct PublicRooms {
-    server: OwnedServerName,
-    term: String,
-    limit: u32,
-}
-
-impl PublicRooms {
-    pub(in crate::matrix) fn new(server: &ServerName, term: &str, limit: u32) -> Self {
-        Self {
-            server: server.to_owned(),
-            term: term.to_owned(),
-            limit,
-        }
-    }
-}
-
-metadata! {
-    @for PublicRooms,
-    method: POST,
-    rate_limited: true,
-    authentication: AccessToken,
-    path: "/_matrix/client/v3/publicRooms",
-}
-
-impl OutgoingRequest for PublicRooms {
-    type EndpointError = Error;
-    type IncomingResponse = Answer;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        token: SendAccessToken<'_>,
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        // A server name has no character that a query would have to escape.
-        let query = format!("server={}", self.server);
-        let url = Self::make_endpoint_url((), base_url, &[], &query)?;
-        let filter = json!({ "generic_search_term": self.term });
-        let body = json!({ "limit": self.limit, "filter": filter });
-        authenticated::<Self, T>(with_json::<Self, T>(url, &body)?, token)
-    }
-}
-
-/// `GET /_matrix/federation/v1/version`, which needs no signature.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct ServerSoftware;
-
-metadata! {
-    @for ServerSoftware,
-    method: GET,
-    rate_limited: false,
-    authentication: NoAuthentication,
-    path: "/_matrix/federation/v1/version",
-}
-
-impl OutgoingRequest for ServerSoftware {
-    type EndpointError = Error;
-    type IncomingResponse = Answer;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        (): (),
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        bare::<Self, T>(Self::make_endpoint_url((), base_url, &[], "")?)
-    }
-}
-
-/// `GET /_matrix/client/versions`, for what the server says of itself beside versions.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct ServerFeatures;
-
-metadata! {
-    @for ServerFeatures,
-    method: GET,
-    rate_limited: false,
-    authentication: NoAuthentication,
-    path: "/_matrix/client/versions",
-}
-
-impl OutgoingRequest for ServerFeatures {
-    type EndpointError = Error;
-    type IncomingResponse = Answer;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        (): (),
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        bare::<Self, T>(Self::make_endpoint_url((), base_url, &[], "")?)
-    }
-}
-
-/// `GET /_matrix/client/versions`, for the time that the server puts on its answer.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct ServerTime;
-
-metadata! {
-    @for ServerTime,
-    method: GET,
-    rate_limited: false,
-    authentication: NoAuthentication,
-    path: "/_matrix/client/versions",
 }
 
 /// The `Date` of an answer.
@@ -379,153 +172,99 @@ impl IncomingResponse for Dated {
     }
 }
 
-impl OutgoingRequest for ServerTime {
-    type EndpointError = Error;
-    type IncomingResponse = Dated;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        (): (),
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        bare::<Self, T>(Self::make_endpoint_url((), base_url, &[], "")?)
-    }
+fn state(room: &RoomId, kind: &str, key: &str) -> String {
+    let [room, kind, key] = [room.as_str(), kind, key].map(in_url);
+    format!("/_matrix/client/v3/rooms/{room}/state/{kind}/{key}")
 }
 
-/// A request of Synapse's admin API: version, kind, id, and what to do with it, if that is not in
-/// the method.
-#[derive(Debug, Clone)]
-pub(in crate::matrix) struct AdminRequest {
+pub(in crate::matrix) fn put_state(
+    room: &RoomId,
+    kind: &str,
+    key: &str,
+    content: &Content,
+) -> ByHand<AccessToken, send_state_event::v3::Response> {
+    let body = Value::Object(content.clone());
+    ByHand::new(http::Method::PUT, state(room, kind, key), Some(body))
+}
+
+pub(in crate::matrix) fn get_state(
+    room: &RoomId,
+    kind: &str,
+    key: &str,
+) -> ByHand<AccessToken, Answer> {
+    ByHand::new(http::Method::GET, state(room, kind, key), None)
+}
+
+/// Bans somebody whose id may be none by the specification.
+pub(in crate::matrix) fn ban(
+    room: &RoomId,
+    user: &str,
+    reason: Option<&str>,
+) -> ByHand<AccessToken, ban_user::v3::Response> {
+    let mut body = json!({ "user_id": user });
+    if let Some(reason) = reason {
+        body["reason"] = reason.into();
+    }
+    let path = format!("/_matrix/client/v3/rooms/{}/ban", in_url(room.as_str()));
+    ByHand::new(http::Method::POST, path, Some(body))
+}
+
+pub(in crate::matrix) fn create_room(
+    body: &Content,
+) -> ByHand<AccessToken, create_room::v3::Response> {
+    let body = Value::Object(body.clone());
+    ByHand::new(
+        http::Method::POST,
+        "/_matrix/client/v3/createRoom",
+        Some(body),
+    )
+}
+
+/// Rooms in the directory of a server that match a term.
+pub(in crate::matrix) fn public_rooms(
+    server: &ServerName,
+    term: &str,
+    limit: u32,
+) -> ByHand<AccessToken, Answer> {
+    // A server name has no character that a query would have to escape.
+    let path = format!("/_matrix/client/v3/publicRooms?server={server}");
+    let body = json!({ "limit": limit, "filter": { "generic_search_term": term } });
+    ByHand::new(http::Method::POST, path, Some(body))
+}
+
+/// What the server calls its software. It needs no signature.
+pub(in crate::matrix) fn server_software() -> ByHand<NoAuthentication, Answer> {
+    ByHand::new(http::Method::GET, "/_matrix/federation/v1/version", None)
+}
+
+/// What the server says of itself beside the versions of the specification.
+pub(in crate::matrix) fn server_features() -> ByHand<NoAuthentication, Answer> {
+    ByHand::new(http::Method::GET, "/_matrix/client/versions", None)
+}
+
+/// The same request, for the time that the server puts on its answer.
+pub(in crate::matrix) fn server_time() -> ByHand<NoAuthentication, Dated> {
+    ByHand::new(http::Method::GET, "/_matrix/client/versions", None)
+}
+
+/// A request of Synapse's admin API: version, kind, id, and what to do with it, which is empty where the method
+/// says it.
+pub(in crate::matrix) fn admin(
     method: http::Method,
-    path: [String; 4],
+    path: [&str; 4],
     body: Option<Value>,
+) -> ByHand<AccessToken, Answer> {
+    let [version, kind, id, action] = path.map(in_url);
+    let path = format!("/_synapse/admin/{version}/{kind}/{id}/{action}");
+    ByHand::new(method, path.trim_end_matches('/'), body)
 }
 
-impl AdminRequest {
-    pub(in crate::matrix) fn new(
-        method: http::Method,
-        path: [&str; 4],
-        body: Option<Value>,
-    ) -> Self {
-        Self {
-            method,
-            path: path.map(str::to_owned),
-            body,
-        }
+/// Whose token this is, which is no session of the SDK.
+pub(in crate::matrix) fn whoami(token: &str) -> ByHand<NoAuthentication, whoami::v3::Response> {
+    ByHand {
+        token: Some(token.to_owned()),
+        ..ByHand::new(http::Method::GET, "/_matrix/client/v3/account/whoami", None)
     }
-}
-
-// The method stands in for that of each request, which is put in below.
-metadata! {
-    @for AdminRequest,
-    method: GET,
-    rate_limited: false,
-    authentication: AccessToken,
-    path: "/_synapse/admin/{version}/{kind}/{id}/{action}",
-}
-
-impl OutgoingRequest for AdminRequest {
-    type EndpointError = Error;
-    type IncomingResponse = Answer;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        token: SendAccessToken<'_>,
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let [version, kind, id, action] = &self.path.each_ref().map(|part| in_url(part));
-        let url = Self::make_endpoint_url((), base_url, &[version, kind, id, action], "")?;
-        // Without an action, the path ends after the id.
-        let url = url.trim_end_matches('/').to_owned();
-        let mut request = match &self.body {
-            Some(body) => with_json::<Self, T>(url, body)?,
-            None => bare::<Self, T>(url)?,
-        };
-        *request.method_mut() = self.method;
-        authenticated::<Self, T>(request, token)
-    }
-}
-
-/// `GET /account/whoami` with a token that is no session of the SDK.
-#[derive(Clone)]
-pub(in crate::matrix) struct WhoAmI {
-    token: String,
-}
-
-impl WhoAmI {
-    pub(in crate::matrix) fn new(token: &str) -> Self {
-        Self {
-            token: token.to_owned(),
-        }
-    }
-}
-
-/// Shows no token.
-impl std::fmt::Debug for WhoAmI {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WhoAmI")
-    }
-}
-
-metadata! {
-    @for WhoAmI,
-    method: GET,
-    rate_limited: false,
-    authentication: NoAuthentication,
-    path: "/_matrix/client/v3/account/whoami",
-}
-
-impl OutgoingRequest for WhoAmI {
-    type EndpointError = Error;
-    type IncomingResponse = ruma::api::client::account::whoami::v3::Response;
-
-    fn try_into_http_request<T: Default + BufMut + AsRef<[u8]>>(
-        self,
-        base_url: &str,
-        (): (),
-        (): (),
-    ) -> Result<http::Request<T>, IntoHttpError> {
-        let url = Self::make_endpoint_url((), base_url, &[], "")?;
-        let request = bare::<Self, T>(url)?;
-        authenticated::<PutState, T>(request, SendAccessToken::Always(&self.token))
-    }
-}
-
-/// A request without a body.
-fn bare<R: Metadata, T: Default>(url: String) -> Result<http::Request<T>, IntoHttpError> {
-    Ok(http::Request::builder()
-        .method(R::METHOD)
-        .uri(url)
-        .body(T::default())?)
-}
-
-/// A request with a body of JSON.
-fn with_json<R: Metadata, T: Default + BufMut>(
-    url: String,
-    json: &impl Serialize,
-) -> Result<http::Request<T>, IntoHttpError> {
-    let mut body = T::default();
-    body.put_slice(&serde_json::to_vec(json)?);
-    Ok(http::Request::builder()
-        .method(R::METHOD)
-        .uri(url)
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(body)?)
-}
-
-fn authenticated<R, T>(
-    mut request: http::Request<T>,
-    token: SendAccessToken<'_>,
-) -> Result<http::Request<T>, IntoHttpError>
-where
-    R: Metadata<Authentication = AccessToken>,
-    T: AsRef<[u8]>,
-{
-    R::Authentication::add_authentication(&mut request, token)
-        .map_err(|error| IntoHttpError::Authentication(error.into()))?;
-    Ok(request)
 }
 
 fn checked<T: AsRef<[u8]>>(response: http::Response<T>) -> Result<T, FromHttpResponseError<Error>> {
