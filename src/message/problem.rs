@@ -54,6 +54,8 @@ pub enum Problem {
     UpgradeNotDone,
     /// The bot is not in the old room.
     NotInOldRoom,
+    /// It is not in the new one.
+    NotInNewRoom,
     /// Somebody else upgraded the room.
     Overtaken {
         /// Who.
@@ -113,6 +115,7 @@ impl fmt::Display for Problem {
             Self::UpgradeRefused(said) => write!(f, "The server refused the upgrade: {said}."),
             Self::UpgradeNotDone => f.write_str("The server did not carry out the upgrade."),
             Self::NotInOldRoom => f.write_str("I am not in the old room any more."),
+            Self::NotInNewRoom => f.write_str("I am not in the new room any more."),
             Self::Overtaken { by, to, old_room } => write!(
                 f,
                 "{by} upgraded this room meanwhile; it leads to `{to}`. I changed nothing in it, and no room \

@@ -359,6 +359,14 @@ impl RoomState {
             .filter_map(|event| event.state_key.parse().ok())
     }
 
+    /// Whether somebody is in the room.
+    #[must_use]
+    pub fn has_joined(&self, user: &UserId) -> bool {
+        let member = self.content("m.room.member", user.as_str());
+        let membership = member.and_then(|member| member.get("membership")?.as_str());
+        membership == Some(Membership::Join.as_str())
+    }
+
     fn memberships(&self, membership: Membership) -> impl Iterator<Item = &StateEvent> {
         self.of_kind("m.room.member").filter(move |event| {
             event.content.get("membership").and_then(Value::as_str) == Some(membership.as_str())

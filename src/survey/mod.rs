@@ -23,7 +23,7 @@ use crate::room::diff::Observed;
 use crate::room::finding::{FalseWhy, Finding};
 use crate::room::join_rules;
 use crate::room::power::{self, Allowance, POWER_LEVELS, PowerLevels};
-use crate::room::state::{Content, Listing, Membership, RoomState, Slot, Snapshot};
+use crate::room::state::{Content, Listing, RoomState, Slot, Snapshot};
 use crate::room::target::{self, Target};
 
 /// How many changes of power levels since a room was closed are gone back through.
@@ -335,10 +335,9 @@ pub async fn open_successor(
 pub async fn joined_state(port: &dyn Homeserver, room: &RoomId) -> Result<Option<RoomState>> {
     match port.state(room).await {
         Ok(state) => {
-            let joined = state
-                .members(Membership::Join)
-                .any(|user| user == port.account());
-            Ok(joined.then_some(state))
+            // Who was in a room can still read it, as it was then.
+            let is_in = state.has_joined(port.account());
+            Ok(is_in.then_some(state))
         }
         Err(HomeserverError::Refused {
             status: 403 | 404, ..
@@ -418,11 +417,7 @@ fn see_spaces(rooms: &BTreeMap<OwnedRoomId, RoomState>, before: &mut Snapshot) {
 /// # Errors
 /// When the homeserver does not answer.
 pub async fn old_room(port: &dyn Homeserver, room: &RoomId) -> Result<Option<RoomState>> {
-    match port.state(room).await {
-        Ok(state) => Ok(Some(state)),
-        Err(HomeserverError::Refused { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    joined_state(port, room).await
 }
 
 /// Reads what the target speaks of, as it is now, beside the old room, which was read already.

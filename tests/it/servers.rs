@@ -4,8 +4,8 @@
 //! The ways through an upgrade in detail are in `upgrade` and `staged`.
 
 use roomlift_testbed::play::{self, Refusal};
-use roomlift_testbed::{Community, Fault, Federation, Kind, Proxy, Rule, Seen, Wanted, user};
-use serde_json::Value;
+use roomlift_testbed::{Community, Fault, Federation, Kind, Proxy, Rule, Seen, Wanted, seg, user};
+use serde_json::{Value, json};
 
 use crate::scene::{Scene, said};
 
@@ -104,6 +104,77 @@ async fn a_server_that_limits_reads_and_does_not_say_for_how_long() {
     scene.hear("Upgrade #1 is done").await;
     assert!(refused.count() > 0);
     scene.community.assert_moved("12").await;
+}
+
+/// The bot's own tombstone leads to a room that nobody can enter: it makes one that stands.
+#[tokio::test]
+#[ignore = "outer ring: takes minutes"]
+async fn a_server_that_is_cut_off_in_the_upgrade() {
+    let mut scene = Scene::new().await;
+    play::is_cut_off_in_the_upgrade(&scene.proxy);
+    scene.upgrade("12 --method server").await;
+    let end = scene.hear("Upgrade #1 is done").await;
+    let text = user::text(&end);
+    assert!(!text.contains("as it was"), "{text}");
+    assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), 1);
+    assert_eq!(scene.proxy.log_of(&Kind::CreateRoom).len(), 1);
+    scene.community.assert_moved("12").await;
+}
+
+/// The addresses that it does show are shown, and the one that it does not is named.
+#[tokio::test]
+async fn a_server_that_shows_its_own_addresses_only() {
+    let pair = Federation::pair().await;
+    let community = Community::make_federated(&pair.a, &pair.b, &Wanted::default()).await;
+    let mut scene = Scene::around(community, &pair.a, "").await;
+    let refused = play::shows_own_addresses_only(&scene.proxy, &pair.a.server_name());
+    scene.upgrade("12 --method staged").await;
+    scene.hear("Upgrade #1 is done").await;
+    let new = scene.community.replacement().await.expect("a new room");
+    let remote = scene.community.remote.as_ref().expect("people elsewhere");
+    let (there, far) = (remote.members[0].clone(), remote.alias.clone());
+    let path = format!(
+        "join/{}?server_name={}",
+        seg(&new),
+        seg(&pair.a.server_name())
+    );
+    let joined = there.call("POST", &path, Some(json!({}))).await;
+    joined.expect("a member");
+    there.remove_alias(&far).await;
+    there.set_alias(&far, &new).await;
+    scene.say("!upgrade verify 1").await;
+    let end = scene.hear(&format!("does not show `{far}`")).await;
+    assert!(refused.count() > 0);
+    let text = user::text(&end);
+    let own = &scene.community.second_alias;
+    assert!(!text.contains(&format!("does not show `{own}`")), "{text}");
+    let shown = scene
+        .community
+        .bot
+        .state_event(&new, "m.room.canonical_alias", "")
+        .await;
+    assert_eq!(shown.expect("addresses")["alt_aliases"], json!([own]));
+}
+
+/// Somebody else upgrades the room while moderators look at the bot's: the end says who, where to, and what helps.
+#[tokio::test]
+async fn an_upgrade_by_somebody_else_during_the_review() {
+    let mut scene = Scene::new().await;
+    scene.upgrade("12 --method staged --review").await;
+    scene.hear("please look at the new room").await;
+    let (room, by) = (scene.community.room.clone(), &scene.community.moderator);
+    let name = by.whoami().await["user_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let new = by.upgrade(&room, "11").await;
+    scene.say("!upgrade cancel 1").await;
+    let end = scene.hear("upgraded this room").await;
+    let text = user::text(&end);
+    for part in [&name, &new, &format!("!upgrade adopt {room}")] {
+        assert!(text.contains(part.as_str()), "{part}: {text}");
+    }
+    assert!(!text.contains("as it was"), "{text}");
 }
 
 /// The other changes are made, and the one that failed is named.

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::oracle;
 use crate::place::{Entry, Place, Setup};
 use crate::sim::{Sim, react};
-use crate::world::World;
+use crate::world::{Software, UpgradeStop, World};
 
 const TOMBSTONE: &str = "m.room.tombstone";
 
@@ -39,6 +39,43 @@ fn was_said(sim: &Sim, part: &str) -> Arc<AtomicBool> {
 fn upgrades(world: &mut World, place: &Place) -> OwnedRoomId {
     let (by, room) = (&place.moderator, &place.room);
     world.upgrade(by, room, "11", &[].into()).unwrap()
+}
+
+/// A room can be read by those who were sent away: it is no room that the bot is in.
+#[test]
+fn a_bot_that_is_sent_away_from_the_new_room_points_nobody_there() {
+    let mut sim = Sim::new();
+    sim.say("!upgrade #garden:sim.test 12 --method staged --join-rule keep --review --yes");
+    sim.when_said("please look at the new room", |world, place, asked| {
+        let predecessor = json!({ "room_id": place.room });
+        let made = world.rooms.values().find(|room| {
+            let create = room.content("m.room.create", "");
+            create.and_then(|create| create.get("predecessor")) == Some(&predecessor)
+        });
+        let made = made.unwrap().id.clone();
+        world.leave(&place.bot, &made).unwrap();
+        react(world, &place.moderator, &asked.room, &asked.id, "✅");
+    });
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("I am not in the new room any more");
+    assert!(
+        sim.world().rooms[&sim.place.room]
+            .content(TOMBSTONE, "")
+            .is_none()
+    );
+}
+
+/// The same where the bot's own tombstone leads there.
+#[test]
+fn a_room_of_its_own_that_the_bot_is_not_in_is_replaced() {
+    let mut sim = Sim::new();
+    sim.world().software = Software::Bare;
+    sim.world().upgrade_stops = Some(UpgradeStop::AfterLeaving);
+    sim.oracle.expect.all_done = true;
+    sim.say("!upgrade #garden:sim.test 12 --method server --yes");
+    sim.run();
+    sim.assert_promises();
 }
 
 /// Nobody gets an invitation where that was asked for; how many need one is a to-do until they have one.

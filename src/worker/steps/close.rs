@@ -457,6 +457,11 @@ pub(super) async fn read(
         Stage::Final => last,
     };
     let now = survey::observe(port, &before, old, &target, new_room).await?;
+    if stage == Stage::Staged && !now.new.has_joined(port.account()) {
+        return Err(StepError::Fail {
+            problem: Problem::NotInNewRoom,
+        });
+    }
     Ok(Seen {
         read: since,
         stage,

@@ -42,6 +42,8 @@ impl Software {
 pub(crate) enum UpgradeStop {
     BeforeTombstone,
     AfterTombstone,
+    /// After the tombstone, where whoever asked for it has left the new room.
+    AfterLeaving,
 }
 
 /// How long Synapse remembers its own upgrades.
@@ -331,6 +333,10 @@ impl World {
         self.breaks_off(UpgradeStop::BeforeTombstone)?;
         self.tombstone(by, old, &new)?;
         self.breaks_off(UpgradeStop::AfterTombstone)?;
+        if self.upgrade_stops == Some(UpgradeStop::AfterLeaving) {
+            self.leave(by, &new)?;
+        }
+        self.breaks_off(UpgradeStop::AfterLeaving)?;
         Ok(new)
     }
 

@@ -67,6 +67,41 @@ pub fn limits_reads(proxy: &Proxy, per_second: f64, burst: f64) -> Fired {
     proxy.add(Rule::new(is_one_too_many, fault).for_ever())
 }
 
+/// Plays a server that refuses to show addresses of other servers, as Palpo does.
+pub fn shows_own_addresses_only(proxy: &Proxy, server: &str) -> Fired {
+    let own = format!(":{server}");
+    let names_others = move |seen: &Seen| {
+        let shown = seen
+            .body
+            .as_ref()
+            .and_then(|body| body["alt_aliases"].as_array());
+        let is_foreign = |alias: &Value| alias.as_str().is_some_and(|alias| !alias.ends_with(&own));
+        matches!(&seen.kind, Kind::PutState { event_type } if event_type == "m.room.canonical_alias")
+            && shown.is_some_and(|shown| shown.iter().any(is_foreign))
+    };
+    let fault = Fault::error(403, "M_FORBIDDEN");
+    proxy.add(Rule::new(names_others, fault).for_ever())
+}
+
+/// Plays a server whose `/upgrade` is cut off in the middle, as Palpo drops a request whose client has gone: the
+/// old room points to a new one with nobody in it, and there is no answer.
+pub fn is_cut_off_in_the_upgrade(proxy: &Proxy) {
+    proxy.stand_in(is_upgrade, |seen, sender| async move {
+        let call = Call::of(&seen, sender);
+        let half = async {
+            let content = json!({ "predecessor": { "room_id": call.old } });
+            let new = call.create(content).await?;
+            call.bury(&new).await?;
+            let path = format!("rooms/{}/leave", seg(&new));
+            call.sender.call("POST", &path, Some(json!({}))).await
+        };
+        match half.await {
+            Ok(_) => error(504, "", "no answer from the server behind"),
+            Err(refused) => answer(Err(refused)),
+        }
+    });
+}
+
 /// Plays a server without `/upgrade`.
 pub fn without_upgrade(proxy: &Proxy, refusal: Refusal) {
     let (status, errcode) = match refusal {

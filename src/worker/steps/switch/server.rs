@@ -21,6 +21,7 @@ use crate::room::creation::{request, staged};
 use crate::room::diff::Part;
 use crate::room::state::{RoomState, Snapshot};
 use crate::room::target::{room_to_be, target};
+use crate::survey;
 use crate::telemetry::chain;
 
 // How servers answer a request that they do not know.
@@ -373,21 +374,15 @@ async fn enters(
     }
 }
 
-/// Whether this account made a room to replace the old one.
+/// Whether this account made a room to replace the old one, and is in it. Who was there once can still read it.
 async fn is_ours(
     port: &dyn Homeserver,
     job: &Job,
     room: &OwnedRoomId,
 ) -> Result<bool, HomeserverError> {
-    match port.state(room).await {
-        Ok(state) => Ok(super::super::orphan::is_ours(
-            &state,
-            &job.request.old_room,
-            port,
-        )),
-        Err(HomeserverError::Refused { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let state = survey::joined_state(port, room).await?;
+    Ok(state
+        .is_some_and(|state| super::super::orphan::is_ours(&state, &job.request.old_room, port)))
 }
 
 #[cfg(test)]

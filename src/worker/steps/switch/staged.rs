@@ -18,6 +18,7 @@ use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{RoomState, Snapshot, Tombstone};
 use crate::room::target::{slot, target};
 use crate::store::Write;
+use crate::survey;
 
 /// How often the old room is looked at again, as what comes before the tombstone had to wait.
 const LOOKS_MAX: usize = 4;
@@ -107,7 +108,11 @@ async fn open(
     let mut seen = job_run.seen.take();
     let new = match &seen {
         Some(seen) if called == Called::Never && job_run.holds(seen.read) => seen.now.new.clone(),
-        _ => job_run.port.state(new_room).await?,
+        _ => {
+            let new = survey::joined_state(&*job_run.port, new_room).await?;
+            let problem = Problem::NotInNewRoom;
+            new.ok_or(StepError::Fail { problem })?
+        }
     };
     if let Some(tombstone) = new.tombstone() {
         return Ok(Some(tombstone.sender));
