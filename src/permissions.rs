@@ -9,7 +9,7 @@ use wildmatch::WildMatch;
 use crate::command::Need;
 use crate::config::{AdminRoomRules, TargetPower, VerifiedDevice};
 use crate::model::Device;
-use crate::room::power::{Allowance, Power};
+use crate::room::level::{Allowance, Power};
 
 /// An admin room of the configuration under the id it has now.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Narrow;
 use crate::room::inventory::is_newer;
-use crate::room::power::Allowance;
+use crate::room::level::Allowance;
 use crate::room::state::{RoomState, StateEvent};
 use crate::room::target::{is_link, via_of};
 

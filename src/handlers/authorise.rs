@@ -10,7 +10,7 @@ use crate::command::Need;
 use crate::config::TargetPower;
 use crate::message::answer;
 use crate::permissions::{self, Decision, Denial, Facts};
-use crate::room::power::Allowance;
+use crate::room::level::Allowance;
 use crate::survey;
 
 /// Rooms of a campaign whose power levels are read at a time.

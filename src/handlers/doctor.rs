@@ -9,7 +9,7 @@ use crate::homeserver::admin::RoomPower;
 use crate::message::doctor;
 use crate::model::RoomRef;
 use crate::room::authority;
-use crate::room::power::Allowance;
+use crate::room::level::Allowance;
 use crate::store::Write;
 use crate::survey;
 

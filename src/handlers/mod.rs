@@ -54,7 +54,7 @@ use crate::homeserver::HomeserverError;
 use crate::message::{answer, emoji};
 use crate::model::Device;
 use crate::permissions::{self, AdminRoom, Decision, Facts, Within};
-use crate::room::power::Power;
+use crate::room::level::Power;
 use crate::store::{Lane, Received, ReceivedKind, StoreError, Write};
 use crate::survey;
 use crate::telemetry::chain;

@@ -15,7 +15,7 @@ use crate::message::tombstone;
 use crate::model::Text;
 use crate::permissions::{self, AdminRoom, Within};
 use crate::room::finding::{FalseWhy, Finding};
-use crate::room::power::{Allowance, Power};
+use crate::room::level::{Allowance, Power};
 use crate::store::post_key::Stays;
 use crate::store::{Outgoing, Post, PostKey, Received, Write};
 use crate::survey;

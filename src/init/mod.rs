@@ -23,7 +23,8 @@ use crate::config::{Config, ConfigError, ENV_ACCESS_TOKEN, ENV_PASSWORD, Secret}
 use crate::homeserver::{Existence, Homeserver, HomeserverError};
 use crate::matrix::{self, MatrixError, Port};
 use crate::model::{RoomName, RoomRef};
-use crate::room::power::{Allowance, PowerLevels};
+use crate::room::level::Allowance;
+use crate::room::power::PowerLevels;
 use crate::room::state::content;
 use crate::room::versions::has_creators;
 use crate::telemetry::chain;

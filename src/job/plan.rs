@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Schedule;
 use crate::room::finding::{Finding, Weight};
-use crate::room::target::Intent;
+use crate::room::intent::Intent;
 
 /// Bytes of a digest that make a fingerprint.
 const FINGERPRINT_BYTES: usize = 8;

@@ -8,8 +8,8 @@ use super::log::{Again, Called, Direction, Hold, Kept};
 use super::*;
 use crate::model::{Bucket, Method, Review};
 use crate::room::finding::Finding;
-use crate::room::target::Intent;
-use crate::room::target::tests::intent;
+use crate::room::intent::Intent;
+use crate::room::intent::tests::intent;
 use crate::work::State as _;
 
 /// More actions than any job needs from any point on.

@@ -5,22 +5,14 @@
 //! signed. Nothing is ever reset: an identity that somebody else made, and whose secrets are not to
 //! be had, is left alone and told of. Left out: verifying other people.
 
+use matrix_sdk::encryption::Encryption;
 use matrix_sdk::encryption::recovery::{RecoveryError, RecoveryState};
 use matrix_sdk::encryption::secret_storage::SecretStorageError;
-use matrix_sdk::encryption::{BackupDownloadStrategy, Encryption, EncryptionSettings};
 use ruma::api::client::uiaa;
 
 use super::MatrixError;
 use super::session::Session;
 use crate::config::Secret;
-
-/// How the SDK is to deal with encryption. What it would set up by itself is done here, where it can
-/// fail with a word.
-pub(super) const SETTINGS: EncryptionSettings = EncryptionSettings {
-    auto_enable_cross_signing: false,
-    backup_download_strategy: BackupDownloadStrategy::AfterDecryptionFailure,
-    auto_enable_backups: false,
-};
 
 /// Sees to it that this device is signed by its account, and that keys are backed up where there is
 /// a recovery key. What is done already is left as it is.

@@ -1,7 +1,7 @@
 //! The account's session: logging in once, staying the same device across restarts.
 //!
 //! The session file is written before the SDK's store is opened for its device, so that a kill in
-//! between leaves a file that the next start goes on with. Left out: sync, and refresh tokens (none
+//! between leaves a file that the next start continues with. Left out: sync, and refresh tokens (none
 //! is ever asked for).
 
 use std::io::{self, Write as _};
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matrix_sdk::authentication::matrix::MatrixSession;
+use matrix_sdk::encryption::{BackupDownloadStrategy, EncryptionSettings};
 use matrix_sdk::store::RoomLoadSettings;
 use matrix_sdk::{Client, ClientBuilder, HttpError, SessionMeta, SessionTokens};
 use ruma::api::client::session::login;
@@ -21,13 +22,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::MatrixError;
-use super::encryption;
 use super::syncs::Syncs;
 use super::wire::{SharedClient, failed, once, requests};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Account, Credentials, Secret};
 use crate::homeserver::{Bucket, HomeserverError, REQUEST_TIMEOUT};
 use crate::telemetry::chain;
+
+/// How the SDK is to deal with encryption. What it would set up by itself is done here, where it can
+/// fail with a word.
+const ENCRYPTION_SETTINGS: EncryptionSettings = EncryptionSettings {
+    auto_enable_cross_signing: false,
+    backup_download_strategy: BackupDownloadStrategy::AfterDecryptionFailure,
+    auto_enable_backups: false,
+};
 
 /// Folder of the SDK's store, in the data folder.
 const SDK_STORE: &str = "matrix";
@@ -202,7 +210,7 @@ async fn restore(
     };
     let client = client(account)
         .sqlite_store(&sdk_store, None)
-        .with_encryption_settings(encryption::SETTINGS)
+        .with_encryption_settings(ENCRYPTION_SETTINGS)
         .build()
         .await;
     let client = client.map_err(|source| match source {

@@ -8,7 +8,7 @@ use super::doc::{Doc, Span, own, person, room};
 use super::{count, duration};
 use crate::checkup::{Backup, Checkup, Complaint, Identity, Limits};
 use crate::model::Text;
-use crate::room::power::Allowance;
+use crate::room::level::Allowance;
 
 /// Rooms with too little power that are listed.
 const ROOMS_SHOWN_MAX: usize = 20;

@@ -6,10 +6,9 @@ use super::count;
 use super::doc::{Span, own, person, shortened};
 use crate::model::Method;
 use crate::room::finding::{
-    FalseWhy, Finding, Holder, LeftBehind, Permission, ShutOut, Unreadable,
+    FalseWhy, Finding, Holder, LeftBehind, MethodReason, Permission, ShutOut, Unreadable,
 };
-use crate::room::method::Reason;
-use crate::room::power::Power;
+use crate::room::level::Power;
 
 /// How many places in power levels are named.
 const PLACES_SHOWN_MAX: usize = 5;
@@ -542,28 +541,28 @@ fn shut_out(user: &UserId, why: ShutOut) -> Vec<Span> {
 }
 
 /// How the new room comes to be, and why so, in one sentence.
-fn chosen(method: Method, reason: Reason) -> String {
+fn chosen(method: Method, reason: MethodReason) -> String {
     let why = match reason {
-        Reason::Asked => "as you asked".to_owned(),
-        Reason::Review => "so that you can look at it first".to_owned(),
-        Reason::PolicyRoom => {
+        MethodReason::Asked => "as you asked".to_owned(),
+        MethodReason::Review => "so that you can look at it first".to_owned(),
+        MethodReason::PolicyRoom => {
             "as only this can say what becomes of the rules of a policy room".to_owned()
         }
-        Reason::CreatorsTakeBack => {
+        MethodReason::CreatorsTakeBack => {
             "as the server would leave everybody without power in that version".to_owned()
         }
-        Reason::ServerWouldFail => {
+        MethodReason::ServerWouldFail => {
             "as the server's own upgrade fails at the permissions or bans of this room".to_owned()
         }
-        Reason::ServerEncrypts => {
+        MethodReason::ServerEncrypts => {
             "as the server's own upgrade would encrypt the new room".to_owned()
         }
-        Reason::KeepsSettings { people } => format!(
+        MethodReason::KeepsSettings { people } => format!(
             "as this keeps favourites and notification settings of {} on this server",
             count(people, "person", "people")
         ),
-        Reason::NobodyLocal => "as nobody else on this server is in it".to_owned(),
-        Reason::OtherServer => "as this is the safest way on this server".to_owned(),
+        MethodReason::NobodyLocal => "as nobody else on this server is in it".to_owned(),
+        MethodReason::OtherServer => "as this is the safest way on this server".to_owned(),
     };
     match method {
         Method::Server => format!("Method `server`, {why}."),

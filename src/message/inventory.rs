@@ -9,7 +9,7 @@ use super::count;
 use super::doc::{Doc, Span, own, room};
 use crate::model::Text;
 use crate::room::inventory::{Entry, Kind, Seen, Standing};
-use crate::room::power::Power;
+use crate::room::level::Power;
 
 /// Both forms of the message together, in bytes. Homeservers refuse events above 65,536 bytes, and
 /// encryption and JSON add to what stands in them.

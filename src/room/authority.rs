@@ -11,10 +11,11 @@ use wildmatch::WildMatch;
 
 use super::diff::{Change, Observed, Obstacle, Side};
 use super::finding::{Finding, Permission, ShutOut};
+use super::intent::Intent;
 use super::join_rules::JOIN_RULES;
-use super::power::{Allowance, Power};
-use super::state::{Membership, RoomState, Snapshot};
-use super::target::{self, Intent, Target, slot};
+use super::level::{Allowance, Power};
+use super::state::{Membership, RoomState, Snapshot, slot};
+use super::target::{self, Target};
 use super::versions::has_creators;
 use crate::model::Method;
 
@@ -277,9 +278,9 @@ pub fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::intent::tests::intent;
     use super::super::state::Listing;
     use super::super::state::tests::room;
-    use super::super::target::tests::intent;
     use super::super::target::{room_to_be, target};
     use super::*;
 

@@ -13,13 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
 
+use super::intent::Intent;
 use super::join_rules::JOIN_RULES;
-use super::method::SYNAPSE;
 use super::power::{self, POWER_LEVELS};
-use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
-use super::target::{Canonical, Intent, Target, slot};
+use super::state::{Content, Listing, RoomState, Slot, Snapshot, content, is_encrypted, slot};
+use super::target::{Canonical, Target};
 use super::versions::has_creators;
 use crate::model::Review;
+
+/// The homeserver whose own upgrade moves what nothing else can.
+pub(super) const SYNAPSE: &str = "Synapse";
 
 /// Key of the create event that names the command a room was made for: a room whose making was
 /// not answered is found again by it.
@@ -178,13 +181,6 @@ pub fn preset(old: &RoomState) -> Preset {
     }
 }
 
-/// Whether messages in a room are encrypted.
-#[must_use]
-pub fn is_encrypted(room: &RoomState) -> bool {
-    room.content("m.room.encryption", "")
-        .is_some_and(|content| !content.is_empty())
-}
-
 /// Whether the new room was encrypted by whoever made it, though the old one is not: people who look at it may
 /// do so on purpose.
 #[must_use]
@@ -252,8 +248,8 @@ fn initial_state(staged: &Target) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::intent::tests::intent;
     use super::super::state::tests::room;
-    use super::super::target::tests::intent;
     use super::super::target::{room_to_be, target};
     use super::*;
 

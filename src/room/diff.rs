@@ -14,8 +14,8 @@ use super::finding::Holder;
 use super::invitation::{Guest, Role};
 use super::join_rules::{self, JOIN_RULES};
 use super::power::POWER_LEVELS;
-use super::state::{Content, Listing, Membership, RoomState, Slot};
-use super::target::{Target, is_link, slot, via_of};
+use super::state::{Content, Listing, Membership, RoomState, Slot, slot};
+use super::target::{Target, is_link, via_of};
 
 /// Both rooms and their surroundings as they are at one moment.
 #[derive(Debug, Clone, PartialEq)]

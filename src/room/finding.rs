@@ -7,8 +7,7 @@
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
-use super::method::Reason;
-use super::power::Power;
+use super::level::Power;
 use crate::model::{JobId, Method};
 
 /// How many people are named who could do what the bot may not.
@@ -261,7 +260,7 @@ pub enum Finding {
         /// How.
         method: Method,
         /// Why.
-        reason: Reason,
+        reason: MethodReason,
     },
     /// Who gets an invitation.
     Invites {
@@ -505,6 +504,33 @@ pub enum LeftBehind {
     /// Its type or state key is `.` or `..`, which every client and proxy takes out of a path.
     /// Source: RFC 3986, "Remove Dot Segments"; URL Standard, "Single-dot URL path segment".
     NoPath,
+}
+
+/// Why a method was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodReason {
+    /// Somebody asked for it.
+    Asked,
+    /// Moderators want to look first, which the server's own upgrade does not allow.
+    Review,
+    /// The server's own upgrade can neither say what becomes of policy rules nor change the type of a room.
+    PolicyRoom,
+    /// The server's own upgrade would leave everybody without power.
+    CreatorsTakeBack,
+    /// The server's own upgrade fails at the power levels or bans of this room.
+    ServerWouldFail,
+    /// The server's own upgrade would encrypt a room that is not, which cannot be undone.
+    ServerEncrypts,
+    /// Only the server's own upgrade moves tags and notification settings of its users.
+    KeepsSettings {
+        /// How many people on this server are in the room, without the bot.
+        people: usize,
+    },
+    /// Nobody on this server but the bot is in the room: nothing speaks for the server's own way.
+    NobodyLocal,
+    /// Not every other server's own upgrade can be relied on.
+    OtherServer,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ruma::{OwnedRoomId, RoomVersionId, UserId};
 
-use super::power::{Allowance, Power};
+use super::level::{Allowance, Power};
 use super::state::RoomState;
 
 /// A room of the inventory.

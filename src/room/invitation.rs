@@ -10,10 +10,10 @@ use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
+use super::intent::Intent;
 use super::join_rules::lets_in;
-use super::power::Power;
+use super::level::Power;
 use super::state::{Content, Membership, RoomState};
-use super::target::Intent;
 use super::transfer::BRIDGE_RECORDS;
 use crate::model::InvitePolicy;
 
@@ -138,9 +138,9 @@ pub fn bridges(room: &RoomState, patterns: &[String]) -> Bridges {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::intent::tests::intent;
     use super::super::state::content;
     use super::super::state::tests::room;
-    use super::super::target::tests::intent;
     use super::*;
 
     #[test]

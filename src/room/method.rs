@@ -6,46 +6,17 @@
 use std::collections::BTreeSet;
 
 use ruma::UserId;
-use serde::{Deserialize, Serialize};
 
-use super::creation::{Preset, is_encrypted};
+use super::creation::{Preset, SYNAPSE};
+use super::finding::MethodReason;
+use super::intent::Intent;
 use super::invitation::bridges;
+use super::level::Power;
 use super::policy;
-use super::power::{OddityKind, Power, Presence};
-use super::state::{Membership, RoomState};
-use super::target::Intent;
+use super::power::{OddityKind, Presence};
+use super::state::{Membership, RoomState, is_encrypted};
 use super::versions::has_creators;
 use crate::model::{Method, MethodChoice, Review};
-
-/// The homeserver whose own upgrade moves what nothing else can.
-pub(super) const SYNAPSE: &str = "Synapse";
-
-/// Why a method was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Somebody asked for it.
-    Asked,
-    /// Moderators want to look first, which the server's own upgrade does not allow.
-    Review,
-    /// The server's own upgrade can neither say what becomes of policy rules nor change the type of a room.
-    PolicyRoom,
-    /// The server's own upgrade would leave everybody without power.
-    CreatorsTakeBack,
-    /// The server's own upgrade fails at the power levels or bans of this room.
-    ServerWouldFail,
-    /// The server's own upgrade would encrypt a room that is not, which cannot be undone.
-    ServerEncrypts,
-    /// Only the server's own upgrade moves tags and notification settings of its users.
-    KeepsSettings {
-        /// How many people on this server are in the room, without the bot.
-        people: usize,
-    },
-    /// Nobody on this server but the bot is in the room: nothing speaks for the server's own way.
-    NobodyLocal,
-    /// Not every other server's own upgrade can be relied on.
-    OtherServer,
-}
 
 /// What is known of the server.
 #[derive(Debug, Clone, Copy)]
@@ -73,36 +44,36 @@ pub fn choose(
     old: Option<&RoomState>,
     intent: &Intent,
     server: Server<'_>,
-) -> (Method, Reason) {
+) -> (Method, MethodReason) {
     match (choice, review) {
-        (MethodChoice::Adopt, _) => return (Method::Adopt, Reason::Asked),
-        (MethodChoice::Staged, _) => return (Method::Staged, Reason::Asked),
+        (MethodChoice::Adopt, _) => return (Method::Adopt, MethodReason::Asked),
+        (MethodChoice::Staged, _) => return (Method::Staged, MethodReason::Asked),
         // Looking first is what was asked for last, and it takes the bot's own way.
-        (_, Review::Wanted) => return (Method::Staged, Reason::Review),
-        (MethodChoice::Server, Review::Skip) => return (Method::Server, Reason::Asked),
+        (_, Review::Wanted) => return (Method::Staged, MethodReason::Review),
+        (MethodChoice::Server, Review::Skip) => return (Method::Server, MethodReason::Asked),
         (MethodChoice::Auto, Review::Skip) => {}
     }
     let Some(old) = old else {
-        return (Method::Staged, Reason::OtherServer);
+        return (Method::Staged, MethodReason::OtherServer);
     };
     if policy::needs_staged(old, intent) {
-        return (Method::Staged, Reason::PolicyRoom);
+        return (Method::Staged, MethodReason::PolicyRoom);
     }
     if takes_creators_back(old, intent) {
-        return (Method::Staged, Reason::CreatorsTakeBack);
+        return (Method::Staged, MethodReason::CreatorsTakeBack);
     }
     if server.software != Some(SYNAPSE) {
-        return (Method::Staged, Reason::OtherServer);
+        return (Method::Staged, MethodReason::OtherServer);
     }
     if of_server(old) == ServerUpgrade::Fails || !unbannable(old, intent).is_empty() {
-        return (Method::Staged, Reason::ServerWouldFail);
+        return (Method::Staged, MethodReason::ServerWouldFail);
     }
     if server_encrypts(old, server.encrypts) {
-        return (Method::Staged, Reason::ServerEncrypts);
+        return (Method::Staged, MethodReason::ServerEncrypts);
     }
     match locals(old, intent) {
-        0 => (Method::Staged, Reason::NobodyLocal),
-        people => (Method::Server, Reason::KeepsSettings { people }),
+        0 => (Method::Staged, MethodReason::NobodyLocal),
+        people => (Method::Server, MethodReason::KeepsSettings { people }),
     }
 }
 
@@ -174,8 +145,8 @@ fn locals(old: &RoomState, intent: &Intent) -> usize {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::intent::tests::intent;
     use super::super::state::tests::room;
-    use super::super::target::tests::intent;
     use super::*;
 
     fn old(version: &str, levels: Option<Value>, members: &[&str]) -> RoomState {
@@ -205,7 +176,7 @@ mod tests {
         let local = ["@bot:x", "@maria:x", "@far:y"];
         let alone = ["@bot:x", "@far:y"];
         let (synapse, other) = (Some("Synapse"), Some("Dendrite"));
-        let people = Reason::KeepsSettings { people: 1 };
+        let people = MethodReason::KeepsSettings { people: 1 };
         for (choice, review, from, to, levels, members, software, expected) in [
             (
                 Auto,
@@ -235,7 +206,7 @@ mod tests {
                 sound(),
                 &alone,
                 synapse,
-                (Method::Staged, Reason::NobodyLocal),
+                (Method::Staged, MethodReason::NobodyLocal),
             ),
             (
                 Auto,
@@ -245,7 +216,7 @@ mod tests {
                 sound(),
                 &local,
                 other,
-                (Method::Staged, Reason::OtherServer),
+                (Method::Staged, MethodReason::OtherServer),
             ),
             (
                 Auto,
@@ -255,7 +226,7 @@ mod tests {
                 sound(),
                 &local,
                 None,
-                (Method::Staged, Reason::OtherServer),
+                (Method::Staged, MethodReason::OtherServer),
             ),
             (
                 Auto,
@@ -265,7 +236,7 @@ mod tests {
                 sound(),
                 &local,
                 synapse,
-                (Method::Staged, Reason::CreatorsTakeBack),
+                (Method::Staged, MethodReason::CreatorsTakeBack),
             ),
             (
                 Auto,
@@ -285,7 +256,7 @@ mod tests {
                 junk,
                 &local,
                 synapse,
-                (Method::Staged, Reason::ServerWouldFail),
+                (Method::Staged, MethodReason::ServerWouldFail),
             ),
             (
                 Auto,
@@ -295,7 +266,7 @@ mod tests {
                 None,
                 &local,
                 synapse,
-                (Method::Staged, Reason::ServerWouldFail),
+                (Method::Staged, MethodReason::ServerWouldFail),
             ),
             (
                 Auto,
@@ -305,7 +276,7 @@ mod tests {
                 sound(),
                 &local,
                 synapse,
-                (Method::Staged, Reason::Review),
+                (Method::Staged, MethodReason::Review),
             ),
             (
                 Server,
@@ -315,7 +286,7 @@ mod tests {
                 sound(),
                 &local,
                 synapse,
-                (Method::Staged, Reason::Review),
+                (Method::Staged, MethodReason::Review),
             ),
             (
                 Server,
@@ -325,7 +296,7 @@ mod tests {
                 sound(),
                 &local,
                 other,
-                (Method::Server, Reason::Asked),
+                (Method::Server, MethodReason::Asked),
             ),
             (
                 Staged,
@@ -335,7 +306,7 @@ mod tests {
                 sound(),
                 &local,
                 synapse,
-                (Method::Staged, Reason::Asked),
+                (Method::Staged, MethodReason::Asked),
             ),
             (
                 Adopt,
@@ -345,7 +316,7 @@ mod tests {
                 sound(),
                 &local,
                 synapse,
-                (Method::Adopt, Reason::Asked),
+                (Method::Adopt, MethodReason::Asked),
             ),
         ] {
             let old = old(from, levels, members);
@@ -411,7 +382,7 @@ mod tests {
             let levels = json!({"users": {"@bot:x": bot, "@spam:x": level_of_spam}, "ban": ban});
             let mut old = old("10", Some(levels), &["@bot:x"]);
             let banned = super::super::state::content(json!({"membership": "ban"}));
-            let place = super::super::target::slot("m.room.member", "@spam:x");
+            let place = super::super::state::slot("m.room.member", "@spam:x");
             old.put(place, &intent(to).bot, banned);
             let found = unbannable(&old, &intent(to));
             let named = ["@spam:x".to_owned()];
@@ -426,7 +397,7 @@ mod tests {
         let open = old("10", Some(json!({"users": {"@bot:x": 100}})), &["@maria:x"]);
         let mut sealed = open.clone();
         let algorithm = super::super::state::content(json!({"algorithm": "m.megolm.v1.aes-sha2"}));
-        let encryption = super::super::target::slot("m.room.encryption", "");
+        let encryption = super::super::state::slot("m.room.encryption", "");
         sealed.put(encryption, &intent("12").bot, algorithm);
         for (old, encrypts, expected) in [
             (&open, [Preset::Private].into(), Method::Staged),

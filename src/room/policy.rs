@@ -8,8 +8,8 @@
 use serde_json::Value;
 
 use super::finding::Finding;
+use super::intent::Intent;
 use super::state::RoomState;
-use super::target::Intent;
 use super::transfer::is_policy;
 use crate::model::{Method, MethodChoice, Policies, RoomType, UpgradeOptions};
 
@@ -146,8 +146,8 @@ pub fn of_tombstone(policies: Policies) -> (String, Value) {
 mod tests {
     use serde_json::json;
 
+    use super::super::intent::tests::intent;
     use super::super::state::tests::room;
-    use super::super::target::tests::intent;
     use super::*;
 
     const RULE: (&str, &str) = ("m.policy.rule.user", "r1");

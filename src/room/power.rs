@@ -10,10 +10,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{OwnedUserId, RoomVersionId, UserId};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::finding::{Finding, HOLDERS_SHOWN_MAX, Holder};
+use super::level::{Allowance, LEVEL_MAX, Power};
 use super::state::{Content, RoomState};
 use super::versions::has_creators;
 
@@ -22,10 +22,6 @@ pub const POWER_LEVELS: &str = "m.room.power_levels";
 
 /// Type of the event that closes a room.
 const TOMBSTONE: &str = "m.room.tombstone";
-
-/// The highest number canonical JSON allows, 2^53-1; its negative is the lowest.
-/// Source: Matrix specification, appendices, "Canonical JSON".
-pub const LEVEL_MAX: i64 = 9_007_199_254_740_991;
 
 /// [`LEVEL_MAX`] for fractions.
 const LEVEL_MAX_FRACTION: f64 = 9_007_199_254_740_991.0;
@@ -56,38 +52,6 @@ const LEVELS: [&str; 7] = [
     "invite",
     "redact",
 ];
-
-/// How much power somebody has; creators stand above every level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Power {
-    /// A power level.
-    Level(i64),
-    /// Created a room of version 12 or later (MSC4289).
-    Creator,
-}
-
-/// Whether somebody may do something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allowance {
-    /// May.
-    Allowed,
-    /// May not.
-    Short {
-        /// The level it takes.
-        needed: i64,
-        /// The level they have.
-        have: i64,
-    },
-}
-
-impl Allowance {
-    /// That of everybody in a room whose power levels cannot be read.
-    pub const UNKNOWN: Self = Self::Short {
-        needed: 100,
-        have: 0,
-    };
-}
 
 /// Whether a room has power levels at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +111,14 @@ pub struct PowerLevels {
     pub presence: Presence,
     /// What was odd in it.
     pub oddities: Vec<Oddity>,
+}
+
+impl RoomState {
+    /// Power levels, read leniently.
+    #[must_use]
+    pub fn power(&self) -> PowerLevels {
+        PowerLevels::of(self)
+    }
 }
 
 impl PowerLevels {

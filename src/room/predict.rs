@@ -12,9 +12,10 @@ use serde_json::json;
 
 use super::authority::shortage;
 use super::diff::Observed;
+use super::intent::Intent;
 use super::power;
-use super::state::{Content, Listing, RoomState, Slot, Snapshot, content};
-use super::target::{Intent, Target, slot};
+use super::state::{Content, Listing, RoomState, Slot, Snapshot, content, slot};
+use super::target::Target;
 use crate::model::Method;
 
 /// Types that Synapse copies.

@@ -74,8 +74,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::room::state::{Listing, content};
-    use crate::room::target::slot;
+    use crate::room::state::{Listing, content, slot};
 
     fn put(room: &mut RoomState, at: u64, kind: &str, key: &str, value: serde_json::Value) {
         let by = <&UserId>::try_from("@mod:x").unwrap();

@@ -13,8 +13,6 @@ use ruma::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::power::PowerLevels;
-
 /// Content of an event.
 pub type Content = Map<String, Value>;
 
@@ -347,12 +345,6 @@ impl RoomState {
             .collect()
     }
 
-    /// Power levels, read leniently.
-    #[must_use]
-    pub fn power(&self) -> PowerLevels {
-        PowerLevels::of(self)
-    }
-
     /// Members with a membership.
     pub fn members(&self, membership: Membership) -> impl Iterator<Item = OwnedUserId> {
         self.memberships(membership)
@@ -468,6 +460,19 @@ pub fn link_to(ids: &[&str], via: &[OwnedServerName]) -> String {
         ids.join("/"),
         via.join("&")
     )
+}
+
+/// A slot from literals.
+#[must_use]
+pub fn slot(kind: &str, key: &str) -> Slot {
+    (kind.to_owned(), key.to_owned())
+}
+
+/// Whether messages in a room are encrypted.
+#[must_use]
+pub fn is_encrypted(room: &RoomState) -> bool {
+    room.content("m.room.encryption", "")
+        .is_some_and(|content| !content.is_empty())
 }
 
 #[cfg(test)]

@@ -9,71 +9,19 @@ use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName,
     UserId,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::finding::Finding;
+use super::intent::Intent;
 use super::invitation::{self, Guest};
 use super::power::{self, PowerRule};
-use super::state::{Content, Listing, Membership, RoomState, Slot, Snapshot, content};
+use super::state::{Content, Listing, Membership, RoomState, Slot, Snapshot, content, slot};
 use super::transfer::{self, Fate};
 use super::{join_rules, versions};
-use crate::model::{
-    InvitePolicy, JoinRulePolicy, Method, OldChildLink, Policies, Review, RoomType,
-};
+use crate::model::{InvitePolicy, OldChildLink, Policies};
 
 /// Type of the event by which a room says that it is in a space.
 const PARENT: &str = "m.space.parent";
-
-/// What was asked for, with everything that was left open filled in from the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// Version of the new room.
-    pub version: RoomVersionId,
-    /// How it comes to be.
-    pub method: Method,
-    /// Whether moderators look at it first.
-    #[serde(default)]
-    pub review: Review,
-    /// The account that does it.
-    pub bot: OwnedUserId,
-    /// Creators beside the bot; empty where the version has none.
-    pub creators: BTreeSet<OwnedUserId>,
-    /// What becomes of closed join rules.
-    pub join_rule: JoinRulePolicy,
-    /// Who is invited.
-    #[serde(default)]
-    pub invite: InvitePolicy,
-    /// Patterns of bots' user ids.
-    #[serde(default)]
-    pub bots: Vec<String>,
-    /// What becomes of the old room's place in its spaces.
-    pub old_child_link: OldChildLink,
-    /// Level that the new room's tombstone needs at least, in versions with creators.
-    pub tombstone_level: i64,
-    /// What becomes of policy rules, where somebody chose.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policies: Option<Policies>,
-    /// Which type the new room gets, where it is another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub room_type: Option<RoomType>,
-    /// Why; shown to members.
-    pub reason: Option<String>,
-}
-
-impl Intent {
-    /// Everybody who stands above power levels in the new room: the bot as well, unless somebody
-    /// else made that room.
-    #[must_use]
-    pub fn all_creators(&self) -> BTreeSet<OwnedUserId> {
-        let bot = Some(self.bot.clone()).filter(|_| self.method != Method::Adopt);
-        self.creators.iter().cloned().chain(bot).collect()
-    }
-
-    fn server(&self) -> &ServerName {
-        self.bot.server_name()
-    }
-}
 
 /// What should be.
 #[derive(Debug, Clone, PartialEq)]
@@ -399,12 +347,6 @@ pub fn via_of(content: &Content) -> Vec<OwnedServerName> {
         .collect()
 }
 
-/// A slot from literals.
-#[must_use]
-pub fn slot(kind: &str, key: &str) -> Slot {
-    (kind.to_owned(), key.to_owned())
-}
-
 /// Creators beside the bot: those configured, those asked for, and from a room with creators to
 /// another the old ones, who could not be made creators later.
 #[must_use]
@@ -433,7 +375,7 @@ pub fn creators(
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     #[test]
@@ -462,25 +404,6 @@ pub(crate) mod tests {
                 users(expected).into_iter().collect(),
                 "{from:?} {to}"
             );
-        }
-    }
-
-    /// What `@bot:x` is to do, as far as nothing else is said.
-    pub(crate) fn intent(version: &str) -> Intent {
-        Intent {
-            version: version.try_into().unwrap(),
-            method: Method::Server,
-            review: Review::Skip,
-            bot: "@bot:x".try_into().unwrap(),
-            creators: BTreeSet::new(),
-            join_rule: JoinRulePolicy::Restricted,
-            invite: InvitePolicy::Auto,
-            bots: Vec::new(),
-            old_child_link: OldChildLink::Remove,
-            tombstone_level: 150,
-            policies: None,
-            room_type: None,
-            reason: None,
         }
     }
 }

@@ -9,10 +9,9 @@
 use ruma::{RoomVersionId, UserId};
 use serde_json::Value;
 
-use super::creation::is_encrypted;
 use super::finding::{LeftBehind, Unreadable};
-use super::power::LEVEL_MAX;
-use super::state::{Content, RoomState, StateEvent};
+use super::level::LEVEL_MAX;
+use super::state::{Content, RoomState, StateEvent, is_encrypted};
 use super::versions::{Feature, properties};
 
 /// The largest content that is carried. An event may have 65,536 bytes with all that the server

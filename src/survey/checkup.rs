@@ -13,7 +13,7 @@ use crate::checkup::{Checkup, DatabaseFacts, Limits, RoomFacts, SilentRoom, Weak
 use crate::homeserver::{Homeserver, HomeserverError, Result};
 use crate::permissions::{self, AdminRoom};
 use crate::room::inventory::Standing;
-use crate::room::power::Power;
+use crate::room::level::Power;
 use crate::room::state::Membership;
 
 /// Reads everything.

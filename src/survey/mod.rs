@@ -22,8 +22,9 @@ use crate::permissions::Within;
 use crate::room::diff::Observed;
 use crate::room::finding::{FalseWhy, Finding};
 use crate::room::join_rules;
-use crate::room::power::{self, Allowance, POWER_LEVELS, PowerLevels};
-use crate::room::state::{Content, Listing, RoomState, Slot, Snapshot};
+use crate::room::level::Allowance;
+use crate::room::power::{self, POWER_LEVELS, PowerLevels};
+use crate::room::state::{Content, Listing, RoomState, Slot, Snapshot, slot};
 use crate::room::target::{self, Target};
 
 /// How many changes of power levels since a room was closed are gone back through.
@@ -79,7 +80,7 @@ pub async fn power_in(port: &dyn Homeserver, room: &RoomId) -> Result<Option<Pow
     let Some(mut known) = port.known_state(room).await? else {
         return Ok(None);
     };
-    let slot = target::slot(POWER_LEVELS, "");
+    let slot = slot(POWER_LEVELS, "");
     match levels {
         Ok(Some(content)) => known.put(slot, port.account(), content),
         Ok(None) => drop(known.events.remove(&slot)),
@@ -199,7 +200,7 @@ pub async fn snapshot(
     };
     let (aliases, listing) = (aliases?, listing?);
     if let Some(levels) = levels_when_open(port, &state).await?
-        && let Some(event) = state.events.get_mut(&target::slot(POWER_LEVELS, ""))
+        && let Some(event) = state.events.get_mut(&slot(POWER_LEVELS, ""))
     {
         event.content = levels;
     }

@@ -21,13 +21,14 @@ use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
 use crate::job::{self, Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
 use crate::room::diff::{Change, Observed, diff};
-use crate::room::finding::{FalseWhy, Finding, Weight};
+use crate::room::finding::{FalseWhy, Finding, MethodReason, Weight};
+use crate::room::intent::Intent;
 use crate::room::invitation::{self, Role};
-use crate::room::method::{self, Reason};
+use crate::room::method;
 use crate::room::policy::{self, Misplaced};
 use crate::room::power::is_level;
-use crate::room::state::{Membership, RoomState, Snapshot, Tombstone};
-use crate::room::target::{self, Intent, Target, room_to_be};
+use crate::room::state::{Membership, RoomState, Snapshot, Tombstone, is_encrypted, slot};
+use crate::room::target::{self, Target, room_to_be};
 use crate::room::{authority, creation, predict, transfer, versions};
 
 /// Requests of an upgrade beside the changes: switch, reading both rooms twice, notice and pin.
@@ -274,7 +275,7 @@ fn intent(
     port: &dyn Homeserver,
     read: Read<'_>,
     at: &Circumstances<'_>,
-) -> (Intent, Reason, Option<String>) {
+) -> (Intent, MethodReason, Option<String>) {
     let (options, settings) = (&at.request.options, at.settings);
     let bot = port.account().to_owned();
     let old = read.snapshot().map(|before| &before.room);
@@ -339,7 +340,7 @@ fn intent(
 fn method_findings(
     before: &Snapshot,
     intent: &Intent,
-    reason: Reason,
+    reason: MethodReason,
     around: &Surroundings,
 ) -> Vec<Finding> {
     let server = &around.server;
@@ -368,7 +369,7 @@ fn method_findings(
     }
     if intent.method != Method::Server {
         let is_sealed = server.encrypts.contains(&creation::preset(room));
-        if is_sealed && !creation::is_encrypted(room) {
+        if is_sealed && !is_encrypted(room) {
             findings.push(Finding::ServerEncryptsAll);
         }
         return findings;
@@ -458,9 +459,7 @@ fn room_findings(
         findings.push(Finding::Creators {
             users: intent.all_creators().into_iter().collect(),
         });
-        let levels = target
-            .new_state
-            .get(&target::slot("m.room.power_levels", ""));
+        let levels = target.new_state.get(&slot("m.room.power_levels", ""));
         let level = levels
             .and_then(|levels| levels.get("events"))
             .and_then(|events| events.get("m.room.tombstone"))

@@ -1,6 +1,6 @@
 //! Arrows between modules point down, never up: read from the `use` lines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -119,5 +119,68 @@ fn only_one_module_knows_each_library() {
                 assert!(inside || !used, "{} uses {library}", path.display());
             }
         }
+    }
+}
+
+/// Which files of a folder each of them uses, read from what follows `super::` and the folder's own path.
+fn uses_within(folder: &Path, path_of_folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let name = name.expect("a name").to_owned();
+        if path.is_dir() || name == "mod" || name == "tests" {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a file");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut used = BTreeSet::new();
+        for prefix in ["super::", path_of_folder] {
+            for (at, _) in code.match_indices(prefix) {
+                let rest = &code[at + prefix.len()..];
+                let list = match rest.strip_prefix('{') {
+                    Some(list) => list.split('}').next().unwrap_or_default(),
+                    None => rest.split([':', ';']).next().unwrap_or_default(),
+                };
+                used.extend(list.split(',').map(|name| name.trim().to_owned()));
+            }
+        }
+        used.remove(&name);
+        found.insert(name, used);
+    }
+    found
+}
+
+/// Files that need each other cannot be read one at a time.
+#[test]
+fn the_files_of_a_module_form_no_circle() {
+    for module in [
+        "room",
+        "matrix",
+        "job",
+        "campaign",
+        "store",
+        "survey",
+        "homeserver",
+        "command",
+        "config",
+        "worker",
+        "handlers",
+        "init",
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src")
+            .join(module);
+        let mut uses = uses_within(&folder, &format!("crate::{module}::"));
+        assert!(uses.len() > 1, "{module} has files");
+        // What uses nothing that is left stands at the bottom, and is taken away.
+        loop {
+            let left: BTreeSet<String> = uses.keys().cloned().collect();
+            uses.retain(|_, used| used.iter().any(|name| left.contains(name)));
+            if uses.len() == left.len() {
+                break;
+            }
+        }
+        assert!(uses.is_empty(), "a circle in {module}: {uses:#?}");
     }
 }

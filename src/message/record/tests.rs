@@ -10,8 +10,8 @@ use crate::job::log::Again;
 use crate::job::{Asks, Counts, Plan, Request, Step};
 use crate::model::{Bucket, Confirmation, JobId, RoomName, RoomRef, UpgradeOptions};
 use crate::room::diff::Change;
+use crate::room::intent::tests::intent;
 use crate::room::state::tests::room;
-use crate::room::target::tests::intent;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()

@@ -1,10 +1,10 @@
 //! What people decided is not undone, and what they led elsewhere is left to them.
 
+use super::super::intent::tests::intent;
 use super::super::state::Snapshot;
 use super::super::state::content;
 use super::super::state::tests::room;
 use super::super::target::target;
-use super::super::target::tests::intent;
 use super::*;
 
 const CLOSED_AT: u64 = 1_000;

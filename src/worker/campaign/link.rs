@@ -17,8 +17,8 @@ use crate::homeserver::{Bucket, Homeserver, HomeserverError};
 use crate::job::{Phase as JobPhase, Refusal, Todo, WaitReason};
 use crate::room::diff::Change;
 use crate::room::join_rules::JOIN_RULES;
-use crate::room::state::{RoomState, Snapshot};
-use crate::room::target::{names, slot, target};
+use crate::room::state::{RoomState, Snapshot, slot};
+use crate::room::target::{names, target};
 use crate::store::StoreError;
 use crate::survey::surroundings::told;
 

@@ -24,8 +24,8 @@ use crate::room::diff::{
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::power::{POWER_LEVELS, locked};
 use crate::room::predict::after_switch;
-use crate::room::state::{Listing, RoomState, Snapshot};
-use crate::room::target::{Target, slot, target};
+use crate::room::state::{Listing, RoomState, Snapshot, slot};
+use crate::room::target::{Target, target};
 use crate::survey;
 
 /// Said of what is left where it is, as its replacement was refused.

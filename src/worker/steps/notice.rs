@@ -16,8 +16,7 @@ use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, notice};
 use crate::room::diff::Change;
-use crate::room::state::Content;
-use crate::room::target::slot;
+use crate::room::state::{Content, slot};
 
 const PINNED: &str = "m.room.pinned_events";
 

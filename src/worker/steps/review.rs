@@ -10,12 +10,11 @@ use crate::announce::asking;
 use crate::clock::later;
 use crate::job::{Job, Output, State, Step, Todo, why_missing};
 use crate::message::review;
-use crate::permissions;
 use crate::room::diff::diff;
-use crate::room::power::Power;
+use crate::room::level::Power;
 use crate::room::state::Membership;
 use crate::store::post_key::Asked;
-use crate::survey;
+use crate::{permissions, survey};
 
 /// How long moderators may look before the room is taken back.
 const REVIEW_MAX: Duration = Duration::from_hours(7 * 24);

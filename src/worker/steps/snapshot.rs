@@ -16,7 +16,7 @@ use crate::message::problem::Problem;
 use crate::model::Method;
 use crate::permissions::{self, Decision, Facts};
 use crate::room::finding::Finding;
-use crate::room::power::Allowance;
+use crate::room::level::Allowance;
 use crate::store::Write;
 use crate::survey::{self, Presence};
 

@@ -15,8 +15,8 @@ use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::message::problem::{Problem, Said};
 use crate::room::diff::Part;
 use crate::room::join_rules::JOIN_RULES;
-use crate::room::state::{RoomState, Snapshot, Tombstone};
-use crate::room::target::{slot, target};
+use crate::room::state::{RoomState, Snapshot, Tombstone, slot};
+use crate::room::target::target;
 use crate::store::Write;
 use crate::survey;
 
