@@ -5,16 +5,19 @@
 //! thing that decides, on the first run and after a crash alike. Pure: no clock, no database. Left
 //! out: doing the steps (`worker`) and telling about them (`message`).
 
+mod fold;
 pub mod follow_up;
 pub mod log;
 pub mod plan;
 pub mod schedule;
+pub mod state;
 pub mod summary;
 
 pub use follow_up::{FollowUp, FollowUpEvent};
-pub use log::{Action, Entry, Phase, State, StepEvent, WaitReason};
+pub use log::{Entry, StepEvent, WaitReason};
 pub use plan::{Asks, Counts, Plan};
 pub use schedule::Schedule;
+pub use state::{Action, Phase, State};
 pub use summary::{Following, Summary};
 
 use std::fmt;

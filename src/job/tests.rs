@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::follow_up::{End, EndReason, Pause, PingOutcome, Stage, Timetable};
-use super::log::{Again, Called, Direction, Hold, Kept};
+use super::log::{Again, Hold, Kept};
+use super::state::{Called, Direction};
 use super::*;
 use crate::model::{Bucket, Method, Review};
 use crate::room::finding::Finding;

@@ -12,18 +12,18 @@ use tracing::{error, info, warn};
 
 use super::steps::{self, JobRun, StepError};
 use super::{Worker, failure, follow_up, look_again};
-use crate::announce;
-use crate::job::log::{Direction, Kept};
+use crate::job::log::Kept;
 use crate::job::schedule::{self, Sleep, Wake};
+use crate::job::state::Direction;
 use crate::job::{Action, Asks, Entry, Job, Phase, Plan, State, Step, StepEvent, WaitReason};
 use crate::message::plan;
 use crate::message::plan::PlanReason;
-use crate::metrics;
 use crate::model::{Confirmation, JobId};
 use crate::store::post_key::Asked;
 use crate::store::{StoreError, Write};
 use crate::telemetry::chain;
 use crate::work::State as _;
+use crate::{announce, metrics};
 
 impl Worker {
     /// Takes a job as far as it goes now.

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use super::{JobRun, SETTLE, StepError};
-use crate::job::log::Direction;
+use crate::job::state::Direction;
 use crate::job::{Entry, Job, State, Step, StepEvent};
 use crate::message::problem::Problem;
 use crate::store::StoreError;

@@ -13,7 +13,7 @@ use super::super::mark::{answer_lost, fold, is_settled, mark, reread};
 use super::super::{Done, JobRun, StepError, close, plan_of};
 use super::{overtaken, refresh, tombstone};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, ensure_reachable};
-use crate::job::log::Called;
+use crate::job::state::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::message::problem::{Problem, Said};
 use crate::model::{RoomName, RoomRef};

@@ -10,7 +10,7 @@ use super::{overtaken, refresh, tombstone};
 use ruma::{OwnedUserId, RoomId};
 
 use crate::homeserver::{Bucket, HomeserverError, Reserved};
-use crate::job::log::Called;
+use crate::job::state::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::message::problem::{Problem, Said};
 use crate::room::diff::Part;
