@@ -27,7 +27,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{CampaignId, Confirmation, Method, Review, RoomRef, UpgradeOptions, WorkKey};
-use crate::room::diff::{Change, Obstacle};
+use crate::room::change::{Change, Obstacle};
 use crate::room::finding::Unreadable;
 use crate::work::{self, Logged};
 

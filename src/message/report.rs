@@ -7,7 +7,7 @@ use super::{count, finding, todo};
 use crate::job::log::Again;
 use crate::job::{Encryption, Job, Output, Phase, Plan, State, Step, Todo};
 use crate::model::{JobId, Method, Text, WorkId};
-use crate::room::diff::Change;
+use crate::room::change::Change;
 use crate::room::finding::Finding;
 
 /// To-dos that are listed; the rest is counted.

@@ -5,7 +5,7 @@ use ruma::{OwnedRoomAliasId, RoomId, UserId};
 use super::doc::{Span, person, shortened};
 use super::finding::ask;
 use crate::job::Todo;
-use crate::room::diff::{Change, Obstacle, Side};
+use crate::room::change::{Change, Obstacle, Side};
 use crate::room::invitation::Role;
 
 fn text(text: impl Into<String>) -> Span {

@@ -9,7 +9,7 @@ use ruma::{OwnedRoomId, OwnedUserId, ServerName, UserId};
 use serde_json::{Value, json};
 use wildmatch::WildMatch;
 
-use super::diff::{Change, Observed, Obstacle, Side};
+use super::change::{Change, Observed, Obstacle, Side};
 use super::finding::{Finding, Permission, ShutOut};
 use super::intent::Intent;
 use super::join_rules::JOIN_RULES;

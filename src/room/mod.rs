@@ -7,7 +7,9 @@
 //! Left out on purpose: how a change is sent (`homeserver`), when (`job`), and how it is told to
 //! people (`message`).
 
+pub mod addresses;
 pub mod authority;
+pub mod change;
 pub mod creation;
 pub mod diff;
 pub mod finding;

@@ -6,14 +6,17 @@
 //! Sources: Matrix specification, `m.room.power_levels` and the authorization rules of each room
 //! version; MSC3667 (integers since version 10); MSC4289 (creators since version 12).
 
+mod read;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{OwnedUserId, RoomVersionId, UserId};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::read::{LEVELS, as_level, in_range, object, read};
 use super::finding::{Finding, HOLDERS_SHOWN_MAX, Holder};
-use super::level::{Allowance, LEVEL_MAX, Power};
+use super::level::{Allowance, Power};
 use super::state::{Content, RoomState};
 use super::versions::has_creators;
 
@@ -22,9 +25,6 @@ pub const POWER_LEVELS: &str = "m.room.power_levels";
 
 /// Type of the event that closes a room.
 const TOMBSTONE: &str = "m.room.tombstone";
-
-/// [`LEVEL_MAX`] for fractions.
-const LEVEL_MAX_FRACTION: f64 = 9_007_199_254_740_991.0;
 
 /// What a creator has without creators: by default where there are no power levels, and at least
 /// when the room comes back from a version with creators.
@@ -40,17 +40,6 @@ const MESSAGE_KINDS: [&str; 4] = [
     "m.room.encrypted",
     "m.reaction",
     "m.sticker",
-];
-
-/// Keys that hold one level.
-const LEVELS: [&str; 7] = [
-    "users_default",
-    "events_default",
-    "state_default",
-    "ban",
-    "kick",
-    "invite",
-    "redact",
 ];
 
 /// Whether a room has power levels at all.
@@ -263,14 +252,6 @@ pub fn carried(old: &RoomState, rule: &PowerRule) -> (Content, Vec<Finding>) {
     (content, findings(&levels))
 }
 
-/// Whether a place in power levels is one that servers take a level from; what else is there is
-/// somebody's own, and kept as it is.
-#[must_use]
-pub fn is_level(place: &str) -> bool {
-    let key = place.split('.').next().unwrap_or(place);
-    LEVELS.contains(&key) || ["users", "events", "notifications"].contains(&key)
-}
-
 /// Gives somebody as much power as anything in the room takes, and more than anybody has: what the
 /// bot needs in a room without creators while it completes it, and bans those banned before.
 pub(super) fn empower(content: &mut Content, user: &UserId) {
@@ -378,220 +359,12 @@ fn findings(levels: &PowerLevels) -> Vec<Finding> {
         .collect()
 }
 
-/// The content with every level an integer, and what it means.
-fn read(state: &RoomState) -> (Content, PowerLevels) {
-    let create = state.create();
-    let creators = if has_creators(&create.version) {
-        create.creators.clone()
-    } else {
-        BTreeSet::new()
-    };
-    let raw = state.content(POWER_LEVELS, "");
-    let (content, oddities) = match raw {
-        Some(raw) => normalised(raw),
-        None => (defaults(create.creators.difference(&creators)), Vec::new()),
-    };
-    let one = |key: &str, default: i64| content.get(key).and_then(Value::as_i64).unwrap_or(default);
-    let many = |key: &str| {
-        let entries = content
-            .get(key)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten();
-        entries.filter_map(|(name, level)| Some((name.clone(), level.as_i64()?)))
-    };
-    let levels = PowerLevels {
-        users: many("users")
-            .filter_map(|(user, level)| Some((user.parse().ok()?, level)))
-            .collect(),
-        users_default: one("users_default", 0),
-        events: many("events").collect(),
-        events_default: one("events_default", 0),
-        state_default: one("state_default", 50),
-        ban: one("ban", 50),
-        kick: one("kick", 50),
-        invite: one("invite", 0),
-        redact: one("redact", 50),
-        creators,
-        presence: if raw.is_some() {
-            Presence::Present
-        } else {
-            Presence::Missing
-        },
-        oddities,
-    };
-    (content, levels)
-}
-
-/// What holds in a room without power levels, spelt out. The specification lets anybody change the
-/// state of such a room; Synapse does not (1.163.2, measured), and nobody wants that.
-/// Source: Matrix specification, `m.room.power_levels`.
-fn defaults<'a>(creators: impl Iterator<Item = &'a OwnedUserId>) -> Content {
-    let users: Content = creators
-        .map(|user| (user.to_string(), Value::from(CREATOR_LEVEL)))
-        .collect();
-    super::state::content(json!({
-        "users": users,
-        "users_default": 0,
-        "events": {},
-        "events_default": 0,
-        "state_default": 50,
-        "ban": 50,
-        "kick": 50,
-        "redact": 50,
-        "invite": 0,
-    }))
-}
-
-/// Every level an integer in range; what is none is dropped, and listed.
-fn normalised(raw: &Content) -> (Content, Vec<Oddity>) {
-    let mut oddities = Vec::new();
-    let mut content = Content::new();
-    for (key, value) in raw {
-        let kept = if LEVELS.contains(&key.as_str()) {
-            level(value, key, &mut oddities).map(Value::from)
-        } else if ["users", "events", "notifications"].contains(&key.as_str()) {
-            section(key, value, &mut oddities)
-        } else {
-            unknown(key, value, &mut oddities);
-            Some(as_upgraded(value))
-        };
-        if let Some(kept) = kept {
-            content.insert(key.clone(), kept);
-        }
-    }
-    (content, oddities)
-}
-
-/// A map of levels.
-fn section(key: &str, value: &Value, oddities: &mut Vec<Oddity>) -> Option<Value> {
-    let Value::Object(entries) = value else {
-        oddities.push(Oddity {
-            place: key.to_owned(),
-            kind: OddityKind::Junk,
-        });
-        return None;
-    };
-    let mut kept = Content::new();
-    for (name, value) in entries {
-        let place = format!("{key}.{name}");
-        if key == "users" && UserId::parse(name).is_err() {
-            oddities.push(Oddity {
-                place,
-                kind: OddityKind::Junk,
-            });
-        } else if let Some(level) = level(value, &place, oddities) {
-            kept.insert(name.clone(), level.into());
-        }
-    }
-    Some(kept.into())
-}
-
-/// One level.
-fn level(value: &Value, place: &str, oddities: &mut Vec<Oddity>) -> Option<i64> {
-    let (level, kind) = as_level(value);
-    if let Some(kind) = kind {
-        oddities.push(Oddity {
-            place: place.to_owned(),
-            kind,
-        });
-    }
-    level
-}
-
-/// Reads a level, and says what was odd about it.
-fn as_level(value: &Value) -> (Option<i64>, Option<OddityKind>) {
-    let integer = match value {
-        Value::Number(number) => number
-            .as_i64()
-            .map(i128::from)
-            .or_else(|| number.as_u64().map(i128::from)),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    match (integer, value) {
-        (Some(integer), _) => match i64::try_from(integer) {
-            Ok(level) if in_range(level) == level => (
-                Some(level),
-                value.is_string().then_some(OddityKind::TextNumber),
-            ),
-            _ if integer < 0 => (Some(-LEVEL_MAX), Some(OddityKind::OutOfRange)),
-            _ => (Some(LEVEL_MAX), Some(OddityKind::OutOfRange)),
-        },
-        (None, Value::Number(number)) => {
-            (number.as_f64().map(whole_part), Some(OddityKind::Fraction))
-        }
-        (None, _) => (None, Some(OddityKind::Junk)),
-    }
-}
-
-/// Lists what is odd under a key that means nothing to the server: Synapse's own upgrade wants
-/// numbers there, too, one map deep (`copy_and_fixup_power_levels_contents`).
-fn unknown(key: &str, value: &Value, oddities: &mut Vec<Oddity>) {
-    let mut check = |place: String, value: &Value| {
-        oddities.extend(as_level(value).1.map(|kind| Oddity { place, kind }));
-    };
-    match value {
-        Value::Object(entries) => {
-            for (name, value) in entries {
-                check(format!("{key}.{name}"), value);
-            }
-        }
-        _ => check(key.to_owned(), value),
-    }
-}
-
-/// What a key that means nothing to the server looks like after the server's own upgrade: numbers,
-/// also where they were written as text, one map deep.
-fn as_upgraded(value: &Value) -> Value {
-    let number = |value: &Value| match value {
-        Value::String(_) => as_level(value).0.map_or_else(|| value.clone(), Value::from),
-        other => with_integers(other),
-    };
-    match value {
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(key, value)| (key.clone(), number(value)))
-            .collect(),
-        other => number(other),
-    }
-}
-
-/// The same value with numbers that canonical JSON allows.
-fn with_integers(value: &Value) -> Value {
-    match value {
-        Value::Number(_) => as_level(value).0.map_or(Value::Null, Value::from),
-        Value::Array(items) => items.iter().map(with_integers).collect(),
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(key, value)| (key.clone(), with_integers(value)))
-            .collect(),
-        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
-    }
-}
-
-/// A number without its fraction.
-fn whole_part(number: f64) -> i64 {
-    // By way of text: there is no checked conversion.
-    format!(
-        "{:.0}",
-        number
-            .trunc()
-            .clamp(-LEVEL_MAX_FRACTION, LEVEL_MAX_FRACTION)
-    )
-    .parse()
-    .unwrap_or(0)
-}
-
-fn in_range(level: i64) -> i64 {
-    level.clamp(-LEVEL_MAX, LEVEL_MAX)
-}
-
-fn object<K: ToString>(levels: &BTreeMap<K, i64>) -> Value {
-    levels
-        .iter()
-        .map(|(key, level)| (key.to_string(), Value::from(*level)))
-        .collect()
+/// Whether a place in power levels is one that servers take a level from; what else is there is
+/// somebody's own, and kept as it is.
+#[must_use]
+pub fn is_level(place: &str) -> bool {
+    let key = place.split('.').next().unwrap_or(place);
+    LEVELS.contains(&key) || ["users", "events", "notifications"].contains(&key)
 }
 
 #[cfg(test)]

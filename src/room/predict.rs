@@ -11,7 +11,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomId};
 use serde_json::json;
 
 use super::authority::shortage;
-use super::diff::Observed;
+use super::change::Observed;
 use super::intent::Intent;
 use super::power;
 use super::state::{Content, Listing, RoomState, Slot, Snapshot, content, slot};

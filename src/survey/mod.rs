@@ -19,7 +19,7 @@ use crate::config::Scope;
 use crate::homeserver::{Homeserver, HomeserverError, Result, ensure_reachable};
 use crate::model::{RoomName, RoomRef};
 use crate::permissions::Within;
-use crate::room::diff::Observed;
+use crate::room::change::Observed;
 use crate::room::finding::{FalseWhy, Finding};
 use crate::room::join_rules;
 use crate::room::level::Allowance;

@@ -20,16 +20,16 @@ use crate::homeserver::pace::Allowance;
 use crate::homeserver::{Existence, Homeserver, Result, RoomVersions};
 use crate::job::{self, Asks, Counts, Plan, Request, Schedule};
 use crate::model::{JobId, Method, MethodChoice, OwnAdminRoom, Review};
-use crate::room::diff::{Change, Observed, diff};
+use crate::room::change::{Change, Observed};
+use crate::room::diff::diff;
 use crate::room::finding::{FalseWhy, Finding, MethodReason, Weight};
 use crate::room::intent::Intent;
 use crate::room::invitation::{self, Role};
-use crate::room::method;
 use crate::room::policy::{self, Misplaced};
 use crate::room::power::is_level;
 use crate::room::state::{Membership, RoomState, Snapshot, Tombstone, is_encrypted, slot};
 use crate::room::target::{self, Target, room_to_be};
-use crate::room::{authority, creation, predict, transfer, versions};
+use crate::room::{authority, creation, method, predict, transfer, versions};
 
 /// Requests of an upgrade beside the changes: switch, reading both rooms twice, notice and pin.
 const BASE_REQUESTS: usize = 14;

@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::job::Summary;
     use crate::model::JobId;
-    use crate::room::diff::{Change, Obstacle};
+    use crate::room::change::{Change, Obstacle};
 
     fn todo(number: usize) -> Todo {
         Todo {

@@ -9,7 +9,7 @@ use super::*;
 use crate::job::log::Again;
 use crate::job::{Asks, Counts, Plan, Request, Step};
 use crate::model::{Bucket, Confirmation, JobId, RoomName, RoomRef, UpgradeOptions};
-use crate::room::diff::Change;
+use crate::room::change::Change;
 use crate::room::intent::tests::intent;
 use crate::room::state::tests::room;
 

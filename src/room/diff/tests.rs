@@ -1,11 +1,17 @@
 //! What people decided is not undone, and what they led elsewhere is left to them.
 
+use std::collections::BTreeMap;
+
+use ruma::{OwnedRoomId, UserId};
+use serde_json::json;
+
 use super::super::intent::tests::intent;
-use super::super::state::Snapshot;
-use super::super::state::content;
 use super::super::state::tests::room;
+use super::super::state::{Snapshot, content};
 use super::super::target::target;
 use super::*;
+use crate::room::addresses::showable;
+use crate::room::change::{Change, Observed, Part, Side};
 
 const CLOSED_AT: u64 = 1_000;
 

@@ -1,10 +1,13 @@
 //! Power levels by tables and properties.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::super::state::content;
 use super::super::state::tests::room;
 use super::*;
+use crate::room::level::LEVEL_MAX;
+use crate::room::power::read::{LEVELS, as_level};
 
 /// Any JSON, with the words that power levels, join rules and others are made of.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {

@@ -15,7 +15,7 @@ use crate::campaign::rooms::{LeftOut, Why};
 use crate::campaign::{Child, Entry};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
 use crate::job::{Phase as JobPhase, Refusal, Todo, WaitReason};
-use crate::room::diff::Change;
+use crate::room::change::Change;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{RoomState, Snapshot, slot};
 use crate::room::target::{names, target};

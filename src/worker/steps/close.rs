@@ -15,12 +15,11 @@ use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
 use crate::message::problem::Problem;
+use crate::room::addresses::{addresses_in, left_in_old, showable, without};
 use crate::room::authority::shortage;
+use crate::room::change::{Change, Observed, Part, Side};
 use crate::room::creation::staged;
-use crate::room::diff::{
-    Change, Observed, Part, Side, addresses_in, diff, left_in_old, repointed_rules, showable,
-    without,
-};
+use crate::room::diff::{diff, repointed_rules};
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::power::{POWER_LEVELS, locked};
 use crate::room::predict::after_switch;

@@ -41,7 +41,7 @@ use crate::job::{Job, Output, Phase, Plan, State, Step};
 use crate::message::member::TemplateError;
 use crate::message::plan::PlanReason;
 use crate::message::problem::{Problem, Said};
-use crate::room::diff::{Observed, Part};
+use crate::room::change::{Observed, Part};
 use crate::room::state::Snapshot;
 use crate::room::target::Target;
 use crate::store::{StoreError, Write};

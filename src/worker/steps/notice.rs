@@ -15,7 +15,7 @@ use super::{Done, JobRun, RequestFailure, StepError, new_room, plan_of};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE};
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, notice};
-use crate::room::diff::Change;
+use crate::room::change::Change;
 use crate::room::state::{Content, slot};
 
 const PINNED: &str = "m.room.pinned_events";

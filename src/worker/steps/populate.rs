@@ -5,7 +5,7 @@ use super::close::{self, Stage};
 use super::{Done, JobRun, StepError, plan_of};
 use crate::job::{Job, Output, State};
 use crate::message::problem::Problem;
-use crate::room::diff::Part;
+use crate::room::change::Part;
 use crate::room::state::is_encrypted;
 
 pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {

@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use super::close::{Stage, is_open};
 use super::{Done, JobRun, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
-use crate::announce;
 use crate::clock::later;
 use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::{Encryption, Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
 use crate::room::authority;
+use crate::room::change::{Change, Part};
 use crate::room::creation::came_encrypted;
-use crate::room::diff::{Change, Part, diff};
+use crate::room::diff::diff;
 use crate::room::state::Content;
-use crate::survey;
+use crate::{announce, survey};
 
 /// Type of the event that closes a room.
 const TOMBSTONE: &str = "m.room.tombstone";

@@ -3,17 +3,17 @@
 //! Both can be repeated. What is marked in the log is the moment from which nobody can take the
 //! upgrade back any more.
 
+use ruma::{OwnedUserId, RoomId};
+
 use super::super::close::{Stage, close};
 use super::super::mark::mark;
 use super::super::{Done, JobRun, StepError, plan_of, staged_room};
 use super::{overtaken, refresh, tombstone};
-use ruma::{OwnedUserId, RoomId};
-
 use crate::homeserver::{Bucket, HomeserverError, Reserved};
 use crate::job::state::Called;
 use crate::job::{Job, Output, Plan, State, Step, StepEvent};
 use crate::message::problem::{Problem, Said};
-use crate::room::diff::Part;
+use crate::room::change::Part;
 use crate::room::join_rules::JOIN_RULES;
 use crate::room::state::{RoomState, Snapshot, Tombstone, slot};
 use crate::room::target::target;
