@@ -5,11 +5,12 @@
 mod meant;
 
 use proptest::prelude::*;
-use ruma::{owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
+use ruma::{OwnedUserId, owned_room_alias_id, owned_room_id, owned_server_name, owned_user_id};
 
 use super::*;
 use crate::model::{
-    CampaignId, InvitePolicy, JobId, JoinRulePolicy, Pings, Policies, RoomName, RoomType,
+    Announce, CampaignId, InvitePolicy, JobId, JoinRulePolicy, MethodChoice, OwnAdminRoom, Pings,
+    Policies, Review, RoomName, RoomType,
 };
 
 fn read_body(body: &str) -> Option<Result<Command, CommandError>> {

@@ -5,6 +5,7 @@ use std::fs;
 
 use proptest::prelude::*;
 
+use super::read::DEFAULT_KEEP;
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");

@@ -8,50 +8,29 @@
 //! Nothing is kept across a restart. All times are of the process's own clock, which nobody sets. Left out:
 //! which request belongs to which limit (`paced`).
 
+mod invitees;
+mod limit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::OwnedRoomId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::RETRY_AFTER_DEFAULT;
+use self::invitees::Invitees;
+use self::limit::Limit;
 use crate::model::Bucket;
-
-/// How many requests at once a limit lets through after a rest, until it shows otherwise.
-/// Source: Synapse's default for every limiter.
-const BURST: u32 = 10;
-
-/// After this time without a refusal it is tried whether there still is a limit, or after as many requests,
-/// whatever is longer: that costs a refusal.
-const BELIEVED: Duration = Duration::from_mins(10);
-
-/// See [`BELIEVED`].
-const BELIEVED_REQUESTS: u32 = 50;
 
 /// Shortest wait after a refusal; doubles with each further one.
 const WAIT_MIN: Duration = Duration::from_millis(100);
-
-/// The same after a refusal that did not say how long.
-const UNTOLD_WAIT: Duration = Duration::from_millis(500);
-
-/// After so many requests without a refusal, a limit that does not say how long to wait is tried with a
-/// shorter interval: what it really is can only be found that way.
-const UNTOLD_TRIES: u32 = 20;
 
 /// Longest wait after a refusal that did not say how long.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// How much two requests may differ in the time they take to the server.
 const JITTER: Duration = Duration::from_millis(5);
-
-/// How far apart the moments may be at which two refusals say that the next request may come, if both are about
-/// the same limit.
-const SAME_LIMIT: Duration = Duration::from_millis(100);
-
-/// First wait for a room or an account about which a refusal seems to be; doubles with each further one.
-const SEEMS_CLOSED: Duration = Duration::from_secs(10);
 
 /// What a request is for. What waits for the same limit goes in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -142,27 +121,6 @@ struct Queue {
     is_busy: bool,
 }
 
-/// A limit that was met.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    /// When it refused something last.
-    refused: Instant,
-    /// Refusals in a row, up to the last one.
-    refusals: u32,
-    /// When it lets the next request through.
-    next: Instant,
-    /// How far apart requests have to be; zero while that is not known.
-    interval: Duration,
-    /// How many may go at once after a rest.
-    burst: u32,
-    /// Whether the last refusal said how long to wait.
-    is_told: bool,
-    /// While it is tried whether it is still there: requests that it let through since.
-    tried: Option<u32>,
-    /// Since a moment at which it let exactly one more through: how many it has.
-    let_through: Option<(Instant, u32)>,
-}
-
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -181,114 +139,6 @@ pub struct Turn {
     place: Option<(Priority, u64)>,
     /// Whether the next one waits for it.
     holds: bool,
-}
-
-impl Limit {
-    fn met(now: Instant) -> Self {
-        Self {
-            refused: now,
-            refusals: 0,
-            next: now,
-            interval: Duration::ZERO,
-            burst: BURST,
-            is_told: true,
-            tried: None,
-            let_through: None,
-        }
-    }
-
-    fn note(&mut self, outcome: Outcome, now: Instant) {
-        match outcome {
-            Outcome::LetThrough => {
-                self.tried = self.tried.map(|tried| tried.saturating_add(1));
-                let rested = self.interval * (self.burst - 1);
-                // What a full limit had over is lost, and the count would be wrong.
-                let is_full = if self.interval.is_zero() {
-                    now > self.next + self.next.saturating_duration_since(self.refused)
-                } else {
-                    now > self.next + rested
-                };
-                self.let_through = self
-                    .let_through
-                    .filter(|_| !is_full)
-                    .map(|(since, count)| (since, count + 1));
-                if let Some((_, count)) = self.let_through
-                    && !self.is_told
-                    && count % UNTOLD_TRIES == 0
-                {
-                    self.interval = self.interval * 3 / 4;
-                }
-                let earliest = now.checked_sub(rested).unwrap_or(now);
-                self.next = self.next.max(earliest) + self.interval;
-                if !self.interval.is_zero() {
-                    // Requests do not take the same time each.
-                    self.next += self.interval / 100 + JITTER;
-                }
-            }
-            Outcome::Refused(retry_after) => {
-                self.is_told = retry_after != RETRY_AFTER_DEFAULT;
-                // Whatever left before the last refusal was noted says nothing new.
-                let refusals = self.refusals() - u32::from(now < self.next && self.refusals() > 0);
-                let grown = |first: Duration| (first * 2_u32.pow(refusals.min(12))).min(WAIT_MAX);
-                let wait = if self.is_told {
-                    retry_after.max(grown(WAIT_MIN))
-                } else {
-                    grown(UNTOLD_WAIT.max(self.interval / 4))
-                };
-                let opens = now + wait;
-                // When it lets exactly one more through; not told, one more than none at some time before.
-                let known = if self.is_told { opens } else { now };
-                let had_rested = now > self.next + self.interval && !self.interval.is_zero();
-                match self.let_through {
-                    _ if had_rested => self.burst = (self.burst / 2).max(1),
-                    Some((since, count)) if count > 0 => {
-                        self.interval = known.saturating_duration_since(since) / count;
-                    }
-                    _ => {}
-                }
-                self.tried = None;
-                self.let_through = Some((known, 0));
-                self.refused = now;
-                self.refusals = refusals + 1;
-                self.next = opens;
-            }
-        }
-    }
-
-    /// Refusals in a row.
-    fn refusals(&self) -> u32 {
-        match self.let_through {
-            Some((_, 0)) => self.refusals,
-            _ => 0,
-        }
-    }
-
-    /// A request that was counted when it left was refused.
-    fn uncount(&mut self) {
-        if let Some((_, count)) = &mut self.let_through {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    fn allowance(&self, now: Instant) -> Allowance {
-        let rested = now.saturating_duration_since(self.next);
-        let saved = match self.interval {
-            Duration::ZERO => 0,
-            interval => rested.as_millis() / interval.as_millis().max(1),
-        };
-        let at_once = (saved + 1).min(u128::from(self.burst));
-        Allowance {
-            opens_in: self.next.saturating_duration_since(now),
-            interval: self.interval,
-            at_once: usize::try_from(at_once).unwrap_or(1),
-        }
-    }
-
-    /// Whether it is to be tried whether it is still there.
-    fn is_old(&self, now: Instant) -> bool {
-        let believed = BELIEVED.max(self.interval * BELIEVED_REQUESTS);
-        self.tried.is_some() || (now > self.refused + believed && now >= self.next)
-    }
 }
 
 impl Queue {
@@ -488,100 +338,10 @@ impl Drop for Turn {
     }
 }
 
-/// People who cannot be invited now, and what was refused last.
-#[derive(Debug, Default)]
-struct Invitees {
-    closed: BTreeMap<OwnedUserId, Instant>,
-    /// What was refused since an invitation was let through last.
-    refused: Vec<RefusedInvitation>,
-}
-
-#[derive(Debug)]
-struct RefusedInvitation {
-    user: OwnedUserId,
-    room: OwnedRoomId,
-    opens: Instant,
-}
-
 /// Servers limit invitations for each invitee, each room and each issuer, and do not say which it was. A refusal
 /// closes the invitee. If the next person is refused until the same moment, it closes the room; and if somebody
 /// in another room is, the account. Where the pace is known, a refusal is about that.
 /// Source: Synapse, `rc_invites`: `per_user` is the invitee.
-impl Pacer {
-    /// How long somebody cannot be invited.
-    #[must_use]
-    pub fn closed_to(&self, user: &UserId) -> Option<Duration> {
-        let now = Instant::now();
-        let mut invitees = self.invitees();
-        invitees.closed.retain(|_, until| *until > now);
-        let until = invitees.closed.get(user)?;
-        Some(until.saturating_duration_since(now))
-    }
-
-    /// Notes what came of an invitation.
-    pub fn note_invitation(&self, user: &UserId, room: &RoomId, outcome: Outcome) {
-        let to_room = LimitOf::InvitationsTo(room.to_owned());
-        let of_account = LimitOf::Account(Bucket::Invitations);
-        let Outcome::Refused(retry_after) = outcome else {
-            self.invitees().refused.clear();
-            self.note(&to_room, outcome);
-            self.note(&of_account, outcome);
-            return;
-        };
-        let known = [&of_account, &to_room];
-        if let Some(of) = known.into_iter().find(|of| self.is_about(of, retry_after)) {
-            self.note(of, outcome);
-            return;
-        }
-        let opens = Instant::now() + retry_after;
-        let mut invitees = self.invitees();
-        let is_same = |at: Instant| {
-            at.saturating_duration_since(opens) < SAME_LIMIT
-                && opens.saturating_duration_since(at) < SAME_LIMIT
-        };
-        let now = Instant::now();
-        invitees.refused.retain(|other| other.opens > now);
-        let is_other = |other: &RefusedInvitation| other.user != user && is_same(other.opens);
-        let mut refused = invitees.refused.iter();
-        let is_elsewhere = refused.any(|other| is_other(other) && other.room != room);
-        let is_another = is_elsewhere || invitees.refused.iter().any(is_other);
-        if is_another {
-            invitees.closed.retain(|_, until| !is_same(*until));
-        } else {
-            invitees.closed.insert(user.to_owned(), opens);
-        }
-        invitees.refused.push(RefusedInvitation {
-            user: user.to_owned(),
-            room: room.to_owned(),
-            opens,
-        });
-        drop(invitees);
-        if is_elsewhere {
-            let is_of_room = |of: &LimitOf| matches!(of, LimitOf::InvitationsTo(_));
-            for (_, queue) in self.queues().iter_mut().filter(|(of, _)| is_of_room(of)) {
-                queue.limit = None;
-            }
-            self.seems_closed(&of_account, retry_after);
-        } else if is_another {
-            self.seems_closed(&to_room, retry_after);
-        }
-    }
-
-    /// Notes a refusal that may be about a limit of its own for each of several people.
-    fn seems_closed(&self, of: &LimitOf, retry_after: Duration) {
-        let refusals = self.queues().get(of).and_then(|queue| queue.limit);
-        let refusals = refusals.map_or(0, |limit| limit.refusals().min(10));
-        let longest = SEEMS_CLOSED * 2_u32.pow(refusals);
-        self.note(of, Outcome::Refused(retry_after.min(longest)));
-    }
-
-    /// Whether a refusal of an invitation is about a limit whose pace is known.
-    fn is_about(&self, of: &LimitOf, retry_after: Duration) -> bool {
-        let queues = self.queues();
-        let limit = queues.get(of).and_then(|queue| queue.limit);
-        limit.is_some_and(|limit| retry_after <= limit.interval * 2)
-    }
-}
 
 #[cfg(test)]
 mod tests;

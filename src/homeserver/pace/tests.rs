@@ -1,6 +1,9 @@
+use ruma::{RoomId, UserId};
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::homeserver::RETRY_AFTER_DEFAULT;
+use crate::homeserver::pace::limit::{BELIEVED, UNTOLD_WAIT};
 
 const SENDING: LimitOf = LimitOf::Account(Bucket::Everything);
 
