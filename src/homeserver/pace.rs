@@ -338,10 +338,5 @@ impl Drop for Turn {
     }
 }
 
-/// Servers limit invitations for each invitee, each room and each issuer, and do not say which it was. A refusal
-/// closes the invitee. If the next person is refused until the same moment, it closes the room; and if somebody
-/// in another room is, the account. Where the pace is known, a refusal is about that.
-/// Source: Synapse, `rc_invites`: `per_user` is the invitee.
-
 #[cfg(test)]
 mod tests;

@@ -12,10 +12,6 @@ impl work::State for State {
     type Request = Request;
     type Entry = Entry;
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "an arm for each entry that can follow"
-    )]
     fn after(mut self, entry: &Entry) -> Result<Self, IllegalEntry> {
         let phase = self.phase.name();
         let illegal = || IllegalEntry::new(phase, entry);

@@ -6,12 +6,14 @@
 
 mod claim;
 mod encryption;
+mod enter;
 mod event;
 mod file;
 mod first;
 mod invitations;
 mod members;
 mod port;
+mod post;
 mod receive;
 mod send;
 mod session;
@@ -28,10 +30,11 @@ use std::path::PathBuf;
 
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
+pub use enter::{Entered, Readiness, enter};
 pub use event::{ForUs, received};
 pub use first::{discover, sign_in};
 pub use port::Port;
-pub use receive::{Entered, Readiness, Receiver, enter};
+pub use receive::Receiver;
 pub use send::run as send;
 pub use session::{Session, connect};
 pub use source::{

@@ -5,32 +5,33 @@
 //! room is read back to it. Of all other rooms only their closing by others is told, the members of those
 //! that are followed up, and invitations. Left out: what the events mean.
 
+mod closed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, RoomId, UserId};
-use serde_json::Value;
-use serde_json::value::RawValue;
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::MatrixError;
+use self::closed::closes;
 use super::claim::Claiming;
-use super::event::{ForUs, once_more, received, taken_back, tombstone, withdrawal};
+use super::enter::Readiness;
+use super::event::{ForUs, received, taken_back, withdrawal};
 use super::invitations::Invitations;
-use super::members;
 use super::source::{Gap, Invitation, RoomUpdate, SyncAnswer, SyncSource, TimelineEvent};
 use super::trouble::Trouble;
 use super::unread::{LOOK_AGAIN, Unread};
 use super::wire::count;
+use super::{MatrixError, members};
 use crate::clock::{Clock, earlier};
-use crate::homeserver::{Homeserver, HomeserverError};
+use crate::homeserver::HomeserverError;
 use crate::metrics::{self, RequestKind};
-use crate::model::{Claim, RoomName, RoomRef};
+use crate::model::Claim;
 use crate::store::{Received, ReceivedKind, Store, Withdrawal};
 
 /// How long the homeserver may hold a sync that has nothing to tell.
@@ -51,103 +52,6 @@ const ENTER_AGAIN: Duration = Duration::from_secs(30);
 /// How often setting up encryption is tried in one run, once per sync: what does not work by then is
 /// no passing trouble.
 const ENCRYPTION_TRIES_MAX: u32 = 5;
-
-/// Whether the bot hears what is said to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// Not yet: it has not synced, or still reads what it missed.
-    Starting,
-    /// It has read everything up to now.
-    Ready,
-}
-
-/// An admin room as it was found.
-#[derive(Debug)]
-pub enum Entered {
-    /// The bot is in it.
-    In(OwnedRoomId),
-    /// The bot is not in it, and nobody lets it in now.
-    Lost {
-        /// Its id; absent where its address leads nowhere.
-        room: Option<OwnedRoomId>,
-        /// What keeps the bot out.
-        error: MatrixError,
-    },
-}
-
-/// Finds the admin rooms, and joins those the bot is not in. A homeserver that gives no certain
-/// answer is asked again, without end: drop the future to stop.
-///
-/// # Errors
-/// When the database cannot be used.
-pub async fn enter(
-    port: &dyn Homeserver,
-    store: &Store,
-    configured: &[OwnedRoomOrAliasId],
-) -> Result<Vec<Entered>, MatrixError> {
-    let mut rooms = Vec::with_capacity(configured.len());
-    for room in configured {
-        let lost = |id, source| Entered::Lost {
-            room: id,
-            error: MatrixError::EnterRoom {
-                room: room.clone(),
-                user: port.account().to_owned(),
-                source,
-            },
-        };
-        let mut trouble = Trouble::new("entering an admin room");
-        rooms.push(loop {
-            let mut known = None;
-            let found = match find(port, room).await {
-                Ok(Some((id, via))) => {
-                    let now = store.admin_room_now(&id).map_err(MatrixError::Inbox)?;
-                    known = Some(now.clone());
-                    enter_one(port, now, via).await
-                }
-                Ok(None) => break lost(None, None),
-                Err(error) => Err(error),
-            };
-            match found {
-                Ok(id) => break Entered::In(id),
-                Err(error) if error.is_transient() => {
-                    tokio::time::sleep(trouble.with(&error)).await;
-                }
-                Err(error) => break lost(known, Some(error)),
-            }
-        });
-        trouble.over();
-    }
-    Ok(rooms)
-}
-
-/// The room that is meant, and servers to join it by.
-async fn find(
-    port: &dyn Homeserver,
-    room: &OwnedRoomOrAliasId,
-) -> Result<Option<(OwnedRoomId, Vec<OwnedServerName>)>, HomeserverError> {
-    Ok(match <&RoomId>::try_from(&**room) {
-        Ok(id) => Some((id.to_owned(), Vec::new())),
-        Err(alias) => port
-            .resolve(alias)
-            .await?
-            .map(|found| (found.room_id, found.via)),
-    })
-}
-
-async fn enter_one(
-    port: &dyn Homeserver,
-    id: OwnedRoomId,
-    via: Vec<OwnedServerName>,
-) -> Result<OwnedRoomId, HomeserverError> {
-    if port.joined_rooms().await?.contains(&id) {
-        return Ok(id);
-    }
-    port.join(&RoomRef {
-        name: RoomName::Id(id),
-        via,
-    })
-    .await
-}
 
 /// Everything it takes to receive.
 pub struct Receiver {
@@ -414,58 +318,6 @@ impl Receiver {
             .map_err(MatrixError::Inbox)
     }
 
-    /// Rooms that were closed, as one sync tells.
-    fn tombstones(&self, answer: &SyncAnswer) -> Vec<Received> {
-        let mut found = Vec::new();
-        for (room, update) in &answer.joined {
-            let timeline = update.timeline.iter().map(|event| &event.json);
-            let all = timeline.chain(&update.state);
-            found.extend(all.filter_map(|json| closing(json, room)));
-        }
-        found.retain(|closed| self.is_news(closed));
-        found
-    }
-
-    /// The bot's own tombstones are none, but for admin rooms: it moves with those.
-    fn is_news(&self, closed: &Received) -> bool {
-        closed.sender != *self.own() || self.admin_rooms.contains(&closed.room_id)
-    }
-
-    /// Rooms that are closed, as far as sync ever told. Those that were looked at already are in
-    /// the inbox, and change nothing.
-    async fn closed_rooms(&self) -> Vec<Received> {
-        let mut found = self.all_closed_rooms().await;
-        found.retain(|closed| self.is_news(closed));
-        found
-    }
-
-    /// The same with those that the bot closed itself.
-    async fn all_closed_rooms(&self) -> Vec<Received> {
-        let mut found = Vec::new();
-        for (room, json) in self.source.tombstones().await {
-            found.extend(closing(&json, &room));
-        }
-        found
-    }
-
-    /// Admin rooms that lead to where the bot was invited by now. Their tombstones were looked at in
-    /// vain, if at all: most programs close the old room first, and invite afterwards.
-    async fn opened_rooms(&self) -> Vec<Received> {
-        let invited = self.source.invitations().await;
-        if invited.is_empty() {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        for closed in self.closed_rooms().await {
-            let is_open = matches!(&closed.kind, ReceivedKind::Tombstone { replacement: Some(to) }
-                if invited.iter().any(|open| open.room_id == *to));
-            if is_open && self.admin_rooms.contains(&closed.room_id) {
-                found.extend(once_more(closed));
-            }
-        }
-        found
-    }
-
     /// Accepts invitations to admin rooms, not before `at`. Sync tells each only once.
     async fn enter_again(&self, at: &mut Instant) {
         if Instant::now() < *at {
@@ -635,17 +487,6 @@ struct News {
     /// What was said after the room was closed.
     after_closing: Vec<Received>,
     newest: Option<OwnedEventId>,
-}
-
-/// Whether an event closes its room.
-fn closes(event: &TimelineEvent, room: &RoomId) -> bool {
-    closing(&event.json, room).is_some()
-}
-
-/// The tombstone of a room; `None` for any other event.
-fn closing(json: &RawValue, room: &RoomId) -> Option<Received> {
-    let event: Value = serde_json::from_str(json.get()).ok()?;
-    tombstone(&event, room)
 }
 
 fn sent_at(event: &TimelineEvent) -> Option<Timestamp> {

@@ -4,27 +4,28 @@
 //! room and nobody else. Transaction ids come from the store, so that a try after a kill is the same
 //! message to the homeserver. Left out: what is said, and how often a text is revised.
 
-use std::collections::{HashMap, HashSet};
+mod rooms;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::{Value, json};
-use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::rooms::{POSTS_PER_ROOM, Rooms};
 use super::MatrixError;
 use super::file::{self, Shown};
+use super::post::{edit, in_words, may_be_older, original, reaction};
 use crate::clock::{Clock, backoff, later};
 use crate::homeserver::pace::Priority;
 use crate::homeserver::paced::Paced;
 use crate::homeserver::{Bucket, Homeserver, HomeserverError, MESSAGE, Upload, ensure_reachable};
-use crate::message::{answer, emoji};
-use crate::model::Text;
 use crate::room::state::Content;
 use crate::store::{
-    Due, End, HOLDS_UP_TRIES, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted,
+    Due, HOLDS_UP_TRIES, POST_WAIT_MAX, Post, Sent, Store, StoreError, Target, Wanted,
 };
 use crate::telemetry::chain;
 
@@ -63,12 +64,6 @@ const POLL_IDLE: Duration = Duration::from_secs(30);
 
 /// Posts of one room that are looked at together: those to be sent, and edits that wait a moment.
 const LOOKED_AT_MAX: u32 = 100;
-
-/// Posts sent by one room before the outbox is read again.
-const POSTS_PER_ROOM: usize = 20;
-
-/// Rooms that are sent to at the same time.
-const ROOMS_AT_ONCE: usize = 8;
 
 /// How long requests under way may take to end after `stop`; repeating them is harmless.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -110,56 +105,6 @@ pub async fn run(
     let rest = async { while rooms.tasks.join_next().await.is_some() {} };
     let _ended = tokio::time::timeout(STOP_GRACE, rest).await;
     Ok(())
-}
-
-/// The rooms that are being sent to.
-#[derive(Default)]
-struct Rooms {
-    tasks: JoinSet<(OwnedRoomId, Result<(), MatrixError>)>,
-    busy: HashSet<OwnedRoomId>,
-}
-
-impl Rooms {
-    /// Begins what can be begun; returns when to look again.
-    fn start(&mut self, sender: &Arc<Sender>) -> Result<Duration, StoreError> {
-        let now = sender.clock.now();
-        let due = sender.store.due_posts(now, LOOKED_AT_MAX, &self.busy)?;
-        if !due.is_empty() {
-            let ready = sender.ready(due, now);
-            for (room, posts) in ready {
-                if self.busy.len() < ROOMS_AT_ONCE && self.busy.insert(room.clone()) {
-                    let sender = Arc::clone(sender);
-                    self.tasks.spawn(async move {
-                        let ended = sender.send_all(&posts).await;
-                        (room, ended)
-                    });
-                }
-            }
-        }
-        Ok(match sender.store.next_post_due()? {
-            None => POLL_IDLE,
-            // It waits for others, or is under way.
-            Some(next) if next <= now => POLL_WAITING,
-            Some(next) => next.duration_since(now).unsigned_abs().min(POLL_IDLE),
-        })
-    }
-
-    fn ended(
-        &mut self,
-        ended: Result<(OwnedRoomId, Result<(), MatrixError>), JoinError>,
-    ) -> Result<(), MatrixError> {
-        match ended {
-            Ok((room, result)) => {
-                self.busy.remove(&room);
-                result
-            }
-            // Nobody aborts a task here: it panicked, and so do we.
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Ok(()),
-            },
-        }
-    }
 }
 
 struct Sender {
@@ -532,91 +477,5 @@ fn priority(post: &Due) -> Priority {
         (_, Some(_)) => Priority::Progress,
         _ if is_answer => Priority::Answer,
         _ => Priority::Report,
-    }
-}
-
-/// What is said in place of a file that cannot be sent. A picture only shows what its words say.
-fn in_words(post: &Due, error: &HomeserverError, now: Timestamp) -> Option<Sent> {
-    let (text, reply_to, end) = match &post.post {
-        Post::File { name, reply_to, .. } => {
-            let (status, said) = match error {
-                HomeserverError::Refused {
-                    status,
-                    code,
-                    message,
-                    ..
-                } => (Some(*status), Some(format!("{message} ({code})"))),
-                HomeserverError::Uncertain { status, .. } => (*status, None),
-                _ => (None, None),
-            };
-            let end = reply_to.clone().map(|of| End {
-                of,
-                emoji: emoji::NO,
-            });
-            let text = answer::file_not_sent(name, status, said.as_deref());
-            (text, reply_to, end)
-        }
-        Post::Image {
-            caption, reply_to, ..
-        } => (caption.clone(), reply_to, None),
-        Post::Message { .. } | Post::Reaction { .. } | Post::Redaction { .. } => return None,
-    };
-    let post = Post::Message {
-        text,
-        reply_to: reply_to.clone(),
-    };
-    Some(Sent::Instead {
-        post: Box::new(post),
-        at: now,
-        end,
-    })
-}
-
-/// Whether an earlier try may have put an earlier revision into the room.
-fn may_be_older(post: &Due) -> bool {
-    post.event_id.is_none() && post.attempts > 0 && post.revision > 0
-}
-
-/// A notice that mentions nobody.
-fn notice(plain: &str, html: &str) -> Value {
-    json!({
-        "msgtype": "m.notice",
-        "body": plain,
-        "format": "org.matrix.custom.html",
-        "formatted_body": html,
-        "m.mentions": {},
-    })
-}
-
-fn original(text: &Text, relation: Option<Value>) -> Content {
-    let mut content = object(notice(&text.plain, &text.html));
-    if let Some(relation) = relation {
-        content.insert("m.relates_to".to_owned(), relation);
-    }
-    content
-}
-
-/// The asterisk is for clients that show an edit as a message of its own.
-fn edit(text: &Text, original: &EventId) -> Content {
-    let mut content = object(notice(
-        &format!("* {}", text.plain),
-        &format!("* {}", text.html),
-    ));
-    content.insert("m.new_content".to_owned(), notice(&text.plain, &text.html));
-    let relation = json!({ "rel_type": "m.replace", "event_id": original });
-    content.insert("m.relates_to".to_owned(), relation);
-    content
-}
-
-fn reaction(event: &EventId, emoji: &str) -> Content {
-    object(json!({
-        "m.relates_to": { "rel_type": "m.annotation", "event_id": event, "key": emoji },
-    }))
-}
-
-fn object(value: Value) -> Content {
-    match value {
-        Value::Object(content) => content,
-        _ => Content::new(),
     }
 }

@@ -4,7 +4,8 @@
 //! between leaves a file that the next start continues with. Left out: sync, and refresh tokens (none
 //! is ever asked for).
 
-use std::io::{self, Write as _};
+mod file;
+
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use matrix_sdk::{Client, ClientBuilder, HttpError, SessionMeta, SessionTokens};
 use ruma::api::client::session::login;
 use ruma::api::error::ErrorKind;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::file::{SESSION_FILE, Saved, read, set_aside, write};
 use super::MatrixError;
 use super::syncs::Syncs;
 use super::wire::{SharedClient, failed, once, requests};
@@ -40,9 +41,6 @@ const ENCRYPTION_SETTINGS: EncryptionSettings = EncryptionSettings {
 /// Folder of the SDK's store, in the data folder.
 const SDK_STORE: &str = "matrix";
 
-/// The session file, in the data folder.
-const SESSION_FILE: &str = "session.json";
-
 /// What the session is called in the account's list of devices.
 const DEVICE_NAME: &str = "Roomlift";
 
@@ -57,10 +55,6 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Longest wait for the SDK's own requests; a sync may take that long on top of being held.
 const SDK_REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
-
-/// Only the owner reads the session file: it holds the access token.
-#[cfg(unix)]
-const SESSION_FILE_MODE: u32 = 0o600;
 
 /// A session of the account, ready to be used. Clones share everything.
 #[derive(Clone, Debug)]
@@ -107,15 +101,6 @@ impl Session {
     pub(super) fn recovery_key(&self) -> Option<&Secret> {
         self.recovery_key.as_ref()
     }
-}
-
-/// What the session file holds. No `Debug`: the token is a secret.
-#[derive(Clone, Serialize, Deserialize)]
-struct Saved {
-    user_id: OwnedUserId,
-    device_id: OwnedDeviceId,
-    access_token: String,
-    homeserver: String,
 }
 
 /// Goes on with the session in `data_dir`, or logs in. Waits for a homeserver that cannot be
@@ -278,24 +263,6 @@ impl Fate {
             Some(ErrorKind::UnknownToken(token)) if token.soft_logout => Self::Kept,
             _ => Self::Gone,
         }
-    }
-}
-
-/// Moves the SDK's store of a device that is gone out of the way, for the operator to delete.
-fn set_aside(sdk_store: &Path) -> Result<(), MatrixError> {
-    let failed = |source| MatrixError::DataDir {
-        path: sdk_store.to_owned(),
-        source,
-    };
-    let aside = sdk_store.with_extension("gone");
-    match std::fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    match std::fs::rename(sdk_store, &aside) {
-        // A start that was killed here did it already.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-        _ => Ok(()),
     }
 }
 
@@ -499,61 +466,6 @@ impl Asking<'_> {
             wait = (wait * 2).min(RETRY_MAX);
         }
     }
-}
-
-fn read(file: &Path, account: &Account) -> Result<Option<Saved>, MatrixError> {
-    let text = match std::fs::read(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(MatrixError::SessionFile {
-                path: file.to_owned(),
-                source,
-            });
-        }
-    };
-    let saved: Saved =
-        serde_json::from_slice(&text).map_err(|source| MatrixError::SessionDamaged {
-            path: file.to_owned(),
-            source,
-        })?;
-    if saved.user_id != account.user_id {
-        return Err(MatrixError::ForeignSession {
-            path: file.to_owned(),
-            found: saved.user_id,
-            expected: account.user_id.clone(),
-        });
-    }
-    Ok(Some(saved))
-}
-
-/// Writes beside the file and renames: a kill leaves the old session or the new one.
-fn write(file: &Path, saved: &Saved) -> Result<(), MatrixError> {
-    let replace = || -> io::Result<()> {
-        let beside = file.with_extension("json.new");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, SESSION_FILE_MODE);
-        // One of a start that was killed here would keep its own mode.
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut new = options.open(&beside)?;
-        new.write_all(&serde_json::to_vec_pretty(saved)?)?;
-        new.sync_all()?;
-        std::fs::rename(&beside, file)?;
-        #[cfg(unix)]
-        if let Some(folder) = file.parent() {
-            std::fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    };
-    replace().map_err(|source| MatrixError::SessionFile {
-        path: file.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

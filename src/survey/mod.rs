@@ -5,6 +5,8 @@
 //! per type. Left out: deciding what to do about it.
 
 pub mod checkup;
+pub mod cost;
+mod findings;
 pub mod inventory;
 pub mod plan;
 pub mod surroundings;

@@ -9,7 +9,8 @@ use crate::message::plan::PlanReason;
 use crate::model::{Bucket, MethodChoice};
 use crate::room::state::Snapshot;
 use crate::survey;
-use crate::survey::plan::{Circumstances, Pace, Place, Read, plan};
+use crate::survey::cost::Pace;
+use crate::survey::plan::{Circumstances, Place, Read, plan};
 
 /// Least time a request is taken to need; a server that answers at once now may not later.
 const PACE_MIN: Duration = Duration::from_millis(100);
