@@ -204,28 +204,9 @@ pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Wri
     Ok(writes)
 }
 
-/// Messages and reactions that a change of state calls for.
-#[expect(clippy::too_many_lines, reason = "a paragraph per kind of post")]
-fn posts(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
-    let command = &job.request.command_event;
-    let work = job.request.key();
-    let (room_id, reply_to) = job.told_in(after);
-    let message = |key: PostKey, text: Text| Outgoing {
-        key,
-        room_id: room_id.clone(),
-        post: Post::Message {
-            text,
-            reply_to: reply_to.clone(),
-        },
-    };
+/// What was said before and does not hold any more: a question, and an announcement.
+fn taken_back(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
     let mut writes = Vec::new();
-    let progress_key = PostKey::Progress(work.clone());
-    let at_work = |state: &State| {
-        matches!(
-            state.phase,
-            Phase::Running | Phase::InReview | Phase::RollingBack | Phase::Stuck
-        )
-    };
     // A question that was answered, or is good no more, is not to be clicked any longer.
     let asked = match before.phase {
         Phase::Planned => before.plan.as_ref().map(|plan| {
@@ -242,7 +223,7 @@ fn posts(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write>
         && plan.asks == Asks::Itself
     {
         let question = question_of(job, asked, &plan.hash);
-        writes.extend(tidied(&question, room_id, now));
+        writes.extend(tidied(&question, job.told_in(after).0, now));
     }
     // Whoever was told that it comes is told that it does not.
     if before.phase != after.phase
@@ -251,7 +232,7 @@ fn posts(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write>
         && let Some(text) = &after.announced
     {
         writes.push(Write::Enqueue(Outgoing {
-            key: PostKey::CalledOff(work.clone()),
+            key: PostKey::CalledOff(job.request.key()),
             room_id: job.request.old_room.clone(),
             post: Post::Message {
                 text: text.clone(),
@@ -259,6 +240,30 @@ fn posts(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write>
             },
         }));
     }
+    writes
+}
+
+/// Messages and reactions that a change of state calls for.
+fn posts(job: &Job, before: &State, after: &State, now: Timestamp) -> Vec<Write> {
+    let command = &job.request.command_event;
+    let work = job.request.key();
+    let (room_id, reply_to) = job.told_in(after);
+    let message = |key: PostKey, text: Text| Outgoing {
+        key,
+        room_id: room_id.clone(),
+        post: Post::Message {
+            text,
+            reply_to: reply_to.clone(),
+        },
+    };
+    let mut writes = taken_back(job, before, after, now);
+    let progress_key = PostKey::Progress(work.clone());
+    let at_work = |state: &State| {
+        matches!(
+            state.phase,
+            Phase::Running | Phase::InReview | Phase::RollingBack | Phase::Stuck
+        )
+    };
     // To-dos that nobody looks after any more, or a last check that could not be made.
     if let Some((
         _,

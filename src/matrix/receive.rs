@@ -219,51 +219,9 @@ impl Receiver {
         let (mut events, mut newest) = (Vec::new(), Vec::new());
         let mut after_closing = Vec::new();
         for room in self.admin_rooms.iter() {
-            let update = answer.joined.get(room);
-            if update.is_some_and(|update| update.gap == Gap::Before) {
-                place.behind.insert(room.clone());
-            }
-            let marker = self.store.marker(room).map_err(MatrixError::Inbox)?;
-            let mut news = News::default();
-            if place.behind.contains(room)
-                && self
-                    .catch_up(room, update, marker.as_ref(), &mut news, place)
-                    .await?
-                    == Reading::Done
-            {
-                place.behind.remove(room);
-            }
-            if let Some(update) = update {
-                let mut is_closed = false;
-                for event in &update.timeline {
-                    let into = if is_closed {
-                        &mut news.after_closing
-                    } else {
-                        &mut news.events
-                    };
-                    self.read(room, event, into, place);
-                    is_closed |= closes(event, room);
-                }
-                let last = update
-                    .timeline
-                    .iter()
-                    .rev()
-                    .find_map(TimelineEvent::event_id);
-                news.newest = last.or(news.newest);
-            }
-            if marker.is_none() {
-                // Never listened here: what was said before is not for us, unless it was said to a bot that
-                // was on its way from another room.
-                let came_along = self.store.has_come_to(room).map_err(MatrixError::Inbox)?;
-                let since = if came_along {
-                    earlier(self.clock.now(), self.max_age)
-                } else {
-                    started
-                };
-                news.events.retain(|event| event.sent_at >= since);
-                news.after_closing.retain(|event| event.sent_at >= since);
-                place.unread.forget_before(room, since);
-            }
+            let mut news = self
+                .news(room, answer.joined.get(room), place, started)
+                .await?;
             events.append(&mut news.events);
             after_closing.append(&mut news.after_closing);
             newest.extend(news.newest.map(|newest| (room.clone(), newest)));
@@ -287,6 +245,61 @@ impl Receiver {
         self.store
             .receive(&events, &withdrawn, &newest)
             .map_err(MatrixError::Inbox)
+    }
+
+    /// What an admin room has to tell, after what was missed in it.
+    async fn news(
+        &self,
+        room: &OwnedRoomId,
+        update: Option<&RoomUpdate>,
+        place: &mut Place,
+        started: Timestamp,
+    ) -> Result<News, MatrixError> {
+        if update.is_some_and(|update| update.gap == Gap::Before) {
+            place.behind.insert(room.clone());
+        }
+        let marker = self.store.marker(room).map_err(MatrixError::Inbox)?;
+        let mut news = News::default();
+        if place.behind.contains(room)
+            && self
+                .catch_up(room, update, marker.as_ref(), &mut news, place)
+                .await?
+                == Reading::Done
+        {
+            place.behind.remove(room);
+        }
+        if let Some(update) = update {
+            let mut is_closed = false;
+            for event in &update.timeline {
+                let into = if is_closed {
+                    &mut news.after_closing
+                } else {
+                    &mut news.events
+                };
+                self.read(room, event, into, place);
+                is_closed |= closes(event, room);
+            }
+            let last = update
+                .timeline
+                .iter()
+                .rev()
+                .find_map(TimelineEvent::event_id);
+            news.newest = last.or(news.newest);
+        }
+        if marker.is_none() {
+            // Never listened here: what was said before is not for us, unless it was said to a bot that
+            // was on its way from another room.
+            let came_along = self.store.has_come_to(room).map_err(MatrixError::Inbox)?;
+            let since = if came_along {
+                earlier(self.clock.now(), self.max_age)
+            } else {
+                started
+            };
+            news.events.retain(|event| event.sent_at >= since);
+            news.after_closing.retain(|event| event.sent_at >= since);
+            place.unread.forget_before(room, since);
+        }
+        Ok(news)
     }
 
     /// Stores invitations, but for those to admin rooms and to where a closed room leads: the first

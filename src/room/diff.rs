@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use ruma::{OwnedRoomAliasId, OwnedUserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId};
 use serde_json::Value;
 
 use super::addresses::{addresses_in, showable, shown_by_new, shown_by_old};
@@ -19,13 +19,27 @@ use super::target::{Target, is_link, via_of};
 
 /// What is still to be changed, in the order in which it is to be done.
 #[must_use]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one paragraph per kind of change, in their order"
-)]
 pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
-    let mut changes = Vec::new();
+    [
+        new_state,
+        bans,
+        addresses,
+        shown,
+        listings,
+        others,
+        unseen_spaces,
+        lock,
+        guests,
+        waiting,
+        uninvited,
+    ]
+    .into_iter()
+    .flat_map(|part| part(target, now))
+    .collect()
+}
 
+fn new_state(target: &Target, now: &Observed) -> Vec<Change> {
+    let mut changes = Vec::new();
     // Power first, as what follows may need it; but last where the bot gives up what it has.
     let levels = slot(POWER_LEVELS, "");
     let create = now.new.event("m.room.create", "").cloned();
@@ -49,7 +63,11 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             });
         }
     }
+    changes
+}
 
+fn bans(target: &Target, now: &Observed) -> Vec<Change> {
+    let mut changes = Vec::new();
     let banned: BTreeSet<_> = now.new.bans().into_keys().collect();
     for (user, reason) in &target.bans {
         let member = slot("m.room.member", user);
@@ -66,13 +84,23 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             });
         }
     }
+    changes
+}
 
-    let leads_to_new = |alias: &OwnedRoomAliasId| {
-        now.aliases
-            .get(alias)
-            .is_some_and(|room| room.as_ref() == Some(&now.new.room_id))
-    };
-    for alias in target.aliases.iter().filter(|alias| !leads_to_new(alias)) {
+/// Whether an address leads to the new room.
+fn leads_to_new(now: &Observed, alias: &OwnedRoomAliasId) -> bool {
+    let leads_to = now.aliases.get(alias).and_then(Option::as_ref);
+    leads_to == Some(&now.new.room_id)
+}
+
+/// Addresses that do not lead to the new room yet.
+fn addresses(target: &Target, now: &Observed) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for alias in target
+        .aliases
+        .iter()
+        .filter(|alias| !leads_to_new(now, alias))
+    {
         let leads_to = now.aliases.get(alias).cloned().flatten();
         changes.push(Change::MoveAlias {
             alias: alias.clone(),
@@ -82,7 +110,7 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     for alias in target
         .remote_aliases
         .iter()
-        .filter(|alias| !leads_to_new(alias))
+        .filter(|alias| !leads_to_new(now, alias))
     {
         let leads_to = now.aliases.get(alias).cloned().flatten();
         let shown = now.old.event("m.room.canonical_alias", "");
@@ -94,10 +122,16 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
                 .filter(|user| *user != target.bot),
         });
     }
+    changes
+}
+
+/// Addresses that the rooms do not show as they should.
+fn shown(target: &Target, now: &Observed) -> Vec<Change> {
+    let mut changes = Vec::new();
     // An address can be shown by a room only once it leads there (Synapse refuses others). If one cannot
     // be moved, the others are shown all the same.
     let shown = shown_by_new(target, |alias| {
-        target.aliases.contains(alias) || leads_to_new(alias)
+        target.aliases.contains(alias) || leads_to_new(now, alias)
     });
     let showing = slot("m.room.canonical_alias", "");
     let there = now.new.content(&showing.0, &showing.1);
@@ -118,7 +152,7 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     }
     // Last: until then the old room shows what leads to it (P11).
     if let Some(rest) = shown_by_old(now, |alias| {
-        target.aliases.contains(alias) || leads_to_new(alias)
+        target.aliases.contains(alias) || leads_to_new(now, alias)
     }) {
         changes.push(Change::ShowAliases {
             side: Side::Old,
@@ -126,7 +160,11 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             missing: Vec::new(),
         });
     }
+    changes
+}
 
+fn listings(target: &Target, now: &Observed) -> Vec<Change> {
+    let mut changes = Vec::new();
     if target.listing == Listing::Public {
         if now.new_listing != Listing::Public {
             changes.push(Change::List {
@@ -141,7 +179,12 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             });
         }
     }
+    changes
+}
 
+/// State of other rooms: spaces, and join rules.
+fn others(target: &Target, now: &Observed) -> Vec<Change> {
+    let mut changes = Vec::new();
     for (room, wanted) in &target.others {
         let there = now.others.get(room);
         let satisfied = |slot: &Slot, content: &Content| {
@@ -174,38 +217,47 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             }
         }
     }
+    changes
+}
 
-    changes.extend(
-        target
-            .unseen_spaces
-            .iter()
-            .filter(|space| {
-                let named = now.new.content("m.space.parent", space.as_str());
-                named.is_some_and(is_link)
-            })
-            .map(|space| Change::UnseenSpace {
-                space: space.clone(),
-            }),
-    );
-    if let Some(content) = target
-        .lock
-        .as_ref()
-        .and_then(|_| super::power::locked(&now.old))
-    {
-        changes.push(Change::Lock { content });
-    }
-    changes.extend(target.guests.iter().filter_map(|guest| missing(guest, now)));
-    changes.extend(waiting(target, now));
+fn unseen_spaces(target: &Target, now: &Observed) -> Vec<Change> {
+    let is_named = |space: &&OwnedRoomId| {
+        let named = now.new.content("m.space.parent", space.as_str());
+        named.is_some_and(is_link)
+    };
+    let unseen = target.unseen_spaces.iter().filter(is_named).cloned();
+    unseen.map(|space| Change::UnseenSpace { space }).collect()
+}
+
+fn lock(target: &Target, now: &Observed) -> Vec<Change> {
+    let is_wanted = target.lock.is_some();
+    let locked = is_wanted.then(|| super::power::locked(&now.old)).flatten();
+    locked
+        .map(|content| Change::Lock { content })
+        .into_iter()
+        .collect()
+}
+
+fn guests(target: &Target, now: &Observed) -> Vec<Change> {
+    target
+        .guests
+        .iter()
+        .filter_map(|guest| missing(guest, now))
+        .collect()
+}
+
+/// People who need an invitation that the bot is not to send.
+fn uninvited(target: &Target, now: &Observed) -> Vec<Change> {
     let is_missing = |user: &&OwnedUserId| {
         let slot = slot("m.room.member", user.as_str());
         let is_here = now.old.members(Membership::Join).any(|here| here == **user);
         is_here && !now.new.events.contains_key(&slot)
     };
     let people = target.uninvited.iter().filter(is_missing).count();
-    if people > 0 {
-        changes.push(Change::Uninvited { people });
-    }
-    changes
+    (people > 0)
+        .then_some(Change::Uninvited { people })
+        .into_iter()
+        .collect()
 }
 
 /// Join rules of another room that let in members of the new room in the place of those of the old one;

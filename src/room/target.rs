@@ -79,39 +79,7 @@ pub fn room_to_be() -> OwnedRoomId {
 #[must_use]
 pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
     let room = &old.room;
-    let mut findings = Vec::new();
-    let mut new_state = BTreeMap::new();
-
-    for (slot, event) in &room.events {
-        if intent.policies == Some(Policies::Transition) && transfer::is_policy(&event.kind) {
-            continue;
-        }
-        match transfer::fate(event, &intent.bot, &intent.version) {
-            Fate::Carry(content) => {
-                let slot = space_now(old, slot);
-                // What the room says of the newer space itself counts.
-                if slot == (event.kind.clone(), event.state_key.clone()) {
-                    new_state.insert(slot, content);
-                } else {
-                    new_state.entry(slot).or_insert(content);
-                }
-            }
-            Fate::LeaveBehind(Some(why)) => findings.push(Finding::NotCarried {
-                kind: slot.0.clone(),
-                state_key: slot.1.clone(),
-                why,
-            }),
-            Fate::OwnRule | Fate::LeaveBehind(None) => {}
-        }
-    }
-    if let Some(server) = transfer::policy_server(room) {
-        findings.push(Finding::PolicyServer { server });
-    }
-    for space in public_spaces(old, new_room) {
-        let named = json!({"via": [intent.server()]});
-        let parent = slot(PARENT, space.as_str());
-        new_state.entry(parent).or_insert_with(|| content(named));
-    }
+    let (mut new_state, mut findings) = carried_over(old, intent, new_room);
 
     let creators = intent.all_creators();
     let rule = PowerRule {
@@ -178,6 +146,49 @@ pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
         lock: power::locked(room),
         findings,
     }
+}
+
+/// State that comes along as it is, and what is left behind.
+fn carried_over(
+    old: &Snapshot,
+    intent: &Intent,
+    new_room: &RoomId,
+) -> (BTreeMap<Slot, Content>, Vec<Finding>) {
+    let room = &old.room;
+    let mut findings = Vec::new();
+    let mut new_state = BTreeMap::new();
+
+    for (slot, event) in &room.events {
+        if intent.policies == Some(Policies::Transition) && transfer::is_policy(&event.kind) {
+            continue;
+        }
+        match transfer::fate(event, &intent.bot, &intent.version) {
+            Fate::Carry(content) => {
+                let slot = space_now(old, slot);
+                // What the room says of the newer space itself counts.
+                if slot == (event.kind.clone(), event.state_key.clone()) {
+                    new_state.insert(slot, content);
+                } else {
+                    new_state.entry(slot).or_insert(content);
+                }
+            }
+            Fate::LeaveBehind(Some(why)) => findings.push(Finding::NotCarried {
+                kind: slot.0.clone(),
+                state_key: slot.1.clone(),
+                why,
+            }),
+            Fate::OwnRule | Fate::LeaveBehind(None) => {}
+        }
+    }
+    if let Some(server) = transfer::policy_server(room) {
+        findings.push(Finding::PolicyServer { server });
+    }
+    for space in public_spaces(old, new_room) {
+        let named = json!({"via": [intent.server()]});
+        let parent = slot(PARENT, space.as_str());
+        new_state.entry(parent).or_insert_with(|| content(named));
+    }
+    (new_state, findings)
 }
 
 /// What is said of people who have to be invited, without the bot and the accounts of bridges.

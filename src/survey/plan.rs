@@ -105,31 +105,7 @@ fn offer(
 pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>) -> Result<Plan> {
     let before = read.snapshot();
     let (intent, reason, software) = intent(port, read, at);
-    let mut findings = Vec::new();
-    match (at.place, at.request.options.own_admin_room) {
-        (Place::AdminRoom, _) if intent.method == Method::Adopt => {
-            findings.push(Finding::AdminRoomClosed);
-        }
-        (Place::AdminRoom, OwnAdminRoom::Spare) => findings.push(Finding::OwnAdminRoom),
-        (Place::AdminRoom, OwnAdminRoom::Included) => findings.push(Finding::FollowsAdminRoom),
-        (Place::Elsewhere, _) => {}
-    }
-    if let Some(job) = at.active_job {
-        findings.push(Finding::ActiveJob { job });
-    }
-    if intent.method != Method::Adopt {
-        findings.extend(version_findings(&at.around.server.versions, &intent));
-        let from = before.map(|old| old.room.create().version);
-        let from = from.filter(|from| versions::properties(from).is_none());
-        findings.extend(from.map(|version| Finding::UnknownOldVersion { version }));
-        let asked = at.request.options.creators.iter();
-        let asked = asked.chain(&at.settings.additional_creators).collect();
-        findings.extend(creator_findings(port, &intent.creators, &asked).await?);
-        let room = before.map(|before| &before.room);
-        findings.extend(room.map_or_else(Vec::new, |room| {
-            authority::shut_out_creators(room, &intent.creators, &asked)
-        }));
-    }
+    let mut findings = first_findings(port, before, &intent, at).await?;
     let successor = match read {
         Read::Succeeded(_, new) => Some(new.room_id.clone()),
         _ => None,
@@ -179,18 +155,7 @@ pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>)
         old_room: at.request.old_room.clone(),
         label: before.map_or_else(|| at.request.named.name.to_string(), |old| old.room.label()),
         from: before.map(|old| old.room.create().version),
-        hash: if at.request.campaign.is_none() {
-            fingerprint(target.as_ref(), &intent, successor.as_ref(), &findings)
-        } else {
-            // A campaign says yes to what is asked of each room and to what gets lost, not to what the
-            // room is just then: its own other rooms change it, and hours may pass.
-            let grave: Vec<_> = findings
-                .iter()
-                .filter(|finding| finding.weight() != Weight::Note)
-                .cloned()
-                .collect();
-            fingerprint(None, &intent, successor.as_ref(), &grave)
-        },
+        hash: hash(at, target.as_ref(), &intent, successor.as_ref(), &findings),
         successor,
         findings,
         counts,
@@ -335,4 +300,57 @@ fn fingerprint(
         .collect();
     let given = json!([intent, successor, wanted, lasting]).to_string();
     job::plan::fingerprint(Sha256::new_with_prefix(given))
+}
+
+/// What a yes to the plan is bound to.
+fn hash(
+    at: &Circumstances<'_>,
+    target: Option<&Target>,
+    intent: &Intent,
+    successor: Option<&OwnedRoomId>,
+    findings: &[Finding],
+) -> String {
+    if at.request.campaign.is_none() {
+        return fingerprint(target, intent, successor, findings);
+    }
+    // A campaign says yes to what is asked of each room and to what gets lost, not to what the
+    // room is just then: its own other rooms change it, and hours may pass.
+    let grave = findings
+        .iter()
+        .filter(|finding| finding.weight() != Weight::Note);
+    fingerprint(None, intent, successor, &grave.cloned().collect::<Vec<_>>())
+}
+
+/// What is found whatever the room is like: where it was asked for, other jobs, the version, creators.
+async fn first_findings(
+    port: &dyn Homeserver,
+    before: Option<&Snapshot>,
+    intent: &Intent,
+    at: &Circumstances<'_>,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    match (at.place, at.request.options.own_admin_room) {
+        (Place::AdminRoom, _) if intent.method == Method::Adopt => {
+            findings.push(Finding::AdminRoomClosed);
+        }
+        (Place::AdminRoom, OwnAdminRoom::Spare) => findings.push(Finding::OwnAdminRoom),
+        (Place::AdminRoom, OwnAdminRoom::Included) => findings.push(Finding::FollowsAdminRoom),
+        (Place::Elsewhere, _) => {}
+    }
+    findings.extend(at.active_job.map(|job| Finding::ActiveJob { job }));
+    if intent.method == Method::Adopt {
+        return Ok(findings);
+    }
+    findings.extend(version_findings(&at.around.server.versions, intent));
+    let from = before.map(|old| old.room.create().version);
+    let from = from.filter(|from| versions::properties(from).is_none());
+    findings.extend(from.map(|version| Finding::UnknownOldVersion { version }));
+    let asked = at.request.options.creators.iter();
+    let asked = asked.chain(&at.settings.additional_creators).collect();
+    findings.extend(creator_findings(port, &intent.creators, &asked).await?);
+    if let Some(before) = before {
+        let shut_out = authority::shut_out_creators(&before.room, &intent.creators, &asked);
+        findings.extend(shut_out);
+    }
+    Ok(findings)
 }

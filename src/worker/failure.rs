@@ -60,92 +60,92 @@ pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timesta
         Phase::Done => (LOOKS_MAX, LOOKS_BACKOFF_MAX),
         _ => (ATTEMPTS_MAX, BACKOFF_MAX),
     };
-    let pause =
-        |tries: u32, least: Duration| backoff(Duration::from_secs(1), longest, tries).max(least);
-    let after = |wait: Duration| later(now, wait);
-    let waiting = |until: Timestamp, reason: WaitReason| StepEvent::Waiting {
-        until,
+    let pause = |tries: u32| backoff(Duration::from_secs(1), longest, tries);
+    let waiting = |wait: Duration, reason: WaitReason, progress| StepEvent::Waiting {
+        until: later(now, wait),
         reason,
-        progress: None,
+        progress,
         kept: Kept::default(),
     };
-    let ended = |problem: Problem, again| StepEvent::Failed {
-        problem: problem.to_string(),
-        again,
+    let may_try = match &failed {
+        StepError::Retry { .. } => state.attempts + 1 < tries_max,
+        StepError::Remembered { .. } => state.waits < REMEMBERED_WAITS_MAX,
+        _ => true,
     };
+    log(state, step, &failed, may_try);
     match failed {
+        // Waits that bring no progress grow where the limit is known (`homeserver::pace`).
         StepError::RateLimited { limit, progress } => {
-            // Waits that bring no progress grow where the limit is known (`homeserver::pace`).
             let wait = limit.retry_after.max(LIMIT_WAIT_MIN);
-            info!(step = step.name(), bucket = %limit.bucket, wait_ms = wait.as_millis(), "rate limited");
-            StepEvent::Waiting {
-                until: after(wait),
-                reason: limit.into(),
-                progress,
-                kept: Kept::default(),
-            }
+            waiting(wait, limit.into(), progress)
         }
-        StepError::Unreachable(error) => {
-            warn!(
-                step = step.name(),
-                error = chain(&error),
-                "nothing can be asked of the homeserver now"
-            );
-            waiting(after(pause(state.waits, Duration::ZERO)), away(&error))
-        }
+        StepError::Unreachable(error) => waiting(pause(state.waits), away(&error), None),
         StepError::Settling => {
-            info!(step = step.name(), "waiting for the server to finish");
-            let pause = pause(state.waits, Duration::ZERO).min(SETTLE_POLL_MAX);
-            waiting(after(pause), WaitReason::Settling)
+            let wait = pause(state.waits).min(SETTLE_POLL_MAX);
+            waiting(wait, WaitReason::Settling, None)
         }
         StepError::NotInAdminRoom => {
-            warn!(
-                step = step.name(),
-                "not in the admin room, where I could see who may: waiting until I am"
-            );
-            waiting(after(absence(state.waits)), WaitReason::NotInAdminRoom)
+            waiting(absence(state.waits), WaitReason::NotInAdminRoom, None)
         }
-        StepError::Remembered { problem } if state.waits < REMEMBERED_WAITS_MAX => {
-            info!(step = step.name(), "the server remembers: {problem}");
+        StepError::Remembered { problem } if may_try => {
             let problem = problem.to_string();
-            let reason = WaitReason::Problem { problem };
-            waiting(after(pause(state.waits, Duration::ZERO)), reason)
+            waiting(pause(state.waits), WaitReason::Problem { problem }, None)
         }
-        StepError::Retry { problem, source } if state.attempts + 1 < tries_max => {
-            warn!(
-                step = step.name(),
-                error = source.as_deref().map(|e| chain(e)),
-                "{problem}"
-            );
-            waiting(
-                after(pause(state.attempts, Duration::from_secs(1))),
-                WaitReason::Problem {
-                    problem: problem.to_string(),
-                },
-            )
+        StepError::Retry { problem, .. } if may_try => {
+            let wait = pause(state.attempts).max(Duration::from_secs(1));
+            let problem = problem.to_string();
+            waiting(wait, WaitReason::Problem { problem }, None)
+        }
+        StepError::Retry { problem, .. }
+        | StepError::Fail { problem }
+        | StepError::Remembered { problem } => ended(&problem, Again::MayHelp),
+        StepError::Hopeless { problem } => ended(&problem, Again::Useless),
+        StepError::Overtaken { problem } => ended(&problem, Again::Overtaken),
+        // Handled by the caller: the database itself is broken.
+        StepError::Store(error) => ended(&Problem::Stored(error.to_string()), Again::MayHelp),
+    }
+}
+
+fn ended(problem: &Problem, again: Again) -> StepEvent {
+    StepEvent::Failed {
+        problem: problem.to_string(),
+        again,
+    }
+}
+
+fn log(state: &State, step: Step, failed: &StepError, may_try: bool) {
+    let step = step.name();
+    match failed {
+        StepError::RateLimited { limit, .. } => {
+            let wait = limit.retry_after.max(LIMIT_WAIT_MIN);
+            info!(step, bucket = %limit.bucket, wait_ms = wait.as_millis(), "rate limited");
+        }
+        StepError::Unreachable(error) => {
+            let error = chain(error);
+            warn!(step, error, "nothing can be asked of the homeserver now");
+        }
+        StepError::Settling => info!(step, "waiting for the server to finish"),
+        StepError::NotInAdminRoom => warn!(
+            step,
+            "not in the admin room, where I could see who may: waiting until I am"
+        ),
+        StepError::Remembered { problem } if may_try => {
+            info!(step, "the server remembers: {problem}");
         }
         StepError::Retry { problem, source } => {
-            error!(
-                step = step.name(),
-                attempts = state.attempts + 1,
-                error = source.as_deref().map(|e| chain(e)),
-                "given up: {problem}"
-            );
-            ended(problem, Again::MayHelp)
+            let error = source.as_deref().map(|error| chain(error));
+            if may_try {
+                warn!(step, error, "{problem}");
+            } else {
+                let attempts = state.attempts + 1;
+                error!(step, attempts, error, "given up: {problem}");
+            }
         }
         StepError::Fail { problem } | StepError::Remembered { problem } => {
-            error!(step = step.name(), "cannot go on: {problem}");
-            ended(problem, Again::MayHelp)
+            error!(step, "cannot continue: {problem}");
         }
-        StepError::Hopeless { problem } => {
-            error!(step = step.name(), "cannot go on this way: {problem}");
-            ended(problem, Again::Useless)
-        }
-        StepError::Overtaken { problem } => {
-            warn!(step = step.name(), "overtaken: {problem}");
-            ended(problem, Again::Overtaken)
-        }
-        // Handled by the caller: the database itself is broken.
-        StepError::Store(error) => ended(Problem::Stored(error.to_string()), Again::MayHelp),
+        StepError::Hopeless { problem } => error!(step, "cannot continue this way: {problem}"),
+        StepError::Overtaken { problem } => warn!(step, "overtaken: {problem}"),
+        StepError::Store(_) => {}
     }
 }

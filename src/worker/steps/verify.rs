@@ -9,10 +9,14 @@ use ruma::{OwnedRoomId, RoomId};
 use serde_json::Value;
 
 use super::close::{Stage, is_open};
-use super::{Done, JobRun, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
+use super::{
+    Done, JobRun, Seen, StepError, close, mark, new_room, notice, orphan, plan_of, switch,
+};
 use crate::clock::later;
 use crate::homeserver::{Bucket, HomeserverError};
-use crate::job::{Encryption, Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
+use crate::job::{
+    Encryption, Entry, Job, Output, Plan, Refusal, State, Step, StepEvent, Todo, why_missing,
+};
 use crate::room::authority;
 use crate::room::change::{Change, Part};
 use crate::room::creation::came_encrypted;
@@ -77,25 +81,9 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         .await
         .into_iter()
         .map(|server| Change::RemoteListing { server });
-    let mut todos: Vec<Todo> = diff(&seen.target, &seen.now)
-        .into_iter()
-        .chain(elsewhere)
-        .chain(redirected)
-        .filter(|change| {
-            let is_new = matches!(change, Change::Tombstone { .. });
-            is_new || open.is_none_or(|todos| is_open(change, todos))
-        })
-        .map(|change| {
-            let obstacle = authority::obstacle(
-                &change,
-                &seen.now,
-                &seen.before.referrers,
-                job_run.port.account(),
-            )
-            .unwrap_or_else(|| why_missing(&change, &refused));
-            Todo { change, obstacle }
-        })
-        .collect();
+    let left = diff(&seen.target, &seen.now).into_iter();
+    let left = left.chain(elsewhere).chain(redirected);
+    let mut todos = as_todos(job_run, &seen, left, open, &refused);
     // No part of the difference: whether people were told is not seen in the rooms.
     let unnoticed = match (open, state.outputs.get(&Step::Notice)) {
         (Some(todos), _) => notice::again(job_run, job, plan, &new, todos).await?,
@@ -103,19 +91,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         (None, _) => Vec::new(),
     };
     todos.extend(unnoticed.into_iter().map(Todo::from));
-    let looks = job
-        .log
-        .iter()
-        .filter(|(_, entry)| {
-            matches!(
-                entry,
-                Entry::Step {
-                    step: Step::Verify,
-                    event: StepEvent::Succeeded { .. }
-                }
-            )
-        })
-        .count();
+    let looks = looks(job);
     // A request whose answer was lost may still be carried out: one more look, where nothing else asks for it.
     let in_doubt = looks == 0 && mark::may_come_late(job);
     let recheck_at = ((!todos.is_empty() && looks < RECHECKS_MAX) || in_doubt)
@@ -133,6 +109,42 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         },
         writes,
     })
+}
+
+/// What is left as to-dos, each with what is in the way; once an upgrade is finished only what was open.
+fn as_todos(
+    job_run: &JobRun,
+    seen: &Seen,
+    left: impl Iterator<Item = Change>,
+    open: Option<&[Todo]>,
+    refused: &[Refusal],
+) -> Vec<Todo> {
+    let (referrers, bot) = (&seen.before.referrers, job_run.port.account());
+    left.filter(|change| {
+        let is_new = matches!(change, Change::Tombstone { .. });
+        is_new || open.is_none_or(|todos| is_open(change, todos))
+    })
+    .map(|change| {
+        let obstacle = authority::obstacle(&change, &seen.now, referrers, bot);
+        let obstacle = obstacle.unwrap_or_else(|| why_missing(&change, refused));
+        Todo { change, obstacle }
+    })
+    .collect()
+}
+
+/// How often the rooms of an upgrade were compared in the end.
+fn looks(job: &Job) -> usize {
+    let is_look = |entry: &Entry| {
+        matches!(
+            entry,
+            Entry::Step {
+                step: Step::Verify,
+                event: StepEvent::Succeeded { .. }
+            }
+        )
+    };
+    let looks = job.log.iter().filter(|(_, entry)| is_look(entry));
+    looks.count()
 }
 
 /// Whether the old room leads anywhere else by now. Our own tombstone to another room comes from a request
