@@ -2,12 +2,20 @@
 //!
 //! Left out: reading any of it (`survey`, `store`, the port) and its words (`message`).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use ruma::{OwnedRoomId, OwnedUserId};
+
+use crate::model::Bucket;
 
 /// How far the clocks may be apart. Beyond it, commands look too old or too new, and waits that the
 /// server asks for end at the wrong time.
 pub const CLOCK_APART_MAX: SignedDuration = SignedDuration::from_secs(30);
+
+/// A limit that has let nothing through for so long is not waited out without a word.
+pub const LIMIT_CLOSED_LONG: Duration = Duration::from_hours(1);
 
 /// What a server says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,6 +131,8 @@ pub struct Checkup {
     pub database: DatabaseFacts,
     /// Rate limits.
     pub limits: Limits,
+    /// Limits that have let nothing through for [`LIMIT_CLOSED_LONG`], each with how long that has been.
+    pub closed: BTreeMap<Bucket, Duration>,
     /// Rooms.
     pub rooms: RoomFacts,
     /// When it was looked.
@@ -136,6 +146,8 @@ pub enum Complaint {
     Database(String),
     /// The clocks are apart by this many seconds; positive if ours is ahead.
     Clock(i64),
+    /// A limit has let nothing through for so long.
+    Closed(Bucket, Duration),
     /// Nobody can give commands in an admin room.
     NoCommander(SilentRoom),
     /// People see the bot as not verified.
@@ -164,6 +176,8 @@ impl Checkup {
         found.extend(self.database.damage.clone().map(Complaint::Database));
         let apart = self.ahead().filter(|ahead| ahead.abs() > CLOCK_APART_MAX);
         found.extend(apart.map(|ahead| Complaint::Clock(ahead.as_secs())));
+        let closed = self.closed.iter();
+        found.extend(closed.map(|(bucket, lasts)| Complaint::Closed(*bucket, *lasts)));
         let silent = self.rooms.without_commander.iter().cloned();
         found.extend(silent.map(Complaint::NoCommander));
         match self.encryption {
@@ -210,6 +224,7 @@ mod tests {
                 damage: None,
             },
             limits: Limits::Lifted,
+            closed: BTreeMap::new(),
             rooms: RoomFacts::default(),
             at,
         }
@@ -226,6 +241,7 @@ mod tests {
         });
         ill.server.now = Timestamp::from_second(1031).ok();
         ill.database.damage = Some("page 3".to_owned());
+        ill.closed = [(Bucket::Joins, LIMIT_CLOSED_LONG)].into();
         let silent_room = SilentRoom {
             room_id: "!a:b".try_into().unwrap(),
             invited: vec![],
@@ -236,6 +252,7 @@ mod tests {
             [
                 Complaint::Database("page 3".to_owned()),
                 Complaint::Clock(-31),
+                Complaint::Closed(Bucket::Joins, LIMIT_CLOSED_LONG),
                 Complaint::NoCommander(silent_room),
                 Complaint::NotVerified,
                 Complaint::NoBackup,

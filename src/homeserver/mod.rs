@@ -8,7 +8,7 @@ pub mod admin;
 pub mod pace;
 pub mod paced;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use serde_json::Value;
 use self::admin::ServerAdmin;
 use crate::checkup::{EncryptionFacts, ServerFacts};
 use crate::model::RoomRef;
+
 pub use crate::model::{Bucket, RateLimit};
 use crate::room::creation::Preset;
 use crate::room::moves::MemberEvent;
@@ -354,6 +355,11 @@ pub trait Homeserver: Send + Sync {
 
     /// How the account stands with encryption.
     async fn encryption(&self) -> Result<EncryptionFacts>;
+
+    /// Limits that have let nothing through for `least`, each with how long that has been.
+    fn closed_limits(&self, _least: Duration) -> BTreeMap<Bucket, Duration> {
+        BTreeMap::new()
+    }
 
     /// What only a server admin may ask; `None` where the operator did not say that the account is
     /// one.

@@ -86,6 +86,15 @@ pub struct Allowance {
     pub at_once: usize,
 }
 
+impl LimitOf {
+    fn bucket(&self) -> Bucket {
+        match self {
+            Self::Account(bucket) => *bucket,
+            Self::InvitationsTo(_) => Bucket::Invitations,
+        }
+    }
+}
+
 impl Allowance {
     /// How long so many requests take at least.
     #[must_use]
@@ -246,6 +255,22 @@ impl Pacer {
             holds: false,
         };
         (place, turn)
+    }
+
+    /// Buckets that have let nothing through for so long, each with how long that has been.
+    #[must_use]
+    pub fn closed_for(&self, least: Duration) -> BTreeMap<Bucket, Duration> {
+        let now = Instant::now();
+        let mut closed = BTreeMap::new();
+        for (of, queue) in self.queues().iter() {
+            let since = queue.limit.and_then(|limit| limit.closed_since);
+            let lasts = since.map(|since| now.saturating_duration_since(since));
+            if let Some(lasts) = lasts.filter(|lasts| *lasts >= least) {
+                let longest = closed.entry(of.bucket()).or_insert(lasts);
+                *longest = lasts.max(*longest);
+            }
+        }
+        closed
     }
 
     /// About how long a request would wait now.

@@ -5,7 +5,7 @@
 //! told as [`HomeserverError::RateLimited`], and whoever asked stores it (P8). Reading changes nothing, so it is
 //! repeated here: a step reads dozens of things, and would never end if one refusal made it begin again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -451,6 +451,10 @@ impl Homeserver for Paced {
     ) -> Result<OwnedRoomId> {
         let request = self.inner.upgrade(room, version, additional_creators);
         self.make(request).await
+    }
+
+    fn closed_limits(&self, least: Duration) -> BTreeMap<Bucket, Duration> {
+        self.pacer.closed_for(least)
     }
 
     async fn until_told(&self, rooms: &[&RoomId], patience: Duration) {

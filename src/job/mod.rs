@@ -65,6 +65,30 @@ impl Request {
     }
 }
 
+/// Since when the step at hand has waited for one rate limit without getting any further.
+#[must_use]
+pub fn limited_since(log: &[(Timestamp, Entry)]) -> Option<Timestamp> {
+    let mut found: Option<(Timestamp, Option<log::Progress>)> = None;
+    for (at, entry) in log.iter().rev() {
+        let Entry::Step { event, .. } = entry else {
+            break;
+        };
+        match event {
+            StepEvent::Waiting {
+                reason: WaitReason::RateLimit { .. },
+                progress,
+                ..
+            } if found.is_none_or(|(_, known)| known == *progress) => {
+                found = Some((*at, *progress));
+            }
+            // What a try leaves in the log before it is refused.
+            StepEvent::Started | StepEvent::Called { .. } | StepEvent::Undone => {}
+            _ => break,
+        }
+    }
+    found.map(|(since, _)| since)
+}
+
 /// A job's turn in a campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {

@@ -129,6 +129,11 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
         Complaint::EncryptionUnknown => {
             own("I could not find out how my encryption stands. The log says why.")
         }
+        Complaint::Closed(bucket, lasts) => own(&format!(
+            "The server limits {bucket}, and has let nothing through for {}. Upgrades wait for it. Ask the \
+             server's admin to raise that limit for my account, or to exempt it.",
+            duration(lasts.as_secs())
+        )),
         Complaint::Limited => own(
             "The server limits how fast I work, so that large rooms take hours. I can have that \
              changed: `!upgrade doctor --lift-limits`.",
@@ -293,6 +298,8 @@ pub fn powerful(room: &RoomId, through: Option<&UserId>, allowance: Allowance) -
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::Timestamp;
 
     use super::*;
@@ -317,6 +324,7 @@ mod tests {
                 damage: None,
             },
             limits: Limits::Unknown,
+            closed: BTreeMap::new(),
             rooms: RoomFacts {
                 looked_at: 2,
                 weak: vec![WeakRoom {

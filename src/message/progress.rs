@@ -4,11 +4,12 @@ use jiff::Timestamp;
 
 use super::answer::lines;
 use super::doc::{Doc, Span, own, room};
-use super::{moment, until};
+use super::{duration, moment, until};
+use crate::checkup::LIMIT_CLOSED_LONG;
 use crate::job::log::{Again, Hold};
 use crate::job::schedule::sleeping;
-use crate::job::{Job, Phase, State, Step, WaitReason};
-use crate::model::{Text, WorkId};
+use crate::job::{Job, Phase, State, Step, WaitReason, limited_since};
+use crate::model::{Bucket, Text, WorkId};
 
 /// What a step is doing, in words for people.
 #[must_use]
@@ -74,6 +75,21 @@ pub fn late(id: WorkId) -> Text {
     ))
 }
 
+/// Waits for a rate limit. One that lets nothing through for long needs somebody.
+fn limited(bucket: Bucket, what: &str, wait: &str, since: Timestamp, now: Timestamp) -> String {
+    let lasts = now.duration_since(since).unsigned_abs();
+    if lasts < LIMIT_CLOSED_LONG {
+        return format!(
+            "Waiting: {what}. The server asked for a pause of {wait}; I continue by myself."
+        );
+    }
+    format!(
+        "Waiting: {what}. The server limits {bucket} and has let nothing through for {}; I try again in {wait}. Ask \
+         its admin to raise that limit for my account, or to exempt it: `!upgrade doctor` says how.",
+        duration(lasts.as_secs())
+    )
+}
+
 /// Where a job stands.
 #[must_use]
 pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
@@ -104,11 +120,10 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
                     format!(" ({} of {})", progress.done, progress.all)
                 });
                 match reason {
-                    WaitReason::RateLimit { .. } => format!(
-                        "Waiting: {}{far}. The server asked for a pause of {wait}; I go on by \
-                         myself.",
-                        doing(step)
-                    ),
+                    WaitReason::RateLimit { bucket } => {
+                        let since = limited_since(&job.log).unwrap_or(now);
+                        limited(*bucket, &format!("{}{far}", doing(step)), &wait, since, now)
+                    }
                     WaitReason::Unreachable => format!(
                         "Waiting: {}. The server does not answer; I try again in {wait}.",
                         doing(step)

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use ruma::{OwnedUserId, RoomVersionId};
 
 use super::inventory::inventory;
-use crate::checkup::{Checkup, DatabaseFacts, Limits, RoomFacts, SilentRoom, WeakRoom};
+use crate::checkup::{
+    Checkup, DatabaseFacts, LIMIT_CLOSED_LONG, Limits, RoomFacts, SilentRoom, WeakRoom,
+};
 use crate::homeserver::{Homeserver, HomeserverError, Result};
 use crate::permissions::{self, AdminRoom};
 use crate::room::inventory::Standing;
@@ -41,6 +43,7 @@ pub async fn checkup(
         encryption,
         database,
         limits: limits(port).await?,
+        closed: port.closed_limits(LIMIT_CLOSED_LONG),
         rooms: rooms(port, admin_rooms, wanted).await?,
         at,
     })

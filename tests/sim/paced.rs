@@ -2,15 +2,16 @@
 //! requests they refuse.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fault::Endpoint;
+use crate::fault::{Endpoint, Fault, Rule};
 use crate::limits::{Kind, Limiter, Limits};
 use crate::place::{Entry, Setup};
 use crate::port::limiters;
-use crate::sim::{Sim, react};
+use crate::sim::{Sim, react, said};
 
 /// What a run took.
 #[derive(Debug)]
@@ -275,4 +276,40 @@ fn a_plan_counts_the_limits_that_are_known() {
         "{promised} s, and it took {took} s"
     );
     sim.assert_said("which limits how fast I may send");
+}
+
+/// A limit on creating rooms that refuses for some three hours; `doctor` is asked after so long. With what was
+/// shown after an hour and a quarter.
+fn closed_for_hours(doctor_after: Duration) -> (Sim, Vec<String>) {
+    let mut sim = Sim::new();
+    let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+    let showing = Arc::clone(&shown);
+    sim.after(Duration::from_mins(75), move |world, place| {
+        let now = said(world, &place.admin_room, &place.bot);
+        *showing.lock().unwrap() = now;
+    });
+    sim.lasts(SignedDuration::from_hours(12));
+    sim.oracle.expect.all_done = true;
+    sim.fault(Rule::on(Endpoint::CreateRoom, Fault::TooMany(None)).times(40));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.say_after(doctor_after, "!upgrade doctor");
+    sim.run();
+    sim.assert_promises();
+    let shown = shown.lock().unwrap().clone();
+    (sim, shown)
+}
+
+/// Waiting for a limit that never opens helps nobody, so people are told; once it opens, the upgrade continues.
+#[test]
+fn a_limit_that_lets_nothing_through_is_named_after_an_hour() {
+    let closed = "The server limits creating rooms, and has let nothing through for";
+    let (sim, _) = closed_for_hours(Duration::from_mins(30));
+    let said = sim.said(&sim.place.admin_room);
+    assert!(!said.iter().any(|text| text.contains(closed)), "{said:#?}");
+
+    let (sim, shown) = closed_for_hours(Duration::from_hours(2));
+    sim.assert_said(closed);
+    let named = "limits creating rooms and has let nothing through for 1h";
+    assert!(shown.iter().any(|text| text.contains(named)), "{shown:#?}");
+    sim.assert_said("Upgrade #1 is done");
 }

@@ -30,6 +30,8 @@ const UNTOLD_TRIES: u32 = 20;
 pub(super) struct Limit {
     /// When it refused something last.
     pub(super) refused: Instant,
+    /// Since when it has let nothing through.
+    pub(super) closed_since: Option<Instant>,
     /// Refusals in a row, up to the last one.
     pub(super) refusals: u32,
     /// When it lets the next request through.
@@ -50,6 +52,7 @@ impl Limit {
     pub(super) fn met(now: Instant) -> Self {
         Self {
             refused: now,
+            closed_since: None,
             refusals: 0,
             next: now,
             interval: Duration::ZERO,
@@ -63,6 +66,7 @@ impl Limit {
     pub(super) fn note(&mut self, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::LetThrough => {
+                self.closed_since = None;
                 self.tried = self.tried.map(|tried| tried.saturating_add(1));
                 let rested = self.interval * (self.burst - 1);
                 // What a full limit had over is lost, and the count would be wrong.
@@ -89,6 +93,7 @@ impl Limit {
                 }
             }
             Outcome::Refused(retry_after) => {
+                self.closed_since.get_or_insert(now);
                 self.is_told = retry_after != RETRY_AFTER_DEFAULT;
                 // Whatever left before the last refusal was noted says nothing new.
                 let refusals = self.refusals() - u32::from(now < self.next && self.refusals() > 0);
