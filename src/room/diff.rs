@@ -468,23 +468,26 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
             .get(alias)
             .is_some_and(|room| room.as_ref() == Some(&now.new.room_id))
     };
-    for alias in target.aliases.iter().filter(|alias| !leads_to_new(alias)) {
-        let leads_to = now.aliases.get(alias).cloned().flatten();
-        changes.push(Change::MoveAlias {
-            alias: alias.clone(),
-            now: leads_to,
-        });
-    }
+    let leads_to = |alias: &OwnedRoomAliasId| now.aliases.get(alias).cloned().flatten();
+    let mut to_move: Vec<_> = target.aliases.iter().collect();
+    to_move.retain(|alias| !leads_to_new(alias));
+    // What leads nowhere is first. The main one is last: where the server stops showing it in the old room, the
+    // new one shows it next (P11).
+    let is_main = |alias: &OwnedRoomAliasId| target.canonical.alias.as_ref() == Some(alias);
+    to_move.sort_by_key(|alias| (leads_to(alias).is_some(), is_main(alias)));
+    changes.extend(to_move.into_iter().map(|alias| Change::MoveAlias {
+        alias: alias.clone(),
+        now: leads_to(alias),
+    }));
     for alias in target
         .remote_aliases
         .iter()
         .filter(|alias| !leads_to_new(alias))
     {
-        let leads_to = now.aliases.get(alias).cloned().flatten();
         let shown = now.old.event("m.room.canonical_alias", "");
         changes.push(Change::RemoteAlias {
             alias: alias.clone(),
-            now: leads_to,
+            now: leads_to(alias),
             shown_by: shown
                 .map(|event| event.sender.clone())
                 .filter(|user| *user != target.bot),
@@ -513,7 +516,7 @@ pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
         });
     }
     // Last: until then the old room shows what leads to it (P11).
-    if let Some(rest) = shown_by_old(now, |alias| {
+    if let Some(rest) = shown_by_old(target, now, |alias| {
         target.aliases.contains(alias) || leads_to_new(alias)
     }) {
         changes.push(Change::ShowAliases {
@@ -690,12 +693,12 @@ pub fn showable(target: &Target, now: &Observed) -> Content {
     shown_by_new(target, leads_to_new)
 }
 
-/// Content of the old room's canonical alias without the addresses that lead to the new room by now;
-/// `None` where it shows none of those.
+/// Content of the old room's canonical alias without the addresses that lead to the new room by now, and with
+/// those that went back; `None` where it shows just that.
 #[must_use]
-pub fn left_in_old(now: &Observed) -> Option<Content> {
+pub fn left_in_old(target: &Target, now: &Observed) -> Option<Content> {
     let new_room = Some(&now.new.room_id);
-    shown_by_old(now, |alias| {
+    shown_by_old(target, now, |alias| {
         now.aliases.get(alias).and_then(Option::as_ref) == new_room
     })
 }
@@ -718,12 +721,34 @@ fn shown_by_new(target: &Target, may: impl Fn(&OwnedRoomAliasId) -> bool) -> Con
     content
 }
 
-/// Content of the old room's canonical alias without the addresses that are moved; `None` where
-/// it shows none of them.
-fn shown_by_old(now: &Observed, moved: impl Fn(&OwnedRoomAliasId) -> bool) -> Option<Content> {
-    let content = now.old.content("m.room.canonical_alias", "")?;
-    let rest = without(content, moved);
-    (rest != *content).then_some(rest)
+/// Content of the old room's canonical alias without the addresses that are moved, and with those that the server
+/// stopped showing as the bot removed them, and that lead there again; `None` where it shows just that.
+fn shown_by_old(
+    target: &Target,
+    now: &Observed,
+    moved: impl Fn(&OwnedRoomAliasId) -> bool,
+) -> Option<Content> {
+    let shown = now.old.event("m.room.canonical_alias", "")?;
+    let mut rest = without(&shown.content, moved);
+    if shown.sender == target.bot {
+        let old_room = Some(&now.old.room_id);
+        let went_back = |alias: &&OwnedRoomAliasId| {
+            let leads_to = now.aliases.get(*alias).and_then(Option::as_ref);
+            leads_to == old_room && target.aliases.contains(*alias)
+        };
+        if let Some(alias) = target.canonical.alias.as_ref().filter(went_back) {
+            rest.entry("alias").or_insert_with(|| json!(alias));
+        }
+        let there = addresses_in(&rest);
+        let others = target.canonical.alternatives.iter().filter(went_back);
+        for alias in others.filter(|alias| !there.contains(alias)) {
+            let others = rest.entry("alt_aliases").or_insert_with(|| json!([]));
+            if let Value::Array(others) = others {
+                others.push(json!(alias));
+            }
+        }
+    }
+    (rest != shown.content).then_some(rest)
 }
 
 /// The addresses that are shown, the main one first.
