@@ -54,6 +54,8 @@ pub struct Paced {
     waits: Arc<AtomicU64>,
     /// Turns that are kept for the next request of their kind.
     reserved: Arc<Mutex<Vec<Turn>>>,
+    /// Addresses that were removed to be made again.
+    removed: Arc<Mutex<BTreeSet<OwnedRoomAliasId>>>,
 }
 
 impl Paced {
@@ -68,6 +70,7 @@ impl Paced {
             priority: Priority::default(),
             waits: Arc::default(),
             reserved: Arc::default(),
+            removed: Arc::default(),
         }
     }
 
@@ -119,6 +122,10 @@ impl Paced {
 
     fn reserved(&self) -> MutexGuard<'_, Vec<Turn>> {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn removed(&self) -> MutexGuard<'_, BTreeSet<OwnedRoomAliasId>> {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn turn(&self, of: LimitOf, deadline: Instant) -> Result<Turn> {
@@ -400,12 +407,36 @@ impl Homeserver for Paced {
 
     async fn create_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<()> {
         let request = self.inner.create_alias(alias, room);
+        if self.removed().contains(alias) {
+            // It leads nowhere meanwhile (P11).
+            let answer = request.await;
+            let addresses = LimitOf::Account(Bucket::Addresses);
+            self.pacer.note(&addresses, outcome(&answer));
+            if answer.is_ok() {
+                self.removed().remove(alias);
+            }
+            return answer;
+        }
         self.ask(Bucket::Addresses, request).await
     }
 
     async fn delete_alias(&self, alias: &RoomAliasId) -> Result<()> {
-        let request = self.inner.delete_alias(alias);
-        self.ask(Bucket::Addresses, request).await
+        let deadline = Instant::now() + self.priority.patience();
+        let addresses = LimitOf::Account(Bucket::Addresses);
+        let turn = self.turn(addresses.clone(), deadline).await?;
+        // It is made again without a wait: the limit has to let two through.
+        let allowance = self.pacer.allowance(&addresses);
+        if allowance.at_once < 2 && !allowance.interval.is_zero() {
+            let both = Instant::now() + allowance.opens_in + allowance.interval;
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep_until(both.min(deadline)).await;
+        }
+        let answer = self.inner.delete_alias(alias).await;
+        turn.note(outcome(&answer));
+        if answer.is_ok() {
+            self.removed().insert(alias.to_owned());
+        }
+        answer
     }
 
     async fn listing(&self, room: &RoomId) -> Result<Listing> {

@@ -17,12 +17,12 @@ pub fn showable(target: &Target, now: &Observed) -> Content {
     shown_by_new(target, leads_to_new)
 }
 
-/// Content of the old room's canonical alias without the addresses that lead to the new room by now;
-/// `None` where it shows none of those.
+/// Content of the old room's canonical alias without the addresses that lead to the new room by now, and with
+/// those that went back; `None` where it shows just that.
 #[must_use]
-pub fn left_in_old(now: &Observed) -> Option<Content> {
+pub fn left_in_old(target: &Target, now: &Observed) -> Option<Content> {
     let new_room = Some(&now.new.room_id);
-    shown_by_old(now, |alias| {
+    shown_by_old(target, now, |alias| {
         now.aliases.get(alias).and_then(Option::as_ref) == new_room
     })
 }
@@ -45,15 +45,34 @@ pub(super) fn shown_by_new(target: &Target, may: impl Fn(&OwnedRoomAliasId) -> b
     content
 }
 
-/// Content of the old room's canonical alias without the addresses that are moved; `None` where
-/// it shows none of them.
+/// Content of the old room's canonical alias without the addresses that are moved, and with those that the server
+/// stopped showing as the bot removed them, and that lead there again; `None` where it shows just that.
 pub(super) fn shown_by_old(
+    target: &Target,
     now: &Observed,
     moved: impl Fn(&OwnedRoomAliasId) -> bool,
 ) -> Option<Content> {
-    let content = now.old.content("m.room.canonical_alias", "")?;
-    let rest = without(content, moved);
-    (rest != *content).then_some(rest)
+    let shown = now.old.event("m.room.canonical_alias", "")?;
+    let mut rest = without(&shown.content, moved);
+    if shown.sender == target.bot {
+        let old_room = Some(&now.old.room_id);
+        let went_back = |alias: &&OwnedRoomAliasId| {
+            let leads_to = now.aliases.get(*alias).and_then(Option::as_ref);
+            leads_to == old_room && target.aliases.contains(*alias)
+        };
+        if let Some(alias) = target.canonical.alias.as_ref().filter(went_back) {
+            rest.entry("alias").or_insert_with(|| json!(alias));
+        }
+        let there = addresses_in(&rest);
+        let others = target.canonical.alternatives.iter().filter(went_back);
+        for alias in others.filter(|alias| !there.contains(alias)) {
+            let others = rest.entry("alt_aliases").or_insert_with(|| json!([]));
+            if let Value::Array(others) = others {
+                others.push(json!(alias));
+            }
+        }
+    }
+    (rest != shown.content).then_some(rest)
 }
 
 /// The addresses that are shown, the main one first.

@@ -96,27 +96,26 @@ fn leads_to_new(now: &Observed, alias: &OwnedRoomAliasId) -> bool {
 /// Addresses that do not lead to the new room yet.
 fn addresses(target: &Target, now: &Observed) -> Vec<Change> {
     let mut changes = Vec::new();
-    for alias in target
-        .aliases
-        .iter()
-        .filter(|alias| !leads_to_new(now, alias))
-    {
-        let leads_to = now.aliases.get(alias).cloned().flatten();
-        changes.push(Change::MoveAlias {
-            alias: alias.clone(),
-            now: leads_to,
-        });
-    }
+    let leads_to = |alias: &OwnedRoomAliasId| now.aliases.get(alias).cloned().flatten();
+    let mut to_move: Vec<_> = target.aliases.iter().collect();
+    to_move.retain(|alias| !leads_to_new(now, alias));
+    // What leads nowhere is first. The main one is last: where the server stops showing it in the old room, the
+    // new one shows it next (P11).
+    let is_main = |alias: &OwnedRoomAliasId| target.canonical.alias.as_ref() == Some(alias);
+    to_move.sort_by_key(|alias| (leads_to(alias).is_some(), is_main(alias)));
+    changes.extend(to_move.into_iter().map(|alias| Change::MoveAlias {
+        alias: alias.clone(),
+        now: leads_to(alias),
+    }));
     for alias in target
         .remote_aliases
         .iter()
         .filter(|alias| !leads_to_new(now, alias))
     {
-        let leads_to = now.aliases.get(alias).cloned().flatten();
         let shown = now.old.event("m.room.canonical_alias", "");
         changes.push(Change::RemoteAlias {
             alias: alias.clone(),
-            now: leads_to,
+            now: leads_to(alias),
             shown_by: shown
                 .map(|event| event.sender.clone())
                 .filter(|user| *user != target.bot),
@@ -151,7 +150,7 @@ fn shown(target: &Target, now: &Observed) -> Vec<Change> {
         });
     }
     // Last: until then the old room shows what leads to it (P11).
-    if let Some(rest) = shown_by_old(now, |alias| {
+    if let Some(rest) = shown_by_old(target, now, |alias| {
         target.aliases.contains(alias) || leads_to_new(now, alias)
     }) {
         changes.push(Change::ShowAliases {

@@ -3,11 +3,15 @@
 //!
 //! The ways through an upgrade in detail are in `upgrade` and `staged`.
 
-use roomlift_testbed::play::{self, Refusal};
-use roomlift_testbed::{Community, Fault, Federation, Kind, Proxy, Rule, Seen, Wanted, seg, user};
+use std::path::Path;
+
+use roomlift_testbed::play::{self, Maker, Refusal};
+use roomlift_testbed::{
+    Community, Fault, Federation, Kind, Proxy, Rule, Seen, Wanted, eventually, seg, user,
+};
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, said};
+use crate::scene::{SPEECH, Scene, said};
 
 /// The server's own upgrade on a played server; in the end nobody can tell.
 async fn all_the_same(play: impl Fn(&Proxy), wanted: Wanted, to: &str) {
@@ -106,19 +110,58 @@ async fn a_server_that_limits_reads_and_does_not_say_for_how_long() {
     scene.community.assert_moved("12").await;
 }
 
-/// The bot's own tombstone leads to a room that nobody can enter: it makes one that stands.
+/// The bot's own tombstone leads to a room that it can enter again: that one serves.
 #[tokio::test]
-#[ignore = "outer ring: takes minutes"]
-async fn a_server_that_is_cut_off_in_the_upgrade() {
+async fn a_server_that_drops_an_upgrade_and_lets_its_maker_in() {
     let mut scene = Scene::new().await;
-    play::is_cut_off_in_the_upgrade(&scene.proxy);
+    play::drops_an_upgrade(&scene.proxy, Maker::IsLetIn);
     scene.upgrade("12 --method server").await;
     let end = scene.hear("Upgrade #1 is done").await;
     let text = user::text(&end);
-    assert!(!text.contains("as it was"), "{text}");
+    assert!(text.contains("Nothing is left to do."), "{text}");
+    assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), 1);
+    assert_eq!(scene.proxy.log_of(&Kind::CreateRoom).len(), 0);
+    scene.community.assert_moved("12").await;
+}
+
+/// It leads to a room that nobody can enter: the bot makes one that stands, and leads the old room there.
+#[tokio::test]
+async fn a_server_that_drops_an_upgrade_for_good() {
+    let mut scene = Scene::new().await;
+    play::drops_an_upgrade(&scene.proxy, Maker::StaysOut);
+    scene.upgrade("12 --method server").await;
+    let lost = "SELECT count(*) FROM job_log WHERE entry LIKE '%answer_lost%'";
+    let path = scene.dir.path().join("data/roomlift.db");
+    eventually("the loss is recorded", SPEECH, async || {
+        let db = rusqlite::Connection::open(&path).expect("the database");
+        let count = db.query_row(lost, [], |row| row.get::<_, usize>(0));
+        (count.expect("a count") > 0).then_some(())
+    })
+    .await;
+    scene.bot.kill();
+    let closed = scene.community.replacement().await;
+    lost_an_hour_ago(&path);
+    scene.start_again().await;
+    let end = scene.hear("Upgrade #1 is done").await;
+    let text = user::text(&end);
+    assert!(text.contains("Nothing is left to do."), "{text}");
     assert_eq!(scene.proxy.log_of(&Kind::Upgrade).len(), 1);
     assert_eq!(scene.proxy.log_of(&Kind::CreateRoom).len(), 1);
     scene.community.assert_moved("12").await;
+    assert_ne!(scene.community.replacement().await, closed);
+}
+
+/// Has the answer to `/upgrade` been lost so long ago that the server is done with it.
+fn lost_an_hour_ago(path: &Path) {
+    let db = rusqlite::Connection::open(path).expect("the database");
+    let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let changed = db.execute(
+        "UPDATE job_log SET entry = json_set(entry, '$.event.at', ?1) WHERE entry LIKE '%answer_lost%'",
+        [at.to_string()],
+    );
+    assert_eq!(changed.expect("an entry is changed"), 1);
+    let due = db.execute("UPDATE job SET due_at = 0 WHERE id = 1", []);
+    assert_eq!(due.expect("the job is due"), 1);
 }
 
 /// The addresses that it does show are shown, and the one that it does not is named.

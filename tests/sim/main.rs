@@ -3,6 +3,7 @@
 //! See CONTRIBUTING.md, "The simulation".
 #![expect(clippy::unwrap_used, reason = "in a test, an unwrap is an assertion")]
 
+mod addresses;
 mod answers;
 mod away;
 mod carried;

@@ -29,6 +29,9 @@ const COMMAND_LEVEL: i64 = 50;
 /// and a doubtful answer in between is waited out.
 const GAP_MAX: SignedDuration = SignedDuration::from_secs(30);
 
+/// What is wrong with such an address.
+const LEADS_NOWHERE: &str = "an address leads nowhere";
+
 /// How soon `help` and its like are answered where nothing is in the way.
 const PROMPT: SignedDuration = SignedDuration::from_secs(1);
 
@@ -154,6 +157,7 @@ impl Oracle {
         if event.sender == place.bot {
             self.see_authority(world, place, event);
             self.see_links(world, place, event);
+            self.see_order(world, place, event);
         } else if event.kind == "m.room.power_levels" {
             self.see_demotions(event);
         }
@@ -285,17 +289,29 @@ impl Oracle {
         }
     }
 
+    /// P11: as long as an address leads nowhere, nothing else is done about its room.
+    fn see_order(&self, world: &World, place: &Place, event: &Event) {
+        // What the server does by itself, and what is done about other rooms at the same time.
+        let of_others = ["m.room.canonical_alias", "m.room.member", "m.space.parent"];
+        let is_open = held(&self.watched)
+            .gaps
+            .keys()
+            .any(|(kind, _)| *kind == LEADS_NOWHERE);
+        if is_open
+            && !of_others.contains(&event.kind.as_str())
+            && lineage(world, &place.room).contains(&event.room)
+        {
+            let what = format!("{} in {}", event.kind, event.room);
+            self.note(11, "something was done while an address led nowhere", what);
+        }
+    }
+
     /// P11: an address leads to the old room or the new one; the directory has one of them.
     fn see_addresses(&self, world: &World, place: &Place) {
         let lineage = lineage(world, &place.room);
         for alias in [&place.alias, &place.second_alias] {
             let leads_to = world.aliases.get(alias).map(|address| &address.room);
-            self.gap(
-                world,
-                leads_to.is_none(),
-                "an address leads nowhere",
-                alias.as_str(),
-            );
+            self.gap(world, leads_to.is_none(), LEADS_NOWHERE, alias.as_str());
             if leads_to.is_some_and(|room| !lineage.contains(room)) {
                 self.note(11, "an address leads elsewhere", alias.to_string());
             }
@@ -314,7 +330,7 @@ impl Oracle {
             return;
         }
         let mut watched = held(&self.watched);
-        let longest = GAP_MAX + watched.away;
+        let longest = GAP_MAX + watched.away + world.turned_away;
         if let Some(since) = watched.gaps.remove(&key)
             && world.now.duration_since(since) > longest
         {
@@ -557,7 +573,7 @@ impl Oracle {
                 self.note(3, "said twice", format!("{times} times: {start}"));
             }
             if end == End::Quiet && room.membership(&place.bot) == "join" {
-                self.check_answers(place, room, jobs);
+                self.check_answers(world, place, room, jobs);
             }
         }
         for (room, before) in &held(&self.watched).before {
@@ -575,7 +591,7 @@ impl Oracle {
         }
     }
 
-    fn check_answers(&self, place: &Place, room: &Room, jobs: &[(Job, State)]) {
+    fn check_answers(&self, world: &World, place: &Place, room: &Room, jobs: &[(Job, State)]) {
         for command in commands(room, place) {
             let answer = room.events.iter().find(|event| {
                 event.sender == place.bot
@@ -591,6 +607,10 @@ impl Oracle {
             if self.expect.prompt && waited > PROMPT {
                 let text = body(command).unwrap_or_default();
                 self.note(14, "answered late", format!("{text}: {waited:?}"));
+            }
+            // A mark that the server refuses is given up.
+            if world.refused_words {
+                continue;
             }
             let marks: Vec<_> = room
                 .events

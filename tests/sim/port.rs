@@ -137,8 +137,17 @@ impl SimPort {
         match &fault {
             Some(Fault::Reset) => return Err(gone(None)),
             Some(Fault::Page(status)) => return Err(page(what, *status)),
-            Some(Fault::TooMany(wait)) => return Err(limited(wait.unwrap_or(UNKNOWN_WAIT))),
+            Some(Fault::TooMany(wait)) => {
+                let wait = wait.unwrap_or(UNKNOWN_WAIT);
+                if endpoint == Endpoint::CreateAlias {
+                    life.shared.world().turned_away += wait.try_into().unwrap_or_default();
+                }
+                return Err(limited(wait));
+            }
             Some(Fault::Refuse(status, code)) => {
+                if matches!(endpoint, Endpoint::Send | Endpoint::Redact) {
+                    life.shared.world().refused_words = true;
+                }
                 let message = "simulated refusal".to_owned();
                 return Err(HomeserverError::refused(
                     what,

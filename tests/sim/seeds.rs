@@ -316,6 +316,8 @@ fn rough(rng: &mut Rng, sim: &mut Sim, about: &mut Vec<String>) {
             let begin = sim.shared.clock.true_now() + from;
             let end = begin + Duration::from_secs(rng.u64(2..50));
             about.push(format!("the server is away from {begin} to {end}"));
+            // The pauses between two tries grow to about as long as that.
+            sim.world().turned_away += end.duration_since(begin) * 2;
             let shared = Arc::clone(&sim.shared);
             let is_away = move |_: &Request| {
                 let now = shared.clock.true_now();

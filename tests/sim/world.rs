@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use roomlift::room::state::{Content, RoomState, StateEvent};
 use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId,
@@ -276,6 +276,10 @@ pub(crate) struct World {
     pub(crate) denies_listings: bool,
     /// Addresses that no room may show, as servers refuse those of others.
     pub(crate) refuses_to_show: BTreeSet<OwnedRoomAliasId>,
+    /// How long the server turned the bot away from moving addresses, all together.
+    pub(crate) turned_away: SignedDuration,
+    /// Whether the bot was refused something that it said, or a removal of it.
+    pub(crate) refused_words: bool,
     /// Whether all new private rooms are encrypted.
     pub(crate) encrypts_new_rooms: bool,
     /// Messages that are encrypted, and in which sessions.
@@ -323,6 +327,8 @@ impl World {
             denies_aliases_to: BTreeSet::new(),
             denies_listings: false,
             refuses_to_show: BTreeSet::new(),
+            turned_away: SignedDuration::ZERO,
+            refused_words: false,
             encrypts_new_rooms: false,
             sealed: BTreeMap::new(),
             keys: BTreeSet::new(),

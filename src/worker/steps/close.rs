@@ -3,20 +3,20 @@
 //! What the server refuses is written down and does not stop the rest: after the switch there is
 //! only forward, and `verify` makes a to-do of it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ruma::{RoomAliasId, RoomId};
+use ruma::RoomId;
 
 use super::super::inviter::{Invited, Inviter};
+use super::address::{move_alias, read_shown, show_again, show_moved, show_others};
 use super::{Done, JobRun, Read, RequestFailure, Seen, StepError, new_room, plan_of};
 use crate::homeserver::{Bucket, Homeserver, HomeserverError};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
 use crate::message::problem::Problem;
-use crate::room::addresses::{addresses_in, left_in_old, showable, without};
-use crate::room::authority::shortage;
+use crate::room::addresses::{left_in_old, showable};
 use crate::room::change::{Change, Observed, Part, Side};
 use crate::room::creation::staged;
 use crate::room::diff::{diff, repointed_rules};
@@ -29,12 +29,6 @@ use crate::survey;
 
 /// Said of what is left where it is, as its replacement was refused.
 const TOO_EARLY: &str = "the new room has not taken its place";
-
-/// Type of the event with the addresses that a room shows.
-const ALIASES: &str = "m.room.canonical_alias";
-
-/// HTTP status of an address that exists.
-const CONFLICT: u16 = 409;
 
 /// Said of an invitation in place of a server's own words, where there was no answer.
 const AWAY: &str = "their server does not answer";
@@ -114,9 +108,18 @@ async fn make(
     let mut to_try_again = None;
     let (mut limited, mut wait) = (VecDeque::new(), None);
     while let Some(mut change) = to_make.pop_front() {
-        port.release();
-        if is_made_of_what_is_there(&change) {
-            // Before it is read, so that nothing is older than the moment it is written (P12).
+        if !matches!(
+            change,
+            Change::ShowAliases {
+                side: Side::New,
+                ..
+            }
+        ) {
+            port.release();
+        }
+        if is_made_of_what_is_there(&change) || is_main_address(&change, &seen.target) {
+            // Before it is read, so that nothing is older than the moment it is written (P12); and before the main
+            // address is moved, so that the new room shows it at once (P11).
             port.reserve(Bucket::Everything).await?;
         }
         if let Change::ShowAliases { side, content, .. } = &mut change {
@@ -127,7 +130,7 @@ async fn make(
                 // The server refuses all of it if one address does not lead there.
                 Side::New => Some(showable(&seen.target, &seen.now)).filter(|new| !new.is_empty()),
                 // Only what has moved by now is taken away (P11).
-                Side::Old => left_in_old(&seen.now),
+                Side::Old => left_in_old(&seen.target, &seen.now),
             };
             let Some(shown) = shown else { continue };
             *content = shown;
@@ -145,15 +148,29 @@ async fn make(
             Ok(Attempt::Made) => {
                 seen.now.apply(&change, port.account());
                 made += 1;
+                let next = to_make.front();
+                if is_main_address(&change, &seen.target)
+                    && next.is_some_and(|next| matches!(next, Change::MoveAlias { .. }))
+                {
+                    show_moved(port, seen).await;
+                }
             }
-            // The others are made meanwhile.
             Ok(Attempt::Unanswered(error)) => {
+                // It may lead nowhere: nothing else is done before it is looked at again.
+                if let Change::MoveAlias { alias, .. } = &change {
+                    show_again(port, alias, seen).await?;
+                    return Err(unanswered(error));
+                }
+                // The others are made meanwhile.
                 to_try_again = Some(error);
                 continue;
             }
             Ok(Attempt::Refused(refusal)) => {
                 refused.push(refusal);
                 made += show_others(port, &change, &mut seen.now.new).await?;
+                if let Change::MoveAlias { alias, .. } = &change {
+                    show_again(port, alias, seen).await?;
+                }
             }
             // Perhaps only this person is invited too often: the next is tried.
             Err(HomeserverError::RateLimited { limit, .. })
@@ -188,11 +205,21 @@ async fn make(
     }
     match to_try_again {
         None => Ok((made, refused)),
-        Some(error) => Err(StepError::Retry {
-            problem: Problem::ChangeUnanswered,
-            source: Some(Box::new(error)),
-        }),
+        Some(error) => Err(unanswered(error)),
     }
+}
+
+fn unanswered(error: HomeserverError) -> StepError {
+    StepError::Retry {
+        problem: Problem::ChangeUnanswered,
+        source: Some(Box::new(error)),
+    }
+}
+
+/// Whether a change moves the address by which the room is known.
+fn is_main_address(change: &Change, target: &Target) -> bool {
+    let main = target.canonical.alias.as_ref();
+    matches!(change, Change::MoveAlias { alias, .. } if Some(alias) == main)
 }
 
 /// Whether a change is made from what is there right before it.
@@ -249,38 +276,8 @@ async fn attempt_unless_known(
     Ok(Attempt::Refused(refusal))
 }
 
-/// Has the new room show the addresses that lead there by now, before the others have to wait: some servers
-/// stop showing an address in the old room as soon as it is moved (P11). What fails here is tried again later.
-async fn show_moved(port: &dyn Homeserver, seen: &mut Seen) {
-    let shown = showable(&seen.target, &seen.now);
-    let kind = "m.room.canonical_alias";
-    if shown.is_empty() || seen.now.new.content(kind, "") == Some(&shown) {
-        return;
-    }
-    let new_room = seen.now.new.room_id.clone();
-    if port.put_state(&new_room, kind, "", &shown).await.is_ok() {
-        seen.now.new.put(slot(kind, ""), port.account(), shown);
-    }
-}
-
-/// Reads again which addresses a room shows: they are written whole.
-async fn read_shown(
-    port: &dyn Homeserver,
-    side: Side,
-    now: &mut Observed,
-) -> Result<(), HomeserverError> {
-    let room = match side {
-        Side::Old => &mut now.old,
-        Side::New => &mut now.new,
-    };
-    match read_again(port, room, ALIASES).await {
-        Ok(_) | Err(HomeserverError::Refused { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 /// Reads one event of a room again, and whether it is there.
-async fn read_again(
+pub(super) async fn read_again(
     port: &dyn Homeserver,
     room: &mut RoomState,
     kind: &str,
@@ -486,79 +483,6 @@ fn switched(new: RoomState, read: Read, before: &Snapshot, plan: &Plan) -> Seen 
     }
 }
 
-/// Points an address to the new room. Only the server's own upgrade can do that at once: a client has to
-/// remove it and make it again. So making it is tried first, which a server that does not let the bot
-/// make it refuses before anything is lost (P11).
-/// Source: Matrix specification, `PUT /directory/room`: 409 where the address exists; Synapse checks its
-/// `alias_creation_rules` before that.
-async fn move_alias(
-    port: &dyn Homeserver,
-    alias: &RoomAliasId,
-    old_room: Option<&RoomId>,
-    new_room: &RoomId,
-) -> Result<(), HomeserverError> {
-    match port.create_alias(alias, new_room).await {
-        Err(HomeserverError::Refused {
-            status: CONFLICT, ..
-        }) => {}
-        made => return made,
-    }
-    port.delete_alias(alias).await?;
-    let moved = port.create_alias(alias, new_room).await;
-    if let (Err(HomeserverError::Refused { .. }), Some(old_room)) = (&moved, old_room) {
-        port.create_alias(alias, old_room).await?;
-    }
-    moved
-}
-
-/// Shows in the new room what the server lets it show, after it refused all addresses for one, such as for one
-/// of another server; says how many changes that were.
-async fn show_others(
-    port: &dyn Homeserver,
-    refused: &Change,
-    new: &mut RoomState,
-) -> Result<usize, HomeserverError> {
-    let Change::ShowAliases {
-        side: Side::New,
-        content: wanted,
-        ..
-    } = refused
-    else {
-        return Ok(0);
-    };
-    if shortage(new, port.account(), ALIASES).is_some() {
-        return Ok(0);
-    }
-    let all: BTreeSet<_> = addresses_in(wanted).into_iter().collect();
-    let there = new.content(ALIASES, "").map(addresses_in);
-    let there = there.unwrap_or_default().into_iter();
-    let mut shown: BTreeSet<_> = there.filter(|alias| all.contains(alias)).collect();
-    let own = all
-        .iter()
-        .filter(|alias| alias.server_name() == port.server_name());
-    // The account's own server's at once, then one after the other.
-    let mut tries = vec![own.cloned().collect::<BTreeSet<_>>()];
-    tries.extend(all.iter().map(|alias| [alias.clone()].into()));
-    let mut made = 0;
-    for more in tries {
-        let to_show = &shown | &more;
-        if to_show == shown || to_show == all {
-            continue;
-        }
-        let content = without(wanted, |alias| !to_show.contains(alias));
-        match port.put_state(&new.room_id, ALIASES, "", &content).await {
-            Ok(_) => {
-                new.put(slot(ALIASES, ""), port.account(), content);
-                shown = to_show;
-                made += 1;
-            }
-            Err(HomeserverError::Refused { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(made)
-}
-
 async fn apply(
     port: &dyn Homeserver,
     change: &Change,
@@ -575,7 +499,7 @@ async fn apply(
         }
         Change::Ban { user, reason } => port.ban(new_room, user, reason.as_deref()).await?,
         Change::MoveAlias { alias, now } => {
-            move_alias(port, alias, now.as_deref(), new_room).await?;
+            move_alias(port, alias, now.as_deref(), old_room, new_room).await?;
         }
         Change::RemoteAlias { .. }
         | Change::RemoteListing { .. }

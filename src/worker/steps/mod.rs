@@ -6,6 +6,7 @@
 //! does both.
 
 mod access;
+mod address;
 mod aliases;
 mod close;
 mod complete;

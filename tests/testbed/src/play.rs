@@ -83,23 +83,57 @@ pub fn shows_own_addresses_only(proxy: &Proxy, server: &str) -> Fired {
     proxy.add(Rule::new(names_others, fault).for_ever())
 }
 
-/// Plays a server whose `/upgrade` is cut off in the middle, as Palpo drops a request whose client has gone: the
-/// old room points to a new one with nobody in it, and there is no answer.
-pub fn is_cut_off_in_the_upgrade(proxy: &Proxy) {
-    proxy.stand_in(is_upgrade, |seen, sender| async move {
-        let call = Call::of(&seen, sender);
-        let half = async {
-            let content = json!({ "predecessor": { "room_id": call.old } });
-            let new = call.create(content).await?;
-            call.bury(&new).await?;
-            let path = format!("rooms/{}/leave", seg(&new));
-            call.sender.call("POST", &path, Some(json!({}))).await
-        };
-        match half.await {
-            Ok(_) => error(504, "", "no answer from the server behind"),
-            Err(refused) => answer(Err(refused)),
+/// Whether who made a room can enter it again after they left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// They can.
+    IsLetIn,
+    /// Nobody can.
+    StaysOut,
+}
+
+/// Plays a server that sends the tombstone first and drops its `/upgrade` when the client goes, as Palpo does: the
+/// old room points to a new one that nobody is in, not even who asked for it, and there is no answer. Synapse lets
+/// nobody enter an empty room: where the maker is let in, they are in it all along and cannot read it before they
+/// ask to join.
+pub fn drops_an_upgrade(proxy: &Proxy, maker: Maker) {
+    let unread = Arc::new(Mutex::new(None::<String>));
+    let made = Arc::clone(&unread);
+    proxy.stand_in(is_upgrade, move |seen, sender| {
+        let made = Arc::clone(&made);
+        async move {
+            match drop_upgrade(&Call::of(&seen, sender), maker).await {
+                Ok(new) => {
+                    *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
+                    error(504, "", "no answer from the server behind")
+                }
+                Err(refused) => answer(Err(refused)),
+            }
         }
     });
+    let is_unread = move |seen: &Seen| {
+        let mut unread = unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_about = unread.as_ref().is_some_and(|new| seen.path.contains(new));
+        if is_about && seen.kind == Kind::Join && maker == Maker::IsLetIn {
+            *unread = None;
+        }
+        is_about && matches!(seen.kind, Kind::ReadState | Kind::ReadStateEvent { .. })
+    };
+    proxy.stand_in(is_unread, |_, _| async {
+        error(403, "M_FORBIDDEN", "not in this room")
+    });
+}
+
+/// See [`drops_an_upgrade`]; the new room.
+async fn drop_upgrade(call: &Call, maker: Maker) -> Result<String, ApiError> {
+    let content = json!({ "predecessor": { "room_id": call.old } });
+    let new = call.create(content).await?;
+    call.bury(&new).await?;
+    if maker == Maker::StaysOut {
+        let path = format!("rooms/{}/leave", seg(&new));
+        call.sender.call("POST", &path, Some(json!({}))).await?;
+    }
+    Ok(new)
 }
 
 /// Plays a server without `/upgrade`.
