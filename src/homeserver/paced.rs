@@ -4,6 +4,8 @@
 //! Short waits happen here, in place; how long that may be depends on what the request is for. A longer one is
 //! told as [`HomeserverError::RateLimited`], and whoever asked stores it (P8). Reading changes nothing, so it is
 //! repeated here: a step reads dozens of things, and would never end if one refusal made it begin again.
+//!
+//! Longer than most files, as it is one implementation of one trait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,6 +2,8 @@
 //!
 //! Left out: the server's limits (`homeserver::paced`). What sync has told already (`told`) is read from the
 //! SDK's store.
+//!
+//! Longer than most files, as it is one implementation of one trait.
 
 mod admin;
 pub(super) mod told;

@@ -9,23 +9,21 @@ use std::sync::Arc;
 use ruma::RoomId;
 
 use super::super::inviter::{Invited, Inviter};
-use super::address::{move_alias, read_shown, show_again, show_moved, show_others};
+use super::address::{move_alias, show_again, show_moved, show_others};
 use super::{Done, JobRun, Read, RequestFailure, Seen, StepError, new_room, plan_of};
-use crate::homeserver::{Bucket, Homeserver, HomeserverError};
+use crate::homeserver::{Homeserver, HomeserverError};
 use crate::job::log::Progress;
 use crate::job::{Job, Output, Plan, Refusal, State, Todo};
 use crate::message::member::{Variables, render};
 use crate::message::problem::Problem;
-use crate::room::addresses::{left_in_old, showable};
 use crate::room::change::{Change, Observed, Part, Side};
 use crate::room::creation::staged;
-use crate::room::diff::{diff, repointed_rules};
-use crate::room::join_rules::JOIN_RULES;
-use crate::room::power::{POWER_LEVELS, locked};
+use crate::room::diff::diff;
 use crate::room::predict::after_switch;
-use crate::room::state::{Listing, RoomState, Snapshot, slot};
+use crate::room::state::{Listing, RoomState, Snapshot};
 use crate::room::target::{Target, target};
 use crate::survey;
+use crate::worker::steps::prepare::{is_main_address, prepared};
 
 /// Said of what is left where it is, as its replacement was refused.
 const TOO_EARLY: &str = "the new room has not taken its place";
@@ -107,38 +105,10 @@ async fn make(
     let mut inviter = Inviter::new(port, &new_room, &reason);
     let mut to_try_again = None;
     let (mut limited, mut wait) = (VecDeque::new(), None);
-    while let Some(mut change) = to_make.pop_front() {
-        if !matches!(
-            change,
-            Change::ShowAliases {
-                side: Side::New,
-                ..
-            }
-        ) {
-            port.release();
-        }
-        if is_made_of_what_is_there(&change) || is_main_address(&change, &seen.target) {
-            // Before it is read, so that nothing is older than the moment it is written (P12); and before the main
-            // address is moved, so that the new room shows it at once (P11).
-            port.reserve(Bucket::Everything).await?;
-        }
-        if let Change::ShowAliases { side, content, .. } = &mut change {
-            if !job_run.holds(seen.read) {
-                read_shown(port, *side, &mut seen.now).await?;
-            }
-            let shown = match side {
-                // The server refuses all of it if one address does not lead there.
-                Side::New => Some(showable(&seen.target, &seen.now)).filter(|new| !new.is_empty()),
-                // Only what has moved by now is taken away (P11).
-                Side::Old => left_in_old(&seen.target, &seen.now),
-            };
-            let Some(shown) = shown else { continue };
-            *content = shown;
-        }
-        match as_it_is_now(port, &change, &mut seen.now).await? {
-            Some(fresh) => change = fresh,
-            None => continue,
-        }
+    while let Some(change) = to_make.pop_front() {
+        let Some(change) = prepared(job_run, seen, change).await? else {
+            continue;
+        };
         let outcome = if change.is_too_early(&seen.now) {
             Ok(Attempt::Refused(too_early(&change)))
         } else {
@@ -216,21 +186,6 @@ fn unanswered(error: HomeserverError) -> StepError {
     }
 }
 
-/// Whether a change moves the address by which the room is known.
-fn is_main_address(change: &Change, target: &Target) -> bool {
-    let main = target.canonical.alias.as_ref();
-    matches!(change, Change::MoveAlias { alias, .. } if Some(alias) == main)
-}
-
-/// Whether a change is made from what is there right before it.
-fn is_made_of_what_is_there(change: &Change) -> bool {
-    match change {
-        Change::Lock { .. } | Change::ShowAliases { .. } => true,
-        Change::OtherState { slot, .. } => slot.0 == JOIN_RULES,
-        _ => false,
-    }
-}
-
 /// What came of a change.
 enum Attempt {
     Made,
@@ -274,57 +229,6 @@ async fn attempt_unless_known(
     };
     job_run.kept.refused.push(refusal.clone());
     Ok(Attempt::Refused(refusal))
-}
-
-/// Reads one event of a room again, and whether it is there.
-pub(super) async fn read_again(
-    port: &dyn Homeserver,
-    room: &mut RoomState,
-    kind: &str,
-) -> Result<bool, HomeserverError> {
-    let Some(now) = port.state_event(&room.room_id, kind, "").await? else {
-        return Ok(false);
-    };
-    if room.content(kind, "") != Some(&now) {
-        let by = room.event(kind, "").map(|event| event.sender.clone());
-        let by = by.unwrap_or_else(|| port.account().to_owned());
-        room.put(slot(kind, ""), &by, now);
-    }
-    Ok(true)
-}
-
-/// A change made from what is there now, right before it is sent: power levels and join rules are whole, so
-/// that what somebody changed in them since they were read would be undone (P12). `None` where nothing is
-/// left to change, or where somebody else decides by now.
-async fn as_it_is_now(
-    port: &dyn Homeserver,
-    change: &Change,
-    seen: &mut Observed,
-) -> Result<Option<Change>, HomeserverError> {
-    match change {
-        Change::Lock { .. } => {
-            if !read_again(port, &mut seen.old, POWER_LEVELS).await? {
-                return Ok(Some(change.clone()));
-            }
-            Ok(locked(&seen.old).map(|content| Change::Lock { content }))
-        }
-        Change::OtherState { room, slot, .. } if slot.0 == JOIN_RULES => {
-            let now = match port.state_event(room, &slot.0, &slot.1).await {
-                Ok(now) => now.unwrap_or_default(),
-                Err(HomeserverError::Refused { .. }) => return Ok(Some(change.clone())),
-                Err(error) => return Err(error),
-            };
-            let content = repointed_rules(&now, seen);
-            let others = seen.others.entry(room.clone()).or_default();
-            others.insert(slot.clone(), now);
-            Ok(content.map(|content| Change::OtherState {
-                room: room.clone(),
-                slot: slot.clone(),
-                content,
-            }))
-        }
-        _ => Ok(Some(change.clone())),
-    }
 }
 
 /// What the step of a part leaves that has nothing to do, as far as that is known without asking.

@@ -20,6 +20,7 @@ mod orphan;
 mod pins;
 mod plan;
 mod populate;
+mod prepare;
 mod review;
 mod snapshot;
 mod spaces;
