@@ -3,6 +3,7 @@
 //!
 //! The ways through an upgrade in detail are in `upgrade` and `staged`.
 
+use roomlift::clock::{Clock as _, SystemClock};
 use std::path::Path;
 
 use roomlift_testbed::play::{self, Maker, Refusal};
@@ -154,7 +155,7 @@ async fn a_server_that_drops_an_upgrade_for_good() {
 /// Has the answer to `/upgrade` been lost so long ago that the server is done with it.
 fn lost_an_hour_ago(path: &Path) {
     let db = rusqlite::Connection::open(path).expect("the database");
-    let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let at = SystemClock.now() - jiff::SignedDuration::from_hours(1);
     let changed = db.execute(
         "UPDATE job_log SET entry = json_set(entry, '$.event.at', ?1) WHERE entry LIKE '%answer_lost%'",
         [at.to_string()],
