@@ -107,7 +107,7 @@ async fn measure(
     let begun = Instant::now();
     talk.say(&format!("!upgrade plan {} 12", village.space))
         .await;
-    talk.hear("This is the plan only").await;
+    talk.hear("This is only a preview").await;
     let plan = begun.elapsed();
     let requests = proxy.log();
     let requests = requests.iter().filter(|seen| seen.kind != Kind::Sync);

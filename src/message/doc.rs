@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use ruma::{OwnedServerName, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, UserId};
 
 use crate::model::Text;
 use crate::room::state::matrix_to;
@@ -29,6 +29,15 @@ pub enum Span {
         /// What is shown.
         text: String,
     },
+    /// A room.
+    Room {
+        /// Where to.
+        url: String,
+        /// What people call it.
+        label: String,
+        /// Its id.
+        id: OwnedRoomId,
+    },
 }
 
 /// A line from our own words: `code` between backticks.
@@ -47,18 +56,14 @@ pub fn own(text: &str) -> Vec<Span> {
         .collect()
 }
 
-/// A room by its label, as a pill, and its id.
+/// A room by its label: a pill, and in the plain body, which has none, the label and the id.
 #[must_use]
 pub fn room(label: &str, id: &RoomId, via: &[OwnedServerName]) -> Vec<Span> {
-    vec![
-        Span::Link {
-            url: matrix_to(id, via),
-            text: shortened(label),
-        },
-        Span::Text(" (".to_owned()),
-        Span::Code(id.to_string()),
-        Span::Text(")".to_owned()),
-    ]
+    vec![Span::Room {
+        url: matrix_to(id, via),
+        label: shortened(label),
+        id: id.to_owned(),
+    }]
 }
 
 /// A person by their id. Not a mention: only texts for members mention people.
@@ -216,6 +221,16 @@ impl Doc {
                     let _ = write!(self.plain, "`{text}`");
                     let _ = write!(self.html, "<code>{}</code>", escape(text));
                 }
+                Span::Room { url, label, id } => {
+                    let _ = write!(self.plain, "{label} (`{id}`)");
+                    let name = if label.is_empty() { id.as_str() } else { label };
+                    let _ = write!(
+                        self.html,
+                        "<a href=\"{}\">{}</a>",
+                        escape(url),
+                        escape(name)
+                    );
+                }
                 Span::Link { url, text } => {
                     self.plain.push_str(text);
                     let _ = write!(
@@ -269,6 +284,6 @@ mod tests {
         - two
         End.
         "#);
-        insta::assert_snapshot!(text.html, @r#"<p><a href="https://matrix.to/#/!r:x">&lt;b&gt;R&lt;/b&gt; &amp; &quot;@room&quot;</a> (<code>!r:x</code>)</p><ul><li>Type <code>!upgrade help</code>.</li><li><strong>two</strong></li></ul><p>End.</p>"#);
+        insta::assert_snapshot!(text.html, @r#"<p><a href="https://matrix.to/#/!r:x">&lt;b&gt;R&lt;/b&gt; &amp; &quot;@room&quot;</a></p><ul><li>Type <code>!upgrade help</code>.</li><li><strong>two</strong></li></ul><p>End.</p>"#);
     }
 }

@@ -22,7 +22,7 @@ pub enum PlanReason {
     StartMissed,
 }
 
-/// The plan.
+/// The plan: the verdict, what is lost or left for people, and last the question; the rest is folded.
 #[must_use]
 pub fn plan(
     id: JobId,
@@ -31,18 +31,103 @@ pub fn plan(
     occasion: PlanReason,
     now: Timestamp,
 ) -> Text {
-    let bot = &plan.intent.bot;
     let mut doc = Doc::new();
     doc = match occasion {
         PlanReason::Asked => doc,
         PlanReason::RoomChanged => doc.say("The room changed after the plan was confirmed. Nothing was done. Here is the new plan:"),
-        PlanReason::StartMissed => doc.say("I was away at the time that was agreed for this. Nothing was done. Shall I begin now?"),
+        PlanReason::StartMissed => doc.say("I was offline at the agreed time. Nothing was done. Shall I start now?"),
     };
+    doc = doc.line(&verdict(id, plan));
+    if let Some(successor) = &plan.successor {
+        doc = doc.line(&[
+            Span::Text("The new room: ".to_owned()),
+            Span::Code(successor.to_string()),
+            Span::Text(format!(", version {}.", plan.intent.version)),
+        ]);
+    }
+    if plan.is_blocked() {
+        // What would be lost does not matter to somebody who cannot start.
+        return findings(doc, plan, Weight::Blocker, "What blocks it:")
+            .say("Nothing was changed. When this is solved, send the command again.")
+            .finish();
+    }
+    doc = findings(
+        doc,
+        plan,
+        Weight::Loss,
+        "What gets lost or is left for you:",
+    );
+    let limited = if plan.limited_seconds > 0 {
+        ", rate limits included"
+    } else {
+        ""
+    };
+    doc = doc.say(&format!(
+        "It will take about {} ({}{limited}).",
+        duration(plan.seconds),
+        count(plan.requests, "request", "requests")
+    ));
+    if let Some(schedule) = &plan.schedule {
+        doc = doc.say(&beginning(schedule, occasion, now));
+    }
+    if plan.from.is_some() {
+        let lines: Vec<_> = outline(plan).iter().map(|line| own(line)).collect();
+        doc = doc.folded("What will happen", &lines);
+    }
+    let notes = listed(plan, Weight::Note);
+    if !notes.is_empty() {
+        doc = doc.folded("Good to know", &notes);
+    }
+    let counted = counted(plan.of_weight(Weight::Loss));
+    match confirmation {
+        Confirmation::Given => doc.say("Confirmed with `--yes`."),
+        Confirmation::PlanOnly => doc.say(
+            "This is only a preview; nothing will happen. To upgrade, send the command without `plan`.",
+        ),
+        Confirmation::Ask => doc.say(&question(&id.to_string(), &counted, &until(plan.expires_at, now))),
+    }
+    .finish()
+}
+
+/// The question below a plan, which repeats what is lost and left.
+pub(super) fn question(id: &str, counted: &str, expires: &str) -> String {
+    let with = if counted.is_empty() {
+        String::new()
+    } else {
+        format!(" with {counted}")
+    };
+    format!(
+        "Upgrade{with}? It cannot be undone. ✅ or `!upgrade confirm {id}` starts it, ❌ or \
+         `!upgrade cancel {id}` drops it. This plan expires in {expires}."
+    )
+}
+
+/// How much is lost, and how much is left for people; empty where nothing is.
+pub(super) fn counted<'a>(losses: impl Iterator<Item = &'a Finding>) -> String {
+    let (left, lost): (Vec<_>, Vec<_>) = losses.partition(|loss| loss.is_left_for_people());
+    let parts = [
+        (lost.len(), count(lost.len(), "loss", "losses")),
+        (left.len(), format!("{} left for you", left.len())),
+    ];
+    let parts: Vec<_> = parts
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(_, words)| words)
+        .collect();
+    parts.join(", ")
+}
+
+fn verdict(id: JobId, plan: &Plan) -> Vec<Span> {
     let deed = match plan.intent.method {
         Method::Adopt => "finish the upgrade of",
         Method::Server | Method::Staged => "upgrade",
     };
-    let mut title = vec![Span::Bold(format!("Plan #{id}: {deed} "))];
+    let (ready, yet) = if plan.is_blocked() {
+        ("cannot", " yet")
+    } else {
+        ("ready to", "")
+    };
+    let mut title = vec![Span::Bold(format!("Plan #{id}: {ready} {deed} "))];
     title.extend(room(&plan.label, &plan.old_room, &[]));
     // A new room that was not found has no version that could be told.
     let is_unfit = plan.findings.iter().any(|finding| {
@@ -52,78 +137,37 @@ pub fn plan(
         )
     });
     title.push(Span::Text(match &plan.from {
-        _ if is_unfit => String::new(),
-        Some(from) => format!(" from version {from} to {}", plan.intent.version),
-        None => format!(" to version {}", plan.intent.version),
+        _ if is_unfit => yet.to_owned(),
+        Some(from) => format!(" from version {from} to {}{yet}", plan.intent.version),
+        None => format!(" to version {}{yet}", plan.intent.version),
     }));
-    doc = doc.line(&title);
-    if let Some(successor) = &plan.successor {
-        doc = doc.line(&[
-            Span::Text("The new room: ".to_owned()),
-            Span::Code(successor.to_string()),
-            Span::Text(format!(", version {}.", plan.intent.version)),
-        ]);
+    let counted = counted(plan.of_weight(Weight::Loss));
+    if !plan.is_blocked() && !counted.is_empty() {
+        title.push(Span::Bold(format!(" · {counted}")));
     }
+    title
+}
 
-    if plan.from.is_some() && !plan.is_blocked() {
-        doc = doc.heading("What will happen:");
-        for text in outline(plan) {
-            doc = doc.item(&own(&text));
-        }
+fn findings(doc: Doc, plan: &Plan, weight: Weight, heading: &str) -> Doc {
+    let lines = listed(plan, weight);
+    if lines.is_empty() {
+        return doc;
     }
-    for (weight, heading) in [
-        (Weight::Blocker, "In the way:"),
-        (Weight::Loss, "What gets lost or is left for you:"),
-        (Weight::Note, "Good to know:"),
-    ] {
-        // What would be lost does not matter to somebody who cannot begin.
-        if plan.is_blocked() && weight != Weight::Blocker {
-            continue;
-        }
-        let findings: Vec<_> = plan.of_weight(weight).collect();
-        if findings.is_empty() {
-            continue;
-        }
-        doc = doc.heading(heading);
-        for found in findings.iter().take(FINDINGS_SHOWN_MAX) {
-            doc = doc.item(&finding::line(found, bot));
-        }
-        if findings.len() > FINDINGS_SHOWN_MAX {
-            let more = findings.len() - FINDINGS_SHOWN_MAX;
-            doc = doc.item(&own(&format!("and {more} more of this kind")));
-        }
+    let doc = doc.heading(heading);
+    lines.iter().fold(doc, |doc, line| doc.item(line))
+}
+
+/// Findings of one weight, as many as are shown.
+fn listed(plan: &Plan, weight: Weight) -> Vec<Vec<Span>> {
+    let bot = &plan.intent.bot;
+    let all = plan.of_weight(weight).count();
+    let shown = plan.of_weight(weight).take(FINDINGS_SHOWN_MAX);
+    let mut lines: Vec<_> = shown.map(|found| finding::line(found, bot)).collect();
+    if all > FINDINGS_SHOWN_MAX {
+        let more = all - FINDINGS_SHOWN_MAX;
+        lines.push(own(&format!("and {more} more of this kind")));
     }
-    if plan.is_blocked() {
-        return doc
-            .say("Nothing was changed. When this is solved, send the command again.")
-            .finish();
-    }
-    let limited = if plan.limited_seconds > 0 {
-        ", which limits how fast I may send"
-    } else {
-        ""
-    };
-    doc = doc.say(&format!(
-        "It will take about {} ({} to the server{limited}).",
-        duration(plan.seconds),
-        count(plan.requests, "request", "requests")
-    ));
-    if let Some(schedule) = &plan.schedule {
-        doc = doc.say(&beginning(schedule, occasion, now));
-    }
-    match confirmation {
-        Confirmation::Given => doc.say("Confirmed with `--yes`."),
-        Confirmation::PlanOnly => {
-            doc.say("This is the plan only; nothing will happen. To upgrade, send the command without `plan`.")
-        }
-        Confirmation::Ask => doc.say(&format!(
-            "An upgrade cannot be undone. To begin, react with ✅ (yes) or type \
-             `!upgrade confirm {id}`; to drop it, ❌ (no) or `!upgrade cancel {id}`. The plan is \
-             good for {}.",
-            until(plan.expires_at, now)
-        )),
-    }
-    .finish()
+    lines
 }
 
 /// When it begins, and when members are told.
@@ -131,11 +175,9 @@ fn beginning(schedule: &Schedule, occasion: PlanReason, now: Timestamp) -> Strin
     let start = &schedule.start;
     if start.at <= now {
         return match occasion {
-            PlanReason::Asked => {
-                "The time it should begin at is over: it begins at once.".to_owned()
-            }
+            PlanReason::Asked => "The start time has passed: it starts at once.".to_owned(),
             PlanReason::RoomChanged | PlanReason::StartMissed => format!(
-                "It should have begun on {}; with your yes it begins at once.",
+                "It should have started on {}; once you confirm, it starts at once.",
                 moment::start(start)
             ),
         };
@@ -153,7 +195,7 @@ fn beginning(schedule: &Schedule, occasion: PlanReason, now: Timestamp) -> Strin
         format!(" I tell the members in the room {}.", times.join("; "))
     };
     format!(
-        "It begins on {}, {} from now; with a yes after that, at once.{announced}",
+        "It starts on {}, {} from now; confirmed later, at once.{announced}",
         moment::start(start),
         moment::rest(start.at.duration_since(now)),
     )
@@ -178,19 +220,19 @@ fn outline(plan: &Plan) -> Vec<String> {
     let mut lines = match (plan.intent.method, plan.intent.review) {
         (Method::Server, _) => vec![
             format!(
-                "The server makes the new room and points the old one to it. {people} will see a \
+                "The server creates the new room and points the old one to it. {people} will see a \
                  link to follow; nobody is moved automatically."
             ),
             format!("I compare it with the old room ({content}) and add what the server left out."),
         ],
         (Method::Staged, review) => {
             let mut lines = vec![format!(
-                "I make the new room, which nobody can find yet, and complete it ({content})."
+                "I create the new room, which nobody can find yet, and complete it ({content})."
             )];
             if review == Review::Wanted {
                 lines.push(
-                    "I invite you there and wait until you say yes. If you say no, I take the new \
-                     room back."
+                    "I invite you there and wait for your yes. If you say no, I discard the new \
+                     room."
                         .to_owned(),
                 );
             }
@@ -201,7 +243,7 @@ fn outline(plan: &Plan) -> Vec<String> {
             lines
         }
         (Method::Adopt, _) => vec![format!(
-            "The new room is there already. I compare it with the old one ({content}) and add what \
+            "The new room already exists. I compare it with the old one ({content}) and add what \
              is missing; what people changed in it since stays as it is."
         )],
     };

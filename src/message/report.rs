@@ -41,7 +41,7 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
         Phase::Stuck => titled("Stuck, upgrade")
             .line(&[Span::Text(problem)])
             .say(&format!(
-                "The old room already leads to the new one, so there is no way back. When the \
+                "The old room already points to the new one, so there is no way back. When the \
                  cause is solved, type `!upgrade retry {id}`."
             ))
             .finish(),
@@ -49,11 +49,11 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
             let not_done = titled("Not done, upgrade");
             match state.again {
                 Again::MayHelp => not_done.line(&[Span::Text(problem)]).say(&format!(
-                    "The old room is as it was. To try again, type `!upgrade retry {id}`."
+                    "The old room is unchanged. To try again, type `!upgrade retry {id}`."
                 )),
                 Again::Useless => not_done
                     .line(&own(&problem))
-                    .say("The old room is as it was."),
+                    .say("The old room is unchanged."),
                 Again::Overtaken => not_done.line(&own(&problem)),
             }
             .finish()
@@ -134,67 +134,26 @@ pub fn second_room(job: &Job, room: &RoomId) -> Text {
         .finish()
 }
 
+/// A finished upgrade: first what is left to do, and folded below that what was done.
 fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
     let plan = state.plan.as_ref()?;
     let new_room = state.new_room()?;
     let via: Vec<OwnedServerName> = vec![plan.intent.bot.server_name().to_owned()];
-    let mut title = vec![Span::Bold(format!("Upgrade #{} is done: ", job.id))];
+    let (todos, for_others) = (todos(state), for_others(plan));
+    let left = match todos.len() {
+        0 => String::new(),
+        number => format!(", {}", count(number, "to-do", "to-dos")),
+    };
+    let mut title = vec![Span::Bold(format!(
+        "✅ Upgrade #{} is done{left}: ",
+        job.id
+    ))];
     title.extend(room(label, new_room, &via));
     title.push(Span::Text(format!(
         " is now version {}.",
         plan.intent.version
     )));
     let mut doc = Doc::new().line(&title);
-    let is_redirected = |todo: &Todo| matches!(todo.change, Change::Tombstone { .. });
-    if !todos(state).iter().any(is_redirected) {
-        doc = doc.line(
-            &[
-                own("The old room "),
-                vec![Span::Code(job.request.old_room.to_string())],
-                own(" leads there."),
-            ]
-            .concat(),
-        );
-    }
-    let mended: usize = state
-        .outputs
-        .values()
-        .map(|output| {
-            if let Output::Closed { made, .. } = output {
-                *made
-            } else {
-                0
-            }
-        })
-        .sum();
-    doc = doc.say(&match plan.intent.method {
-        Method::Server if mended == 0 => {
-            "I compared settings, power levels, bans, addresses, directory and spaces; the server had \
-             left nothing out."
-                .to_owned()
-        }
-        Method::Server => format!(
-            "I compared settings, power levels, bans, addresses, directory and spaces, and added \
-             {} that the server had left out.",
-            count(mended, "thing", "things")
-        ),
-        Method::Staged => {
-            "I compared settings, power levels, bans, addresses, directory and spaces with the old \
-             room."
-                .to_owned()
-        }
-        Method::Adopt if mended == 0 => {
-            "I compared settings, power levels, bans, addresses, directory and spaces with the old \
-             room; nothing was missing."
-                .to_owned()
-        }
-        Method::Adopt => format!(
-            "I compared settings, power levels, bans, addresses, directory and spaces with the old \
-             room, and added {}.",
-            count(mended, "missing thing", "missing things")
-        ),
-    });
-    doc = pinned(doc, state);
     if let Some(Output::Verified {
         encryption: Encryption::New,
         ..
@@ -205,32 +164,68 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
              can undo it.",
         );
     }
-    let for_others = for_others(plan);
     for finding in &for_others {
         doc = doc.line(&finding::line(finding, &plan.intent.bot));
     }
-    let todos = todos(state);
     if todos.is_empty() {
         let rest = if for_others.is_empty() { "" } else { " else" };
-        return Some(doc.say(&format!("Nothing{rest} is left to do.")).finish());
-    }
-    doc = doc.heading(&format!(
-        "Left for you: {}",
-        count(todos.len(), "thing", "things")
-    ));
-    for todo in todos.iter().take(TODOS_SHOWN_MAX) {
-        doc = doc.item(&todo::line(todo, &plan.intent.bot, new_room));
-    }
-    if todos.len() > TODOS_SHOWN_MAX {
-        doc = doc.item(&own(&format!("and {} more", todos.len() - TODOS_SHOWN_MAX)));
-    }
-    Some(
-        doc.say(&format!(
-            "I look again by myself and shorten this list. To check now, type `!upgrade verify {}`.",
+        doc = doc.say(&format!("Nothing{rest} is left to do."));
+    } else {
+        doc = doc.heading(&format!(
+            "Left for you: {}",
+            count(todos.len(), "thing", "things")
+        ));
+        for todo in todos.iter().take(TODOS_SHOWN_MAX) {
+            doc = doc.item(&todo::line(todo, &plan.intent.bot, new_room));
+        }
+        if todos.len() > TODOS_SHOWN_MAX {
+            doc = doc.item(&own(&format!("and {} more", todos.len() - TODOS_SHOWN_MAX)));
+        }
+        doc = doc.say(&format!(
+            "I recheck by myself and shorten this list. To check now, type `!upgrade verify {}`.",
             job.id
-        ))
-        .finish(),
-    )
+        ));
+    }
+    let done: Vec<_> = what_was_done(job, state, plan)
+        .iter()
+        .map(|line| own(line))
+        .collect();
+    Some(doc.folded("What was done", &done).finish())
+}
+
+/// What was compared, where the old room points, and what became of the pinned messages.
+fn what_was_done(job: &Job, state: &State, plan: &Plan) -> Vec<String> {
+    let mended: usize = state
+        .outputs
+        .values()
+        .map(|output| match output {
+            Output::Closed { made, .. } => *made,
+            _ => 0,
+        })
+        .sum();
+    let found = match plan.intent.method {
+        Method::Server if mended == 0 => "; the server had left nothing out.".to_owned(),
+        Method::Server => format!(
+            ", and added {} that the server had left out.",
+            count(mended, "thing", "things")
+        ),
+        Method::Staged => " with the old room.".to_owned(),
+        Method::Adopt if mended == 0 => " with the old room; nothing was missing.".to_owned(),
+        Method::Adopt => format!(
+            " with the old room, and added {}.",
+            count(mended, "missing thing", "missing things")
+        ),
+    };
+    let mut lines = vec![format!(
+        "I compared settings, power levels, bans, addresses, directory and spaces{found}"
+    )];
+    let is_redirected = |todo: &Todo| matches!(todo.change, Change::Tombstone { .. });
+    if !todos(state).iter().any(is_redirected) {
+        let old_room = &job.request.old_room;
+        lines.push(format!("The old room `{old_room}` points to the new one."));
+    }
+    lines.extend(pinned(state));
+    lines
 }
 
 /// What people elsewhere have to do; whether they did it, the bot cannot see.
@@ -249,34 +244,34 @@ fn for_others(plan: &Plan) -> Vec<&Finding> {
 }
 
 /// What became of the pinned messages.
-fn pinned(mut doc: Doc, state: &State) -> Doc {
+fn pinned(state: &State) -> Vec<String> {
     let Some(Output::Pinned {
         count: posted,
         lost,
         unreadable,
     }) = state.outputs.get(&Step::Pins)
     else {
-        return doc;
+        return Vec::new();
     };
+    let mut lines = Vec::new();
     if *posted > 0 {
-        doc = doc.say(&format!(
-            "I posted and pinned {} of the old room again.",
+        lines.push(format!(
+            "I reposted and pinned {} of the old room.",
             count(*posted, "pinned message", "pinned messages")
         ));
     }
+    let not_posted = count(*lost, "pinned message", "pinned messages");
     if let Some(why) = unreadable {
-        doc = doc.say(&format!(
-            "I did not post {} of the old room again: {}. Post and pin them again once people are here.",
-            count(*lost, "pinned message", "pinned messages"),
+        lines.push(format!(
+            "I did not repost {not_posted} of the old room: {}. Post and pin them again once people are here.",
             finding::unreadable(*why)
         ));
     } else if *lost > 0 {
-        doc = doc.say(&format!(
-            "{} of the old room could not be posted again; what they say is still to be found there.",
-            count(*lost, "pinned message", "pinned messages")
+        lines.push(format!(
+            "{not_posted} of the old room could not be reposted; they can still be read there."
         ));
     }
-    doc
+    lines
 }
 
 /// A finished upgrade could not be looked at again, for hours.

@@ -44,7 +44,7 @@ pub fn review(id: JobId, plan: &Plan, shown: &Shown<'_>, now: Timestamp) -> Text
         .count();
     let mut doc = Doc::new()
         .line(&title)
-        .say("You are invited to it. Nobody else can enter, and the old room is as it was.")
+        .say("You are invited to it. Nobody else can join, and the old room is unchanged.")
         .say(&format!(
             "In it are {} and {}.",
             count(state, "setting", "settings"),

@@ -347,6 +347,22 @@ impl Finding {
         )
     }
 
+    /// Whether somebody can still do it by hand; the other losses are lost.
+    #[must_use]
+    pub fn is_left_for_people(&self) -> bool {
+        matches!(
+            self,
+            Self::CannotEdit { .. }
+                | Self::RemoteAlias { .. }
+                | Self::UnseenSpace { .. }
+                | Self::InvitationsNeeded { .. }
+                | Self::KnocksWait { .. }
+                | Self::PolicyServer { .. }
+                | Self::PoliciesMove { .. }
+                | Self::PoliciesStay { .. }
+        )
+    }
+
     /// How much it matters.
     #[must_use]
     pub fn weight(&self) -> Weight {

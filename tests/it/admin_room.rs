@@ -93,7 +93,7 @@ async fn its_own_room_is_refused_unless_it_is_meant() {
     let mut scene = Scene::new().await;
     let room = scene.community.admin_room.clone();
     scene.say(&format!("!upgrade {room} 12 --yes")).await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     assert!(text.contains("--yes-this-room"), "{text}");
     let moderator = &scene.community.moderator;

@@ -218,10 +218,10 @@ async fn refused(scene: &mut Scene, words: &str) {
     let before = whole(&scene.community.moderator, &room).await;
     scene.proxy.clear_log();
     scene.say(&format!("!upgrade adopt {room} --yes")).await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     assert!(text.contains(words), "{words}: {text}");
-    assert!(!text.contains("react with ✅"), "{text}");
+    assert!(!text.contains("✅ or `!upgrade confirm"), "{text}");
     scene.say("!upgrade status").await;
     scene.hear("othing").await;
     assert_eq!(whole(&scene.community.moderator, &room).await, before);
@@ -340,7 +340,7 @@ async fn rooms_that_replace_each_other_are_no_loop() {
     let report = adopt(&mut scene).await;
     assert!(report.contains("is done"), "{report}");
     scene.say(&format!("!upgrade adopt {second} --yes")).await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     assert!(
         text.contains("does not say that it replaces this one"),

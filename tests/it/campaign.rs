@@ -324,9 +324,9 @@ async fn what_does_not_go_is_named_with_the_reason() {
 
     let mut scene = scene(community, "").await;
     scene.say(&format!("!upgrade plan {space} 11")).await;
-    let plan = scene.hear("This is the plan only").await;
+    let plan = scene.hear("This is only a preview").await;
     let text = user::text(&plan);
-    assert!(text.contains("upgrade 3 rooms"), "{text}");
+    assert!(text.contains("ready to upgrade 3 rooms"), "{text}");
     assert!(
         text.contains("1 on that version already, 1 replaced already"),
         "{text}"
@@ -562,7 +562,7 @@ async fn members_are_told_of_a_campaign_to_come_and_of_its_end() {
         ))
         .await;
     let plan = scene.hear("To begin").await;
-    assert!(user::text(&plan).contains("It begins on"), "{plan}");
+    assert!(user::text(&plan).contains("It starts on"), "{plan}");
     scene.say("!upgrade confirm C1").await;
     for room in &rooms {
         heard(&scene, room, "30 minutes").await;

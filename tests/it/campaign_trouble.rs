@@ -396,7 +396,7 @@ async fn a_space_of_five_hundred_rooms_is_planned_over_a_kill() {
     let killed = scene.proxy.add(rule.times(1));
     scene.say(&format!("!upgrade plan {space} 12")).await;
     start_after_kill(&scene, &killed, LONG).await;
-    let plan = scene.hear("This is the plan only").await;
+    let plan = scene.hear("This is only a preview").await;
     let text = user::text(&plan);
     assert!(text.contains(&format!("upgrade {MANY} rooms of")), "{text}");
     // A few were being read when it was killed.

@@ -266,7 +266,7 @@ async fn a_plan_survives_a_restart_and_can_be_dropped() {
         .say(&format!("!upgrade {} 12", scene.community.alias))
         .await;
     let plan = scene.hear("Plan #1").await;
-    assert!(user::text(&plan).contains("react with ✅"));
+    assert!(user::text(&plan).contains("✅ or `!upgrade confirm"));
     scene.restart().await;
     let admin = scene.community.admin_room.clone();
     let event = plan["event_id"].as_str().expect("an id").to_owned();

@@ -111,7 +111,7 @@ async fn story(scene: &Scene) -> String {
     story
         .lines()
         .filter(|line| {
-            !line.starts_with("I compared settings") && !line.starts_with("It will take about ")
+            !line.contains("I compared settings") && !line.starts_with("It will take about ")
         })
         .collect::<Vec<_>>()
         .join("\n")

@@ -31,7 +31,7 @@ async fn a_room_can_be_named_by_link_and_pill() {
         // Typed or pasted.
         scene.say(&format!("!upgrade plan {link} 12")).await;
         plans += 1;
-        let plan = scene.hear(&format!("Plan #{plans}:")).await;
+        let plan = scene.hear(&format!("Plan #{plans}: ready")).await;
         assert!(user::text(&plan).contains(&room), "{link}");
         // A pill: the body has only the name.
         let html = format!(
@@ -42,7 +42,7 @@ async fn a_room_can_be_named_by_link_and_pill() {
             .send_html(&admin, "!upgrade plan Gardening & Tools 12", &html)
             .await;
         plans += 1;
-        let plan = scene.hear(&format!("Plan #{plans}:")).await;
+        let plan = scene.hear(&format!("Plan #{plans}: ready")).await;
         assert!(user::text(&plan).contains(&room), "{html}");
     }
 
@@ -55,7 +55,7 @@ async fn a_room_can_be_named_by_link_and_pill() {
         .send_html(&admin, "!upgrade Gardening 12 --creator Tom", &html)
         .await;
     plans += 1;
-    let plan = scene.hear(&format!("Plan #{plans}:")).await;
+    let plan = scene.hear(&format!("Plan #{plans}: ready")).await;
     assert!(
         user::text(&plan).contains(&creator),
         "{}",

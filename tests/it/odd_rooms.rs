@@ -115,12 +115,12 @@ async fn junk_in_power_levels_is_named() {
         scene
             .say(&format!("!upgrade {room} 12 --method server"))
             .await;
-        let plan = scene.hear("In the way").await;
+        let plan = scene.hear("What blocks it").await;
         let text = user::text(&plan);
         assert!(text.contains("no whole number"), "{text}");
         assert!(text.contains("--method staged"), "{text}");
         assert!(text.contains(place), "{text}");
-        assert!(!text.contains("react with ✅"), "{text}");
+        assert!(!text.contains("✅ or `!upgrade confirm"), "{text}");
         let path = format!("rooms/{}/upgrade", roomlift_testbed::seg(&room));
         let server = moderator
             .call("POST", &path, Some(json!({"new_version": "12"})))
@@ -158,7 +158,7 @@ async fn empty_power_levels_are_a_blocker() {
         .put_state(&room, "m.room.power_levels", "", json!({}))
         .await;
     scene.say(&format!("!upgrade {room} 12 --yes")).await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     assert!(text.contains("0, and it takes 50"), "{text}");
     assert!(text.contains("Nobody in that room has it"), "{text}");
@@ -191,7 +191,7 @@ async fn missing_power_levels_are_a_blocker() {
     scene
         .say(&format!("!upgrade {room} 12 --method server --yes"))
         .await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     assert!(text.contains("no permission settings"), "{text}");
     let path = format!("rooms/{}/upgrade", roomlift_testbed::seg(&room));

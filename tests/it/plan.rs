@@ -16,7 +16,7 @@ async fn planning_only_reads() {
         .await;
     let plan = scene.hear("Plan #1").await;
     assert!(
-        user::text(&plan).contains("This is the plan only"),
+        user::text(&plan).contains("This is only a preview"),
         "{}",
         user::text(&plan)
     );
@@ -46,7 +46,7 @@ async fn what_is_in_the_way_is_said_with_the_remedy() {
     .await;
     let alias = scene.community.alias.clone();
     scene.say(&format!("!upgrade {alias} 12")).await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     let bot = scene.community.bot.user_id.clone();
     assert!(text.contains(&format!("/op {bot} 100")), "{text}");
@@ -54,7 +54,7 @@ async fn what_is_in_the_way_is_said_with_the_remedy() {
         text.contains(&format!("{} (100)", scene.community.moderator.user_id)),
         "{text}"
     );
-    assert!(!text.contains("react with ✅"), "{text}");
+    assert!(!text.contains("✅ or `!upgrade confirm"), "{text}");
     scene.say(&format!("!upgrade {alias} 99")).await;
     scene.hear("I do not know room version 99").await;
     scene

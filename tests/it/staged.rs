@@ -109,7 +109,7 @@ async fn a_switch_that_is_refused_takes_the_new_room_back() {
         .proxy
         .add(Rule::new(tombstone, Fault::error(403, "M_FORBIDDEN")));
     scene.upgrade(STAGED).await;
-    scene.hear("The old room is as it was").await;
+    scene.hear("The old room is unchanged").await;
     untouched(&scene.community, &before).await;
 }
 
@@ -126,7 +126,7 @@ async fn somebody_who_is_faster_wins_and_nothing_is_left_behind() {
     let event = shown["event_id"].as_str().expect("an id").to_owned();
     let admin = scene.community.admin_room.clone();
     moderator.react(&admin, &event, "✅").await;
-    scene.hear("The old room is as it was").await;
+    scene.hear("The old room is unchanged").await;
     assert_eq!(scene.community.replacement().await, Some(theirs));
     assert!(!scene.community.bot.joined_rooms().await.contains(&ours));
 }

@@ -189,7 +189,7 @@ async fn a_refused_upgrade_leaves_the_room_as_it_was() {
     let fault = Fault::error(403, "M_FORBIDDEN");
     scene.proxy.add(Rule::on(Kind::Upgrade, fault));
     scene.upgrade("12").await;
-    scene.hear("The old room is as it was").await;
+    scene.hear("The old room is unchanged").await;
     assert_eq!(scene.community.replacement().await, None);
     // And it can be tried again.
     scene.say("!upgrade retry 1").await;

@@ -275,7 +275,7 @@ fn a_plan_counts_the_limits_that_are_known() {
         promised <= took * 2 && took <= promised * 2,
         "{promised} s, and it took {took} s"
     );
-    sim.assert_said("which limits how fast I may send");
+    sim.assert_said("rate limits included");
 }
 
 /// A limit on creating rooms that refuses for some three hours; `doctor` is asked after so long. With what was

@@ -10,10 +10,10 @@ use crate::campaign::rooms::Why;
 use crate::campaign::{Campaign, Child, Found, Plan};
 use crate::job::Plan as JobPlan;
 use crate::message::doc::Doc;
-use crate::message::plan::PlanReason;
+use crate::message::plan::{PlanReason, counted, question};
 use crate::message::{duration, moment};
 use crate::model::{Confirmation, Method, Text};
-use crate::room::finding::{Finding, Weight};
+use crate::room::finding::{Finding, MethodReason, Weight};
 
 /// Rooms that are listed in each part of the plan.
 const ROOMS_SHOWN_MAX: usize = 60;
@@ -67,26 +67,39 @@ pub fn plan(
     let version = rooms
         .first()
         .map(|room| room.plan.intent.version.to_string());
-    let mut title = vec![Span::Bold(format!(
-        "Plan {id}: upgrade {} of ",
-        count(going.len(), "room", "rooms")
-    ))];
+    let losses = shared(&going, Weight::Loss);
+    let mut counted = counted(losses.iter().map(|(finding, _)| finding));
+    if !blocked.is_empty() {
+        let cannot = count(blocked.len(), "room", "rooms") + " blocked";
+        counted = if counted.is_empty() {
+            cannot
+        } else {
+            format!("{cannot}, {counted}")
+        };
+    }
+    let mut title = vec![Span::Bold(if going.is_empty() {
+        format!("Plan {id}: cannot upgrade any room of ")
+    } else {
+        format!(
+            "Plan {id}: ready to upgrade {} of ",
+            count(going.len(), "room", "rooms")
+        )
+    })];
     title.extend(room(&plan.label, &campaign.request.space, &[]));
-    title.extend(version.map(|version| Span::Text(format!(" to version {version}"))));
+    if let (Some(version), false) = (&version, going.is_empty()) {
+        title.push(Span::Text(format!(" to version {version}")));
+    }
+    if !counted.is_empty() {
+        title.push(Span::Bold(format!(" · {counted}")));
+    }
     let mut doc = Doc::new();
     if occasion == PlanReason::StartMissed {
-        doc = doc.say("I was away at the agreed time, and nothing was done. Shall I begin now?");
+        doc = doc.say("I was offline at the agreed time, and nothing was done. Shall I start now?");
     }
     doc = doc.line(&title);
     if let Some(schedule) = &plan.schedule {
         let start = moment::start(&schedule.start);
-        doc = doc.say(&format!("It begins on {start}."));
-    }
-    if !going.is_empty() {
-        doc = doc.heading("What will happen:");
-        for line in outline(&going) {
-            doc = doc.item(&own(&line));
-        }
+        doc = doc.say(&format!("It starts on {start}."));
     }
     if !blocked.is_empty() {
         doc = doc.heading(&format!(
@@ -105,7 +118,7 @@ pub fn plan(
     }
     if !failed.is_empty() {
         doc = doc.heading(&format!(
-            "Could not be looked at, and stays as it is: {}",
+            "Could not be checked, will be skipped: {}",
             count(failed.len(), "room", "rooms")
         ));
         for child in failed.iter().take(FINDINGS_SHOWN_MAX) {
@@ -116,65 +129,53 @@ pub fn plan(
         }
         doc = more(doc, failed.len());
     }
-    for (weight, heading) in [
-        (Weight::Loss, "What gets lost or is left for you:"),
-        (Weight::Note, "Good to know:"),
-    ] {
-        let shared = shared(&going, weight, bot);
-        if shared.is_empty() {
-            continue;
-        }
-        doc = doc.heading(heading);
-        for (line, labels) in shared.iter().take(FINDINGS_SHOWN_MAX) {
-            let mut line = line.clone();
-            line.push(Span::Text(format!(" ({})", named(labels, going.len()))));
-            doc = doc.item(&line);
-        }
-        doc = more(doc, shared.len());
+    if !losses.is_empty() {
+        doc = doc.heading("What gets lost or is left for you:");
+        doc = of_rooms(&losses, &going, bot)
+            .iter()
+            .fold(doc, |doc, line| doc.item(line));
     }
     doc = left_out(doc, campaign, found);
     if going.is_empty() {
         return doc
             .say(if failed.is_empty() {
-                "There is nothing to upgrade here now. Nothing was changed."
+                "Nothing to upgrade here. Nothing was changed."
             } else {
                 "No room can be upgraded now. Nothing was changed. Please send the command again later."
             })
             .finish();
     }
-    doc = listed(
-        doc,
-        "The rooms, in the order in which they go",
-        &going,
-        ROOMS_SHOWN_MAX,
-        |room| {
-            let mut line = of_child(&room.child, &server(bot));
-            let from = room.plan.from.as_ref();
-            line.push(Span::Text(format!(
-                ", version {}, {}",
-                from.map_or("?", |from| from.as_str()),
-                count(room.plan.counts.members, "member", "members")
-            )));
-            line
-        },
-    );
+    doc = listed(doc, "Rooms, in order", &going, ROOMS_SHOWN_MAX, |room| {
+        let mut line = of_child(&room.child, &server(bot));
+        let from = room.plan.from.as_ref();
+        line.push(Span::Text(format!(
+            ", version {}, {}",
+            from.map_or("?", |from| from.as_str()),
+            count(room.plan.counts.members, "member", "members")
+        )));
+        line
+    });
+    let lines: Vec<_> = outline(&going).iter().map(|line| own(line)).collect();
+    doc = doc.folded("What will happen", &lines);
+    let notes = shared(&going, Weight::Note);
+    if !notes.is_empty() {
+        doc = doc.folded("Good to know", &of_rooms(&notes, &going, bot));
+    }
     doc = doc.say(&format!(
-        "It will take about {} ({} to the server), longer if the server limits me; I show that.",
+        "It will take about {} ({}), longer if rate-limited.",
         duration(plan.seconds),
         count(plan.requests, "request", "requests")
     ));
     match campaign.request.confirmation {
         Confirmation::Given if occasion == PlanReason::Asked => doc.say("Confirmed with `--yes`."),
         Confirmation::PlanOnly => doc.say(
-            "This is the plan only; nothing will happen. To upgrade, send `!upgrade space` with \
+            "This is only a preview; nothing will happen. To upgrade, send `!upgrade space` with \
              this space.",
         ),
-        Confirmation::Ask | Confirmation::Given => doc.say(&format!(
-            "An upgrade cannot be undone. To begin, react with ✅ (yes) or type \
-             `!upgrade confirm {id}`; to drop it, ❌ (no) or `!upgrade cancel {id}`. The plan is \
-             good for {}.",
-            until(plan.expires_at, now)
-        )),
+        Confirmation::Ask | Confirmation::Given => {
+            let expires = until(plan.expires_at, now);
+            doc.say(&question(&id.to_string(), &counted, &expires))
+        }
     }
     .finish()
 }
@@ -190,9 +191,9 @@ fn outline(going: &[&Planned]) -> Vec<String> {
         (1, 0) => "1 room goes.".to_owned(),
         (_, 0) => format!("{rooms} rooms go, several at the same time."),
         (0, 1) => "1 space goes.".to_owned(),
-        (0, _) => format!("{spaces} spaces go, inner ones first."),
+        (0, _) => format!("{spaces} spaces go, innermost first."),
         (_, 1) => format!("{first}, then the space."),
-        _ => format!("{first}, then {spaces} spaces, inner ones first."),
+        _ => format!("{first}, then {spaces} spaces, innermost first."),
     };
     let of = |method| {
         going
@@ -202,9 +203,9 @@ fn outline(going: &[&Planned]) -> Vec<String> {
     };
     let (server, staged) = (of(Method::Server), of(Method::Staged));
     let way = match (server, staged) {
-        (0, _) => "I make each new room myself, complete it, and then point the old one to it.",
+        (0, _) => "I create each new room myself, complete it, and then point the old one to it.",
         (_, 0) => {
-            "The server makes each new room and points the old one to it; I add what it left out."
+            "The server creates each new room and points the old one to it; I add what it left out."
         }
         _ => {
             "Each room gets a new one, made by the server or by me, whichever loses less; what is \
@@ -227,37 +228,79 @@ fn outline(going: &[&Planned]) -> Vec<String> {
         order,
         way.to_owned(),
         format!(
-            "{} (people count in each of their rooms) will see a link to follow; nobody is moved \
+            "{} (counted once per room) will see a link to follow; nobody is moved \
              automatically.",
             count(members, "member", "members")
         ),
         format!(
-            "Addresses, listings, spaces and join rules lead to the new rooms, and the old ones are \
-             closed to new messages{}.",
+            "Addresses, directory listings, spaces and join rules move to the new rooms; the old rooms become \
+             read-only{}.",
             if is_short {
-                ", but for what is named below"
+                ", except what is named above"
             } else {
                 ""
             }
         ),
-        "If one room fails, the others go on.".to_owned(),
+        "If one room fails, the others continue.".to_owned(),
     ]
 }
 
 /// Findings that say the same, with the rooms that have them; those of most rooms first.
-fn shared(going: &[&Planned], weight: Weight, bot: &UserId) -> Vec<(Vec<Span>, Vec<String>)> {
-    let mut lines: Vec<(Vec<Span>, Vec<String>)> = Vec::new();
+fn shared(going: &[&Planned], weight: Weight) -> Vec<(Finding, Vec<String>)> {
+    let mut found: Vec<(Finding, Vec<String>)> = Vec::new();
     for room in going {
-        for found in room.plan.of_weight(weight) {
-            let line = finding::line(found, bot);
+        for finding in room.plan.of_weight(weight) {
             let label = room.plan.label.clone();
-            match lines.iter_mut().find(|(known, _)| *known == line) {
-                Some((_, labels)) => labels.push(label),
-                None => lines.push((line, vec![label])),
+            match found
+                .iter_mut()
+                .position(|(known, _)| merge(known, finding))
+            {
+                Some(at) => found[at].1.push(label),
+                None => found.push((finding.clone(), vec![label])),
             }
         }
     }
-    lines.sort_by_key(|(_, labels)| std::cmp::Reverse(labels.len()));
+    found.sort_by_key(|(_, labels)| std::cmp::Reverse(labels.len()));
+    found
+}
+
+/// Whether two findings say the same, but for how many people they are about, who are added up.
+fn merge(known: &mut Finding, other: &Finding) -> bool {
+    match (&mut *known, other) {
+        (
+            Finding::MethodChosen {
+                method,
+                reason: MethodReason::KeepsSettings { people },
+            },
+            Finding::MethodChosen {
+                method: same,
+                reason: MethodReason::KeepsSettings { people: more },
+            },
+        ) if method == same => *people += more,
+        (Finding::SettingsStay { people }, Finding::SettingsStay { people: more }) => {
+            *people += more;
+        }
+        (known, other) => return known == other,
+    }
+    true
+}
+
+/// Findings as lines, with the rooms that they are about.
+fn of_rooms(found: &[(Finding, Vec<String>)], going: &[&Planned], bot: &UserId) -> Vec<Vec<Span>> {
+    let shown = found.iter().take(FINDINGS_SHOWN_MAX);
+    let mut lines: Vec<_> = shown
+        .map(|(finding, labels)| {
+            let mut line = finding::line(finding, bot);
+            line.push(Span::Text(format!(" ({})", named(labels, going.len()))));
+            line
+        })
+        .collect();
+    if found.len() > FINDINGS_SHOWN_MAX {
+        lines.push(own(&format!(
+            "and {} more",
+            found.len() - FINDINGS_SHOWN_MAX
+        )));
+    }
     lines
 }
 
@@ -303,7 +346,7 @@ pub(super) fn left_out(mut doc: Doc, campaign: &Campaign, found: &Found) -> Doc 
     .collect();
     if !counted.is_empty() {
         doc = doc.say(&format!(
-            "Nothing to do: {} ({}).",
+            "Skipped: {} ({}).",
             count(quiet.len(), "room", "rooms"),
             counted.join(", ")
         ));
