@@ -492,6 +492,8 @@ impl Drop for Turn {
 #[derive(Debug, Default)]
 struct Invitees {
     closed: BTreeMap<OwnedUserId, Instant>,
+    /// How often each was refused since they were invited last.
+    refusals: BTreeMap<OwnedUserId, u32>,
     /// What was refused since an invitation was let through last.
     refused: Vec<RefusedInvitation>,
 }
@@ -523,7 +525,10 @@ impl Pacer {
         let to_room = LimitOf::InvitationsTo(room.to_owned());
         let of_account = LimitOf::Account(Bucket::Invitations);
         let Outcome::Refused(retry_after) = outcome else {
-            self.invitees().refused.clear();
+            let mut invitees = self.invitees();
+            invitees.refused.clear();
+            invitees.refusals.remove(user);
+            drop(invitees);
             self.note(&to_room, outcome);
             self.note(&of_account, outcome);
             return;
@@ -533,13 +538,13 @@ impl Pacer {
             self.note(of, outcome);
             return;
         }
-        let opens = Instant::now() + retry_after;
+        let now = Instant::now();
+        let opens = now + retry_after;
         let mut invitees = self.invitees();
         let is_same = |at: Instant| {
             at.saturating_duration_since(opens) < SAME_LIMIT
                 && opens.saturating_duration_since(at) < SAME_LIMIT
         };
-        let now = Instant::now();
         invitees.refused.retain(|other| other.opens > now);
         let is_other = |other: &RefusedInvitation| other.user != user && is_same(other.opens);
         let mut refused = invitees.refused.iter();
@@ -548,7 +553,12 @@ impl Pacer {
         if is_another {
             invitees.closed.retain(|_, until| !is_same(*until));
         } else {
-            invitees.closed.insert(user.to_owned(), opens);
+            // Waits that bring no progress grow.
+            let refusals = invitees.refusals.entry(user.to_owned()).or_default();
+            let grown = retry_after * 2_u32.pow((*refusals).min(12));
+            *refusals += 1;
+            let wait = grown.min(WAIT_MAX).max(retry_after);
+            invitees.closed.insert(user.to_owned(), now + wait);
         }
         invitees.refused.push(RefusedInvitation {
             user: user.to_owned(),
