@@ -162,14 +162,18 @@ impl From<HomeserverError> for StepError {
                 Self::Unreachable(error)
             }
             HomeserverError::Refused {
+                ref request,
                 ref message,
                 ref code,
                 ..
             } => Self::Retry {
-                problem: Problem::Refused(Said {
-                    message: message.clone(),
-                    code: code.clone(),
-                }),
+                problem: Problem::Refused {
+                    request: request.clone(),
+                    said: Said {
+                        message: message.clone(),
+                        code: code.clone(),
+                    },
+                },
                 source: Some(Box::new(error)),
             },
             HomeserverError::Unusable { .. } => Self::Retry {

@@ -9,14 +9,16 @@ use ruma::{OwnedRoomId, RoomId};
 use serde_json::Value;
 
 use super::close::{Stage, is_open};
-use super::{Done, JobRun, StepError, close, mark, new_room, notice, orphan, plan_of, switch};
+use super::{
+    Done, JobRun, Seen, StepError, close, mark, new_room, notice, orphan, plan_of, switch,
+};
 use crate::announce;
 use crate::clock::later;
 use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::{Encryption, Entry, Job, Output, Plan, State, Step, StepEvent, Todo, why_missing};
 use crate::room::authority;
 use crate::room::creation::came_encrypted;
-use crate::room::diff::{Change, Part, diff};
+use crate::room::diff::{Change, Part, Side, diff, left_in_old, showable};
 use crate::room::state::Content;
 use crate::survey;
 
@@ -85,6 +87,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
             let is_new = matches!(change, Change::Tombstone { .. });
             is_new || open.is_none_or(|todos| is_open(change, todos))
         })
+        .filter(|change| !is_shown_rightly(change, &seen))
         .map(|change| {
             let obstacle = authority::obstacle(
                 &change,
@@ -133,6 +136,20 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         },
         writes,
     })
+}
+
+/// Whether a room shows all addresses that it can, as the others lead elsewhere: moving those is what is left to do.
+fn is_shown_rightly(change: &Change, seen: &Seen) -> bool {
+    let Change::ShowAliases { side, .. } = change else {
+        return false;
+    };
+    match side {
+        Side::Old => left_in_old(&seen.target, &seen.now).is_none(),
+        Side::New => {
+            let shown = seen.now.new.content("m.room.canonical_alias", "");
+            shown.cloned().unwrap_or_default() == showable(&seen.target, &seen.now)
+        }
+    }
 }
 
 /// Whether the old room leads anywhere else by now. Our own tombstone to another room comes from a request
