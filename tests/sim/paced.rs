@@ -297,10 +297,10 @@ fn somebody_who_cannot_be_invited_again_and_again_is_tried_less_and_less() {
     sim.assert_promises();
     assert_eq!(fired.count(), 12);
     let log = sim.shared.log();
-    let mut invited = log
+    let mut tries = log
         .iter()
         .filter(|it| it.request.endpoint == Endpoint::Invite);
-    let last = invited.next_back().unwrap().at.duration_since(begun);
+    let last = tries.next_back().unwrap().at.duration_since(begun);
     // Ten seconds each would be two minutes.
     assert!(last > SignedDuration::from_mins(30), "{last:?}");
 }

@@ -61,7 +61,8 @@ async fn put_back(
     for room in [old_room, new_room, old_room] {
         match port.create_alias(alias, room).await {
             Ok(()) if room == new_room => return Ok(()),
-            Ok(()) => break,
+            // Where the server is away, the address is the first thing that is seen to afterwards.
+            Ok(()) | Err(HomeserverError::Uncertain { .. }) => break,
             Err(error) if is_conflict(&error) => {
                 let now = port.resolve(alias).await?;
                 if now.is_some_and(|now| now.room_id == new_room) {
@@ -70,8 +71,6 @@ async fn put_back(
                 break;
             }
             Err(HomeserverError::Refused { .. }) => {}
-            // The server is away: the address is the first thing that is seen to afterwards.
-            Err(HomeserverError::Uncertain { .. }) => break,
             Err(error) => return Err(error),
         }
     }

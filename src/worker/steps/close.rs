@@ -107,38 +107,10 @@ async fn make(
     let mut inviter = Inviter::new(port, &new_room, &reason);
     let mut to_try_again = None;
     let (mut limited, mut wait) = (VecDeque::new(), None);
-    while let Some(mut change) = to_make.pop_front() {
-        if !matches!(
-            change,
-            Change::ShowAliases {
-                side: Side::New,
-                ..
-            }
-        ) {
-            port.release();
-        }
-        if is_made_of_what_is_there(&change) || is_main_address(&change, &seen.target) {
-            // Before it is read, so that nothing is older than the moment it is written (P12); and before the main
-            // address is moved, so that the new room shows it at once (P11).
-            port.reserve(Bucket::Everything).await?;
-        }
-        if let Change::ShowAliases { side, content, .. } = &mut change {
-            if !job_run.holds(seen.read) {
-                read_shown(port, *side, &mut seen.now).await?;
-            }
-            let shown = match side {
-                // The server refuses all of it if one address does not lead there.
-                Side::New => Some(showable(&seen.target, &seen.now)).filter(|new| !new.is_empty()),
-                // Only what has moved by now is taken away (P11).
-                Side::Old => left_in_old(&seen.target, &seen.now),
-            };
-            let Some(shown) = shown else { continue };
-            *content = shown;
-        }
-        match as_it_is_now(port, &change, &mut seen.now).await? {
-            Some(fresh) => change = fresh,
-            None => continue,
-        }
+    while let Some(change) = to_make.pop_front() {
+        let Some(change) = when_its_turn_comes(job_run, change, seen).await? else {
+            continue;
+        };
         let outcome = if change.is_too_early(&seen.now) {
             Ok(Attempt::Refused(too_early(&change)))
         } else {
@@ -220,6 +192,43 @@ fn unanswered(error: HomeserverError) -> StepError {
 fn is_main_address(change: &Change, target: &Target) -> bool {
     let main = target.canonical.alias.as_ref();
     matches!(change, Change::MoveAlias { alias, .. } if Some(alias) == main)
+}
+
+/// Waits for the turn of a change, and makes it from what is there then; `None` where nothing is left to change.
+async fn when_its_turn_comes(
+    job_run: &JobRun,
+    mut change: Change,
+    seen: &mut Seen,
+) -> Result<Option<Change>, HomeserverError> {
+    let port = &*job_run.port;
+    if !matches!(
+        change,
+        Change::ShowAliases {
+            side: Side::New,
+            ..
+        }
+    ) {
+        port.release();
+    }
+    if is_made_of_what_is_there(&change) || is_main_address(&change, &seen.target) {
+        // Before it is read, so that nothing is older than the moment it is written (P12); and before the main
+        // address is moved, so that the new room shows it at once (P11).
+        port.reserve(Bucket::Everything).await?;
+    }
+    if let Change::ShowAliases { side, content, .. } = &mut change {
+        if !job_run.holds(seen.read) {
+            read_shown(port, *side, &mut seen.now).await?;
+        }
+        let shown = match side {
+            // The server refuses all of it if one address does not lead there.
+            Side::New => Some(showable(&seen.target, &seen.now)).filter(|new| !new.is_empty()),
+            // Only what has moved by now is taken away (P11).
+            Side::Old => left_in_old(&seen.target, &seen.now),
+        };
+        let Some(shown) = shown else { return Ok(None) };
+        *content = shown;
+    }
+    as_it_is_now(port, &change, &mut seen.now).await
 }
 
 /// Whether a change is made from what is there right before it.
