@@ -101,7 +101,7 @@ impl Worker {
             Ok(doing) => doing,
             Err(StepError::Store(error)) => return Err(error),
             Err(error) => {
-                warn!(?error, "the follow-up goes on later");
+                warn!(%error, "the follow-up goes on later");
                 let now = self.context.clock.now();
                 let event = state
                     .follow_up

@@ -26,6 +26,7 @@ mod spaces;
 mod switch;
 mod verify;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +131,23 @@ pub(super) enum StepError {
     },
     /// The database failed.
     Store(StoreError),
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RateLimited { limit, .. } => write!(f, "rate limited: {}", limit.bucket),
+            Self::Unreachable(error) => f.write_str(&chain(error)),
+            Self::Settling => f.write_str("the server may still be working"),
+            Self::NotInAdminRoom => f.write_str("not in the admin room"),
+            Self::Remembered { problem }
+            | Self::Retry { problem, .. }
+            | Self::Fail { problem }
+            | Self::Hopeless { problem }
+            | Self::Overtaken { problem } => problem.fmt(f),
+            Self::Store(error) => f.write_str(&chain(error)),
+        }
+    }
 }
 
 impl From<StoreError> for StepError {
