@@ -326,6 +326,23 @@ fn a_suspension_of_the_account_is_waited_out() {
     }
 }
 
+/// Commands are kept while the account may say nothing, and answered afterwards.
+#[test]
+fn a_command_sent_during_a_suspension_is_answered_afterwards() {
+    let mut sim = Sim::new();
+    let writes = |request: &Request| request.endpoint.is_write();
+    let suspended = Fault::Refuse(403, "M_USER_SUSPENDED");
+    sim.fault(span(&sim, writes, Duration::from_mins(15), suspended));
+    sim.say("!upgrade help");
+    let command = "!upgrade #garden:sim.test 12 --yes";
+    sim.say_after(Duration::from_secs(20), command);
+    sim.say_after(Duration::from_mins(5), "!upgrade list");
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
+}
+
 #[test]
 fn a_tombstone_that_somebody_replaced_is_a_to_do() {
     let mut sim = Sim::new();
