@@ -25,19 +25,23 @@ use crate::homeserver::HomeserverError;
 use crate::homeserver::admin::RoomPower;
 use crate::homeserver::pace::Priority;
 use crate::homeserver::paced::Paced;
+use crate::job::Job;
 use crate::matrix::{
     self, Entered, ForUs, MatrixError, Port, Readiness, Receiver, Session, SyncSource,
 };
 use crate::message;
 use crate::model::{Claim, Text};
 use crate::permissions::AdminRoom;
-use crate::store::{Store, StoreError};
+use crate::store::{Filter, Store, StoreError};
 use crate::survey;
 use crate::telemetry::chain;
 use crate::worker::{Setup, Shared, Worker, WorkerContext};
 
 /// Name of the database in the data folder.
 const DATABASE: &str = "roomlift.db";
+
+/// Open work that is looked at for whether anything is to be finished.
+const OPEN_MAX: usize = 1000;
 
 /// Who may look into the data folder.
 const OWNER_ONLY: u32 = 0o700;
@@ -281,10 +285,29 @@ impl Loops {
             });
         }
         match lost.pop() {
-            // There is nobody to talk to.
-            Some(error) if lost.len() + 1 == rules.len() => Err(error.into()),
+            // There is nobody to talk to, and nothing to finish (P3).
+            Some(error) if lost.len() + 1 == rules.len() && !self.has_begun(&admin_rooms)? => {
+                Err(error.into())
+            }
             _ => Ok(Some(admin_rooms)),
         }
+    }
+
+    /// Whether an upgrade is under way that was asked for in one of these rooms.
+    fn has_begun(&self, admin_rooms: &[AdminRoom]) -> Result<bool, AppError> {
+        for AdminRoom { room_id, .. } in admin_rooms {
+            let jobs = self.store.jobs(room_id, Filter::Active, OPEN_MAX)?;
+            let has_begun = |job: &Job| job.state().is_ok_and(|state| state.has_begun());
+            if jobs.iter().any(has_begun) {
+                return Ok(true);
+            }
+            for campaign in self.store.campaigns(room_id, Filter::Active, OPEN_MAX)? {
+                if self.store.open_jobs_of(campaign.id)?.iter().any(has_begun) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn worker(&self, admin_rooms: Vec<AdminRoom>) -> Arc<Worker> {

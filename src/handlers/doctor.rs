@@ -7,11 +7,12 @@ use crate::command::{DoctorAction, Need};
 use crate::homeserver::HomeserverError;
 use crate::homeserver::admin::RoomPower;
 use crate::message::doctor;
-use crate::model::RoomRef;
+use crate::model::{RoomName, RoomRef};
 use crate::room::authority;
 use crate::room::level::Allowance;
 use crate::store::Write;
 use crate::survey;
+use crate::telemetry::chain;
 
 pub(super) async fn run(
     context: &HandlerContext,
@@ -72,23 +73,32 @@ async fn take_power(
         }
         Err(error) => return Err(error.into()),
     }
-    let joined = context
-        .port
-        .join(&RoomRef {
-            name: crate::model::RoomName::Id(room.clone()),
-            via: vec![],
-        })
-        .await;
-    match joined {
-        Ok(_) => {
-            let account = context.port.account();
-            let allowance = survey::target_power(&*context.port, &room, account).await?;
-            let allowance = allowance.unwrap_or(Allowance::UNKNOWN);
-            Ok(call.answer(doctor::powerful(&room, through.as_deref(), allowance)))
+    // Power was given: whatever fails from here on, that is said.
+    match go_there(context, &room).await {
+        Ok(allowance) => Ok(call.answer(doctor::powerful(&room, through.as_deref(), allowance))),
+        Err(HomeserverError::Refused { message, .. }) => {
+            Err(doctor::not_there(&room, &message).into())
         }
-        Err(HomeserverError::Refused { message, .. }) => Err(doctor::refused(&message).into()),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                "cannot look at a room in which power was given"
+            );
+            Err(doctor::not_there(&room, "there was no answer").into())
+        }
     }
+}
+
+/// Joins the room, and looks what the bot may do there.
+async fn go_there(context: &HandlerContext, room: &RoomId) -> Result<Allowance, HomeserverError> {
+    let named = RoomRef {
+        name: RoomName::Id(room.to_owned()),
+        via: vec![],
+    };
+    context.port.join(&named).await?;
+    let account = context.port.account();
+    let allowance = survey::target_power(&*context.port, room, account).await?;
+    Ok(allowance.unwrap_or(Allowance::UNKNOWN))
 }
 
 /// In whose name the server acts; `None` where the bot cannot read the room.

@@ -112,6 +112,18 @@ impl HomeserverError {
             if code == "M_UNKNOWN_TOKEN" || code == "M_MISSING_TOKEN")
     }
 
+    /// What was asked.
+    #[must_use]
+    pub fn request(&self) -> &str {
+        match self {
+            Self::RateLimited { request, .. }
+            | Self::Refused { request, .. }
+            | Self::AccountBlocked { request, .. }
+            | Self::Uncertain { request, .. }
+            | Self::Unusable { request, .. } => request,
+        }
+    }
+
     /// Whether the same may be asked again later, without an end: the answer says nothing about what was
     /// asked.
     #[must_use]

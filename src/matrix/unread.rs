@@ -4,6 +4,7 @@
 //! again for a while. After a short grace it is told of, through the inbox; until then its room keeps
 //! its marker, so that a kill in between loses nothing. Left out: what is said about it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -74,10 +75,30 @@ impl Unread {
             return;
         }
         tracing::debug!(%room, event = %message.event_id, "cannot decrypt a message yet");
-        if self.messages.len() >= KEPT_MAX {
-            self.messages.remove(0);
-        }
         self.messages.push(message);
+        if self.messages.len() > KEPT_MAX {
+            self.drop_one();
+        }
+    }
+
+    /// Drops the oldest message of whoever has sent most: nobody pushes out what others sent (P1).
+    fn drop_one(&mut self) {
+        let mut counts = BTreeMap::new();
+        for message in &self.messages {
+            *counts.entry(&message.received.sender).or_insert(0_usize) += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some(sender) = most.map(|(sender, _)| sender.clone()) else {
+            return;
+        };
+        let oldest = |message: &Message| message.received.sender == sender;
+        if let Some(at) = self.messages.iter().position(oldest) {
+            let message = self.messages.remove(at);
+            tracing::warn!(
+                room = %message.received.room_id, event = %message.event_id, %sender,
+                "too many messages that cannot be decrypted: this one is not tried again"
+            );
+        }
     }
 
     /// Drops what was sent before a moment in a room: it was not meant for us.

@@ -271,6 +271,21 @@ pub fn no_power_there(why: &str) -> Text {
         .finish()
 }
 
+/// The server gave the bot power in a room, which it could not enter or read then.
+#[must_use]
+pub fn not_there(room: &RoomId, why: &str) -> Text {
+    Doc::new()
+        .line(&[
+            Span::Text("The server gave me power in ".to_owned()),
+            Span::Code(room.to_string()),
+            Span::Text(format!(
+                ", but I could not look at it: {}. Send the command again, or invite me there.",
+                super::doc::shortened(why)
+            )),
+        ])
+        .finish()
+}
+
 /// The bot has power in a room now; it may still be too little for an upgrade.
 #[must_use]
 pub fn powerful(room: &RoomId, through: Option<&UserId>, allowance: Allowance) -> Text {

@@ -29,11 +29,16 @@ pub enum Problem {
     /// The program has a bug: what it said.
     Bug(String),
     /// The server refused something.
-    Refused(Said),
+    Refused {
+        /// What was asked.
+        request: String,
+        /// Its answer.
+        said: Said,
+    },
     /// The server's answer makes no sense.
     UnknownAnswer,
-    /// The server does not answer one of several changes.
-    ChangeUnanswered,
+    /// The server does not answer one of several changes: what was asked.
+    ChangeUnanswered(String),
     /// Nothing came of making the room.
     RoomNotMade,
     /// The server refused to make the room.
@@ -85,11 +90,15 @@ impl fmt::Display for Problem {
             Self::Stored(what) => write!(f, "What I stored of it cannot be used: {what}."),
             Self::Template(why) => f.write_str(why),
             Self::Bug(said) => write!(f, "A bug stopped me here: {said}."),
-            Self::Refused(said) => write!(f, "The server refused: {said}."),
+            Self::Refused { request, said } => {
+                write!(f, "The server refused a request ({}): {said}.", request.trim())
+            }
             Self::UnknownAnswer => {
                 f.write_str("The server gave an answer that I do not understand.")
             }
-            Self::ChangeUnanswered => f.write_str("The server fails at one of the changes."),
+            Self::ChangeUnanswered(request) => {
+                write!(f, "The server fails at one of the changes ({}).", request.trim())
+            }
             Self::RoomNotMade => f.write_str("The server did not make the new room."),
             Self::RoomRefused(said) => write!(f, "The server refused to make the new room: {said}."),
             Self::NewRoomClosed(by) => {

@@ -63,6 +63,26 @@ fn paused(job: &Job, state: &State, step: Step) -> String {
     }
 }
 
+/// What was made is taken back. As long as that does not go, which room it is.
+fn rolling_back(state: &State, now: Timestamp) -> String {
+    let Some((then, reason)) = &state.waiting else {
+        return "Taking the new room back.".to_owned();
+    };
+    let what = match state.staged_room() {
+        Some(room) => {
+            format!("The new room is still there: `{room}`. I take it back, and cannot yet.")
+        }
+        None => "The server may have made a new room, which I take back.".to_owned(),
+    };
+    let why = match reason {
+        WaitReason::ServerError { status } => format!(" The server answers with error {status}."),
+        WaitReason::Unreachable => " The server does not answer.".to_owned(),
+        WaitReason::Problem { problem } => format!(" {problem}"),
+        _ => String::new(),
+    };
+    format!("{what}{why} I try again in {}.", until(*then, now))
+}
+
 /// An upgrade or campaign begins later than it was to, because the bot was not in the admin room.
 #[must_use]
 pub fn late(id: WorkId) -> Text {
@@ -159,7 +179,7 @@ pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
                  `!upgrade cancel {id}` to take it back."
             )
         }
-        (Phase::RollingBack, _) => "Taking the new room back.".to_owned(),
+        (Phase::RollingBack, _) => rolling_back(state, now),
         (Phase::Planned, _) => format!("The plan waits for a yes: `!upgrade confirm {id}`."),
         (Phase::Stuck, _) => "Stuck. My report says what is wrong.".to_owned(),
         (Phase::Done, _) => "Done.".to_owned(),

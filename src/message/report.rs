@@ -47,7 +47,7 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
             .finish(),
         Phase::Failed => {
             let not_done = titled("Not done, upgrade");
-            match state.again {
+            let not_done = match state.again {
                 Again::MayHelp => not_done.line(&[Span::Text(problem)]).say(&format!(
                     "The old room is unchanged. To try again, type `!upgrade retry {id}`."
                 )),
@@ -55,14 +55,18 @@ pub fn report(job: &Job, state: &State) -> Option<Text> {
                     .line(&own(&problem))
                     .say("The old room is unchanged."),
                 Again::Overtaken => not_done.line(&own(&problem)),
-            }
-            .finish()
+            };
+            left_behind(not_done, state).finish()
         }
-        Phase::Cancelled => unchanged(titled("Cancelled, upgrade"), state, &problem).finish(),
+        Phase::Cancelled => left_behind(
+            unchanged(titled("Cancelled, upgrade"), state, &problem),
+            state,
+        )
+        .finish(),
         Phase::Expired => {
             let expired = titled("Expired, plan")
                 .say("Nobody confirmed it in time, or a newer plan took its place.");
-            unchanged(expired, state, &problem).finish()
+            left_behind(unchanged(expired, state, &problem), state).finish()
         }
         Phase::Planning
         | Phase::Planned
@@ -80,6 +84,17 @@ fn unchanged(doc: Doc, state: &State, problem: &str) -> Doc {
         Again::MayHelp | Again::Useless => doc
             .line(&[Span::Text(problem.to_owned())])
             .say("Nothing was changed."),
+    }
+}
+
+/// The room that was made and could not be taken back.
+fn left_behind(doc: Doc, state: &State) -> Doc {
+    match state.staged_room() {
+        Some(room) if state.again != Again::Overtaken => doc.line(&own(&format!(
+            "I could not take back the new room: `{room}`. Nothing points to it, and the next upgrade of the \
+             old room tries again."
+        ))),
+        _ => doc,
     }
 }
 

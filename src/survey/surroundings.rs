@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::{try_join, try_join3};
 use ruma::{OwnedRoomId, RoomId};
 
-use crate::homeserver::{Homeserver, Result, RoomVersions};
+use crate::homeserver::{Homeserver, HomeserverError, Result, RoomVersions};
 use crate::room::creation::Preset;
 use crate::room::state::RoomState;
 use crate::room::target::names;
@@ -43,7 +43,7 @@ impl ServerTraits {
     pub async fn read(port: &dyn Homeserver) -> Result<Self> {
         let (versions, software, encrypts) = try_join3(
             port.room_versions(),
-            port.server_software(),
+            software(port),
             port.encrypted_presets(),
         )
         .await?;
@@ -52,6 +52,19 @@ impl ServerTraits {
             software,
             encrypts,
         })
+    }
+}
+
+/// What the server calls its software, where it says so. The name is no condition for anything: where the server is
+/// away, its other answers fail as well.
+async fn software(port: &dyn Homeserver) -> Result<Option<String>> {
+    match port.server_software().await {
+        Err(
+            HomeserverError::Refused { .. }
+            | HomeserverError::Unusable { .. }
+            | HomeserverError::Uncertain { .. },
+        ) => Ok(None),
+        answer => answer,
     }
 }
 

@@ -58,6 +58,8 @@ fn absence(waits: u32) -> Duration {
 pub(super) fn meaning(state: &State, step: Step, failed: StepError, now: Timestamp) -> StepEvent {
     let (tries_max, longest) = match state.phase {
         Phase::Done => (LOOKS_MAX, LOOKS_BACKOFF_MAX),
+        // A room that was made is not left behind.
+        Phase::RollingBack => (u32::MAX, BACKOFF_MAX),
         _ => (ATTEMPTS_MAX, BACKOFF_MAX),
     };
     let pause = |tries: u32| backoff(Duration::from_secs(1), longest, tries);

@@ -3,10 +3,10 @@
 //! Nothing is decided here: [`State::next_action`] does, from the log alone, so that continuing after a crash is
 //! the same path as the first run. Left out: what a step does (`steps`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -101,7 +101,7 @@ impl Worker {
             Ok(doing) => doing,
             Err(StepError::Store(error)) => return Err(error),
             Err(error) => {
-                warn!(?error, "the follow-up goes on later");
+                warn!(%error, "the follow-up goes on later");
                 let now = self.context.clock.now();
                 let event = state
                     .follow_up

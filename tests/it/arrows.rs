@@ -97,6 +97,26 @@ fn arrows_point_down() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// An error is logged in its words, with its causes, not as the program's own structure.
+#[test]
+fn no_error_is_logged_as_the_program_holds_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![src];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a file");
+            for form in ["(?error", " ?error", "= ?error", "error = ?"] {
+                assert!(!text.contains(form), "{}: {form}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn only_one_module_knows_each_library() {
     for (library, home) in [("rusqlite", "store"), ("matrix_sdk", "matrix")] {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use roomlift_testbed::{Community, Synapse, User, Wanted, eventually};
+use roomlift_testbed::{Community, Fault, Kind, Rule, Synapse, User, Wanted, eventually};
 use serde_json::json;
 
 use super::scene::{SPEECH, Scene};
@@ -106,8 +106,14 @@ async fn a_server_admin_lifts_limits_takes_power_and_cleans_up() {
     let plan = scene.hear("!upgrade doctor --power").await;
     let plan = roomlift_testbed::user::text(&plan).replace('`', "");
     assert!(plan.contains(&offer), "{plan}");
+    // Power that was given is said, also where the room cannot be entered then.
+    let join = Rule::on(Kind::Join, Fault::error(403, "M_FORBIDDEN"));
+    let refused = scene.proxy.add(join);
     scene.say(&format!("!upgrade doctor --power {room}")).await;
-    scene.hear("Send the command again").await;
+    scene.hear("The server gave me power in").await;
+    assert_eq!(refused.count(), 1);
+    scene.say(&format!("!upgrade doctor --power {room}")).await;
+    scene.hear("I have power in").await;
 
     // From version 12 on the server cannot give as much as an upgrade takes.
     let strong = maria

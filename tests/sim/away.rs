@@ -7,9 +7,10 @@ use jiff::SignedDuration;
 use roomlift::job::Phase;
 use serde_json::json;
 
-use crate::fault::{Endpoint, Fault, Request, Rule};
+use crate::fault::{Endpoint, Fault, Kill, Request, Rule};
 use crate::oracle;
 use crate::place::Setup;
+use crate::said::first_with;
 use crate::sim::{Sim, react, say};
 use crate::world::{Software, UpgradeStop, content};
 
@@ -133,6 +134,37 @@ fn a_rollback_waits_for_the_server() {
     assert_eq!(phase, Phase::Failed);
 }
 
+/// As long as the room that was made cannot be left, the admin room is told which one it is.
+#[test]
+fn a_room_that_cannot_be_taken_back_yet_is_named_until_it_is_gone() {
+    for (fault, why) in [
+        (Fault::Refuse(403, "M_FORBIDDEN"), "simulated refusal"),
+        (Fault::Page(502), "error 502"),
+    ] {
+        let mut sim = Sim::new();
+        let refused = Fault::Refuse(403, "M_FORBIDDEN");
+        sim.fault(Rule::when(sets("m.room.tombstone"), refused));
+        let leaves = sim.fault(Rule::on(Endpoint::Leave, fault).times(9));
+        sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+        let named = first_with(&sim, "is still there");
+        sim.run();
+        sim.assert_promises();
+        assert_eq!(leaves.count(), 9);
+        assert_eq!(replacements(&sim), 0);
+        let named = named.lock().unwrap();
+        let made = sim.world();
+        let made = made.rooms.values().find(|room| {
+            let create = room.content("m.room.create", "");
+            let before = create.and_then(|create| create.get("predecessor"));
+            before.is_some()
+        });
+        assert!(named.contains(made.unwrap().id.as_str()), "{named}");
+        assert!(named.contains(why), "{named}");
+        let phase = oracle::jobs(&sim.place, &sim.store())[0].1.phase;
+        assert_eq!(phase, Phase::Failed);
+    }
+}
+
 #[test]
 fn a_server_that_is_late_makes_no_second_room() {
     let minute = Duration::from_mins(1);
@@ -214,6 +246,26 @@ fn an_own_tombstone_to_a_room_that_nobody_can_enter_is_put_right() {
     upgrade(&mut sim, "server");
 }
 
+/// Palpo drops the request when the bot is killed, and sends the tombstone first: nobody is in the new room.
+#[test]
+fn an_own_tombstone_to_a_room_that_nobody_is_in_is_put_right() {
+    let mut sim = Sim::new();
+    {
+        let mut world = sim.world();
+        world.software = Software::Palpo;
+        world.upgrade_stops = Some(UpgradeStop::AfterTombstone);
+    }
+    let shared = Arc::clone(&sim.shared);
+    let killed = sim.fault(Rule::before(is(Endpoint::Upgrade), move |_| {
+        let (requests, _) = shared.counts();
+        shared.kills().push(Kill::AfterRequest(requests - 1));
+    }));
+    upgrade(&mut sim, "server");
+    assert_eq!(killed.count(), 1);
+    let said = sim.said(&sim.place.admin_room).join("\n");
+    assert!(!said.contains("as it was"), "{said}");
+}
+
 /// Palpo asks the server of somebody who is banned, which may be dead.
 #[test]
 fn one_change_that_the_server_fails_at_holds_up_no_other() {
@@ -272,6 +324,23 @@ fn a_suspension_of_the_account_is_waited_out() {
             assert!(fired.count() > 0, "{code} {method} {begins:?}");
         }
     }
+}
+
+/// Commands are kept while the account may say nothing, and answered afterwards.
+#[test]
+fn a_command_sent_during_a_suspension_is_answered_afterwards() {
+    let mut sim = Sim::new();
+    let writes = |request: &Request| request.endpoint.is_write();
+    let suspended = Fault::Refuse(403, "M_USER_SUSPENDED");
+    sim.fault(span(&sim, writes, Duration::from_mins(15), suspended));
+    sim.say("!upgrade help");
+    let command = "!upgrade #garden:sim.test 12 --yes";
+    sim.say_after(Duration::from_secs(20), command);
+    sim.say_after(Duration::from_mins(5), "!upgrade list");
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
 }
 
 #[test]

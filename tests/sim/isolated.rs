@@ -149,3 +149,36 @@ fn a_lost_admin_room_silences_no_other() {
         assert!(there.contains("No upgrade was asked for"), "{there}");
     }
 }
+
+/// The other admin room is replaced while one is lost: the bot follows, and starts anew with both.
+#[test]
+fn an_admin_room_that_moves_while_another_is_lost_is_followed() {
+    let mut sim = Sim::with(&Setup {
+        has_second_admin_room: true,
+        ..Setup::default()
+    });
+    sim.after(Duration::from_secs(20), |world, place| {
+        let second = place.second_admin_room.clone().unwrap();
+        let (by, bot) = (place.moderator.clone(), place.bot.clone());
+        world.kick(&by, &second, &bot, None).unwrap();
+    });
+    sim.after(Duration::from_mins(2), |world, place| {
+        let (by, room) = (&place.moderator, &place.admin_room);
+        let new = world.upgrade(by, room, "11", &[].into()).unwrap();
+        world.invite(by, &new, &place.bot, None).unwrap();
+    });
+    sim.after(Duration::from_mins(10), |world, place| {
+        let new = world.rooms[&place.admin_room].successor().unwrap();
+        let new = new.parse().unwrap();
+        say(world, &place.moderator, &new, "!upgrade list");
+    });
+    sim.run();
+    sim.assert_promises();
+    let new = sim.world().rooms[&sim.place.admin_room]
+        .successor()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let there = sim.said(&new).join("\n");
+    assert!(there.contains("No upgrade was asked for"), "{there}");
+}

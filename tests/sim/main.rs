@@ -13,6 +13,7 @@ mod fault;
 mod growth;
 mod isolated;
 mod kills;
+mod kinds;
 mod known;
 mod life;
 mod limits;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fault::{Endpoint, Fault, Rule};
+use crate::fault::{Endpoint, Fault, Request, Rule};
 use crate::limits::{Kind, Limiter, Limits};
 use crate::place::{Entry, Setup};
 use crate::port::limiters;
@@ -312,4 +312,32 @@ fn a_limit_that_lets_nothing_through_is_named_after_an_hour() {
     let named = "limits creating rooms and has let nothing through for 1h";
     assert!(shown.iter().any(|text| text.contains(named)), "{shown:#?}");
     sim.assert_said("Upgrade #1 is done");
+}
+
+/// One person whom the server lets nobody invite holds up nobody, and is asked for less and less often.
+#[test]
+fn somebody_who_cannot_be_invited_again_and_again_is_tried_less_and_less() {
+    let mut sim = Sim::with(&Setup {
+        entry: Entry::Invite,
+        ..Setup::default()
+    });
+    let closed = sim.place.members[0].to_string();
+    let invites =
+        move |request: &Request| request.endpoint == Endpoint::Invite && request.detail == closed;
+    let limit = Fault::TooMany(Some(Duration::from_secs(10)));
+    let fired = sim.fault(Rule::when(invites, limit).times(12));
+    sim.say("!upgrade #garden:sim.test 12 --method staged --invite all --join-rule keep --yes");
+    sim.oracle.expect.all_done = true;
+    let begun = sim.shared.clock.true_now();
+    sim.lasts(SignedDuration::from_hours(5));
+    sim.run();
+    sim.assert_promises();
+    assert_eq!(fired.count(), 12);
+    let log = sim.shared.log();
+    let mut tries = log
+        .iter()
+        .filter(|it| it.request.endpoint == Endpoint::Invite);
+    let last = tries.next_back().unwrap().at.duration_since(begun);
+    // Ten seconds each would be two minutes.
+    assert!(last > SignedDuration::from_mins(30), "{last:?}");
 }

@@ -8,7 +8,7 @@ use roomlift::job::Phase;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 
-use crate::fault::{Endpoint, Rule};
+use crate::fault::{Endpoint, Fault, Rule};
 use crate::oracle;
 use crate::place::{Entry, Place, Setup};
 use crate::sim::{Sim, body, react, say};
@@ -46,7 +46,7 @@ fn assert_not_said(sim: &Sim, part: &str) {
 }
 
 /// What the bot says with these words in it, before it changes any of it.
-fn first_with(sim: &Sim, part: &str) -> Arc<Mutex<String>> {
+pub(crate) fn first_with(sim: &Sim, part: &str) -> Arc<Mutex<String>> {
     let heard = Arc::new(Mutex::new(String::new()));
     let kept = Arc::clone(&heard);
     sim.when_said(part, move |_, _, event| {
@@ -57,7 +57,7 @@ fn first_with(sim: &Sim, part: &str) -> Arc<Mutex<String>> {
 }
 
 /// What the bot said last with these words in it.
-fn last_with(sim: &Sim, part: &str) -> String {
+pub(crate) fn last_with(sim: &Sim, part: &str) -> String {
     let said = sim.said(&sim.place.admin_room);
     let found = said.iter().rev().find(|text| text.contains(part));
     let found = found.unwrap_or_else(|| panic!("nobody said {part:?}:\n{}", said.join("\n---\n")));
@@ -431,4 +431,89 @@ fn doctor_waits_for_moderators_who_are_invited() {
     );
     assert!(doctor.contains(&invited), "{doctor}");
     assert!(!doctor.contains("Name another room"), "{doctor}");
+}
+
+/// The address cannot be made for the new room: that is what is left to do, and nothing that follows from it.
+#[test]
+fn an_address_that_stays_is_the_only_thing_left() {
+    let mut sim = Sim::new();
+    let bot = sim.place.bot.clone();
+    sim.world().denies_aliases_to.insert(bot);
+    let second = sim.place.second_alias.clone();
+    {
+        let place = sim.place.clone();
+        let mut world = sim.world();
+        world.delete_alias(&place.moderator, &second).unwrap();
+        let shown = json!({ "alias": place.alias });
+        set(&mut world, &place, &place.room, ALIASES, "", shown);
+    }
+    sim.oracle.forget();
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.run();
+    let end = last_with(&sim, "Upgrade #1 is done");
+    assert!(end.contains("Left for you: 1 thing"), "{end}");
+    assert!(end.contains(sim.place.alias.as_str()), "{end}");
+    assert!(end.contains("Not allowed to create alias"), "{end}");
+    assert!(!end.contains("still shows something else"), "{end}");
+}
+
+/// Which request it was, and what the server said.
+#[test]
+fn a_request_that_is_refused_is_named() {
+    let mut sim = Sim::new();
+    let before: Vec<_> = sim.world().rooms.keys().map(ToString::to_string).collect();
+    let reads = move |request: &crate::fault::Request| {
+        request.endpoint == Endpoint::State && !before.contains(&request.about)
+    };
+    sim.fault(Rule::when(reads, Fault::Refuse(400, "M_UNKNOWN")).always());
+    sim.say("!upgrade #garden:sim.test 12 --method server --yes");
+    sim.run();
+    let end = last_with(&sim, "Stuck, upgrade #1");
+    let new = successor(&sim.world(), &sim.place.room);
+    assert!(end.contains(&format!("State {new}")), "{end}");
+    assert!(end.contains("simulated refusal"), "{end}");
+}
+
+/// What the server is called is a nicety.
+#[test]
+fn a_server_that_fails_to_say_what_it_is_upgrades_rooms() {
+    for fault in [
+        Fault::Page(502),
+        Fault::Page(404),
+        Fault::Reset,
+        Fault::Refuse(404, "M_UNRECOGNIZED"),
+    ] {
+        let mut sim = Sim::new();
+        let fired = sim.fault(Rule::on(Endpoint::Software, fault.clone()).always());
+        sim.say("!upgrade #garden:sim.test 12");
+        sim.confirms();
+        sim.oracle.expect.all_done = true;
+        sim.run();
+        assert!(fired.count() > 0, "{fault:?}");
+        sim.assert_promises();
+        sim.assert_said("Upgrade #1 is done");
+    }
+}
+
+/// Palpo stores some types of events under names of its own.
+#[test]
+fn what_the_server_renames_is_not_called_equal() {
+    for method in ["staged", "server"] {
+        let mut sim = Sim::new();
+        let (kind, place) = ("im.ponies.room_emotes", sim.place.clone());
+        let emotes = json!({ "images": { "wave": { "url": "mxc://sim.test/wave" } } });
+        {
+            let mut world = sim.world();
+            set(&mut world, &place, &place.room, kind, "", emotes.clone());
+            let stored = "m.room.image_pack".to_owned();
+            world.renames.insert(kind.to_owned(), stored);
+        }
+        sim.say(&format!(
+            "!upgrade #garden:sim.test 12 --method {method} --yes"
+        ));
+        sim.run();
+        let end = last_with(&sim, "Upgrade #1 is done");
+        assert!(end.contains(kind), "{method}: {end}");
+        assert!(!end.contains("Nothing is left to do"), "{method}: {end}");
+    }
 }

@@ -86,6 +86,25 @@ fn one_missing_key_is_told_of_once() {
     assert_eq!(said_times(&sim, UNREADABLE), 2, "once for each session");
 }
 
+/// Somebody sends more than are kept for their keys, while a command waits for its own.
+#[test]
+fn a_flood_of_messages_without_keys_drops_no_command_of_others() {
+    let mut sim = Sim::new();
+    encrypt(&sim, |place| &place.admin_room);
+    let command = "!upgrade #garden:sim.test 12 --method staged --yes";
+    whisper(&sim, command, "s1", Some(Duration::from_mins(2)));
+    for number in 0..150_u64 {
+        let wait = Duration::from_millis(5_000 + number * 100);
+        sim.after(wait, |world, place| {
+            let sent = say(world, &place.reader, &place.admin_room, "Lorem ipsum");
+            world.sealed.insert(sent.unwrap(), "s2".to_owned());
+        });
+    }
+    sim.run();
+    sim.assert_promises();
+    assert_eq!(phases(&sim), [Phase::Done]);
+}
+
 /// The bot has not been told who is in an encrypted room, and so can say nothing there: as the port tells it.
 fn sends_to(sim: &Sim, room: &ruma::RoomId, times: usize) -> Fired {
     let room = room.to_string();

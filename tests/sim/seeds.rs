@@ -269,8 +269,11 @@ fn fault(rng: &mut Rng, sim: &Sim, about: &mut Vec<String>) -> bool {
         fault => fault,
     };
     let is_refusal = matches!(fault, Fault::Refuse(..));
-    // A refused sync ends nothing; it never happens.
-    let is_read = matches!(endpoint, Endpoint::Sync | Endpoint::Messages);
+    // What never happens.
+    let is_read = matches!(
+        endpoint,
+        Endpoint::Sync | Endpoint::Messages | Endpoint::JoinedRooms
+    );
     if is_refusal && (is_read || anything) {
         return true;
     }

@@ -116,6 +116,30 @@ fn what_is_changed_while_the_new_room_is_made_comes_along() {
     }
 }
 
+/// An address that somebody removes does not come back, and one that somebody adds is moved.
+#[test]
+fn addresses_that_are_removed_or_added_meanwhile_are_as_people_left_them() {
+    let mut sim = Sim::new();
+    let place = sim.place.clone();
+    let [gone, more] = ["#gone:sim.test", "#more:sim.test"].map(|alias| {
+        let alias: ruma::OwnedRoomAliasId = alias.parse().unwrap();
+        alias
+    });
+    let by = &place.moderator;
+    sim.world().create_alias(by, &gone, &place.room).unwrap();
+    let (removed, added, at) = (gone.clone(), more.clone(), place.clone());
+    sim.fault(Rule::before(is(Endpoint::CreateRoom), move |world| {
+        let by = &at.moderator;
+        world.delete_alias(by, &removed).unwrap();
+        world.create_alias(by, &added, &at.room).unwrap();
+    }));
+    upgrade(&mut sim, "staged");
+    let world = sim.world();
+    let new = &successor(&world, &place).id;
+    assert!(!world.aliases.contains_key(&gone), "it came back");
+    assert_eq!(world.aliases[&more].room, *new);
+}
+
 /// After the tombstone the old room is what people leave behind.
 #[test]
 fn a_new_name_for_the_closed_room_stays_there() {

@@ -276,6 +276,8 @@ pub(crate) struct World {
     pub(crate) denies_listings: bool,
     /// Addresses that no room may show, as servers refuse those of others.
     pub(crate) refuses_to_show: BTreeSet<OwnedRoomAliasId>,
+    /// Types of events that the server stores under another name.
+    pub(crate) renames: BTreeMap<String, String>,
     /// How long the server turned the bot away from moving addresses, all together.
     pub(crate) turned_away: SignedDuration,
     /// Whether the bot was refused something that it said, or a removal of it.
@@ -327,6 +329,7 @@ impl World {
             denies_aliases_to: BTreeSet::new(),
             denies_listings: false,
             refuses_to_show: BTreeSet::new(),
+            renames: BTreeMap::new(),
             turned_away: SignedDuration::ZERO,
             refused_words: false,
             encrypts_new_rooms: false,
@@ -642,6 +645,8 @@ impl World {
         content: Content,
         at: i64,
     ) -> OwnedEventId {
+        let renamed = self.renames.get(kind).cloned();
+        let kind = renamed.as_deref().unwrap_or(kind);
         self.stream += 1;
         let room = self.rooms.get_mut(id).expect("the room exists");
         let replaced = key.and_then(|key| room.event(kind, key));

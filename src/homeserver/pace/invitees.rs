@@ -7,7 +7,7 @@ use std::time::Duration;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
 
-use super::{LimitOf, Outcome, Pacer};
+use super::{LimitOf, Outcome, Pacer, WAIT_MAX};
 use crate::model::Bucket;
 
 /// How far apart the moments may be at which two refusals say that the next request may come, if both are about
@@ -21,6 +21,8 @@ const SEEMS_CLOSED: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Invitees {
     closed: BTreeMap<OwnedUserId, Instant>,
+    /// How often each was refused since they were invited last.
+    refusals: BTreeMap<OwnedUserId, u32>,
     /// What was refused since an invitation was let through last.
     refused: Vec<RefusedInvitation>,
 }
@@ -52,7 +54,10 @@ impl Pacer {
         let to_room = LimitOf::InvitationsTo(room.to_owned());
         let of_account = LimitOf::Account(Bucket::Invitations);
         let Outcome::Refused(retry_after) = outcome else {
-            self.invitees().refused.clear();
+            let mut invitees = self.invitees();
+            invitees.refused.clear();
+            invitees.refusals.remove(user);
+            drop(invitees);
             self.note(&to_room, outcome);
             self.note(&of_account, outcome);
             return;
@@ -62,13 +67,13 @@ impl Pacer {
             self.note(of, outcome);
             return;
         }
-        let opens = Instant::now() + retry_after;
+        let now = Instant::now();
+        let opens = now + retry_after;
         let mut invitees = self.invitees();
         let is_same = |at: Instant| {
             at.saturating_duration_since(opens) < SAME_LIMIT
                 && opens.saturating_duration_since(at) < SAME_LIMIT
         };
-        let now = Instant::now();
         invitees.refused.retain(|other| other.opens > now);
         let is_other = |other: &RefusedInvitation| other.user != user && is_same(other.opens);
         let mut refused = invitees.refused.iter();
@@ -77,7 +82,12 @@ impl Pacer {
         if is_another {
             invitees.closed.retain(|_, until| !is_same(*until));
         } else {
-            invitees.closed.insert(user.to_owned(), opens);
+            // Waits that bring no progress grow.
+            let refusals = invitees.refusals.entry(user.to_owned()).or_default();
+            let grown = retry_after * 2_u32.pow((*refusals).min(12));
+            *refusals += 1;
+            let wait = grown.min(WAIT_MAX).max(retry_after);
+            invitees.closed.insert(user.to_owned(), now + wait);
         }
         invitees.refused.push(RefusedInvitation {
             user: user.to_owned(),

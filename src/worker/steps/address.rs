@@ -61,7 +61,7 @@ async fn put_back(
     for room in [old_room, new_room, old_room] {
         match port.create_alias(alias, room).await {
             Ok(()) if room == new_room => return Ok(()),
-            // Or the server is away: the address is the first thing that is seen to afterwards.
+            // Where the server is away, the address is the first thing that is seen to afterwards.
             Ok(()) | Err(HomeserverError::Uncertain { .. }) => break,
             Err(error) if is_conflict(&error) => {
                 let now = port.resolve(alias).await?;

@@ -181,7 +181,7 @@ async fn make(
 
 fn unanswered(error: HomeserverError) -> StepError {
     StepError::Retry {
-        problem: Problem::ChangeUnanswered,
+        problem: Problem::ChangeUnanswered(error.request().to_owned()),
         source: Some(Box::new(error)),
     }
 }

@@ -27,6 +27,7 @@ mod spaces;
 mod switch;
 mod verify;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,23 @@ pub(super) enum StepError {
     Store(StoreError),
 }
 
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RateLimited { limit, .. } => write!(f, "rate limited: {}", limit.bucket),
+            Self::Unreachable(error) => f.write_str(&chain(error)),
+            Self::Settling => f.write_str("the server may still be working"),
+            Self::NotInAdminRoom => f.write_str("not in the admin room"),
+            Self::Remembered { problem }
+            | Self::Retry { problem, .. }
+            | Self::Fail { problem }
+            | Self::Hopeless { problem }
+            | Self::Overtaken { problem } => problem.fmt(f),
+            Self::Store(error) => f.write_str(&chain(error)),
+        }
+    }
+}
+
 impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -163,14 +181,18 @@ impl From<HomeserverError> for StepError {
                 Self::Unreachable(error)
             }
             HomeserverError::Refused {
+                ref request,
                 ref message,
                 ref code,
                 ..
             } => Self::Retry {
-                problem: Problem::Refused(Said {
-                    message: message.clone(),
-                    code: code.clone(),
-                }),
+                problem: Problem::Refused {
+                    request: request.clone(),
+                    said: Said {
+                        message: message.clone(),
+                        code: code.clone(),
+                    },
+                },
                 source: Some(Box::new(error)),
             },
             HomeserverError::Unusable { .. } => Self::Retry {

@@ -95,8 +95,8 @@ pub(super) async fn made_since(
 /// The room that a job leads to, or has made and not given up.
 fn leads_to(job: &Job) -> Option<OwnedRoomId> {
     let state = job.state().ok()?;
-    let room = state.new_room().or_else(|| state.staged_room());
-    room.cloned()
+    let made = state.staged_room().filter(|_| !state.phase.is_end());
+    state.new_room().or(made).cloned()
 }
 
 /// Whether this account made a room to replace the old one.

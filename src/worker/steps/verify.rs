@@ -17,8 +17,9 @@ use crate::homeserver::{Bucket, HomeserverError};
 use crate::job::{
     Encryption, Entry, Job, Output, Plan, Refusal, State, Step, StepEvent, Todo, why_missing,
 };
+use crate::room::addresses::{left_in_old, showable};
 use crate::room::authority;
-use crate::room::change::{Change, Part};
+use crate::room::change::{Change, Part, Side};
 use crate::room::creation::came_encrypted;
 use crate::room::diff::diff;
 use crate::room::state::Content;
@@ -124,6 +125,7 @@ fn as_todos(
         let is_new = matches!(change, Change::Tombstone { .. });
         is_new || open.is_none_or(|todos| is_open(change, todos))
     })
+    .filter(|change| !is_shown_rightly(change, seen))
     .map(|change| {
         let obstacle = authority::obstacle(&change, &seen.now, referrers, bot);
         let obstacle = obstacle.unwrap_or_else(|| why_missing(&change, refused));
@@ -145,6 +147,20 @@ fn looks(job: &Job) -> usize {
     };
     let looks = job.log.iter().filter(|(_, entry)| is_look(entry));
     looks.count()
+}
+
+/// Whether a room shows all addresses that it can, as the others lead elsewhere: moving those is what is left to do.
+fn is_shown_rightly(change: &Change, seen: &Seen) -> bool {
+    let Change::ShowAliases { side, .. } = change else {
+        return false;
+    };
+    match side {
+        Side::Old => left_in_old(&seen.target, &seen.now).is_none(),
+        Side::New => {
+            let shown = seen.now.new.content("m.room.canonical_alias", "");
+            shown.cloned().unwrap_or_default() == showable(&seen.target, &seen.now)
+        }
+    }
 }
 
 /// Whether the old room leads anywhere else by now. Our own tombstone to another room comes from a request

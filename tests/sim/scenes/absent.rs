@@ -8,7 +8,7 @@ use roomlift::job::{Job, Phase, State};
 use serde_json::json;
 
 use super::sets;
-use crate::fault::{Endpoint, Rule};
+use crate::fault::{Endpoint, Kill, Rule};
 use crate::oracle;
 use crate::place::{Place, Setup};
 use crate::sim::{Sim, say};
@@ -223,4 +223,36 @@ fn nobody_is_invited_to_a_review_while_the_bot_is_away() {
     let new = new.next().unwrap();
     assert_eq!(new.membership(&sim.place.moderator), "invite");
     assert_eq!(new.membership(&sim.place.deputy), "leave", "P5");
+}
+
+/// Nobody is told before somebody lets the bot in again, and nothing is left half-way meanwhile.
+#[test]
+fn an_upgrade_is_finished_after_a_kill_without_any_admin_room() {
+    let mut sim = Sim::new();
+    sim.lasts(SignedDuration::from_hours(3));
+    let place = sim.place.clone();
+    let shared = std::sync::Arc::clone(&sim.shared);
+    let moves = |request: &crate::fault::Request| request.endpoint == Endpoint::CreateAlias;
+    let killed = sim.fault(Rule::before(moves, move |world| {
+        let (by, room) = (&place.moderator, &place.admin_room);
+        world.kick(by, room, &place.bot, None).unwrap();
+        let (requests, _) = shared.counts();
+        shared.kills().push(Kill::AfterRequest(requests - 1));
+    }));
+    sim.after(minutes(60), |world, place| {
+        let new = world.aliases[&place.alias].room.clone();
+        assert_eq!(
+            world.rooms[&place.room].successor(),
+            Some(new.as_str()),
+            "moved by now"
+        );
+        let (by, room) = (&place.moderator, &place.admin_room);
+        world.invite(by, room, &place.bot, None).unwrap();
+    });
+    sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
+    sim.oracle.expect.all_done = true;
+    sim.run();
+    assert_eq!(killed.count(), 1);
+    sim.assert_promises();
+    sim.assert_said("Upgrade #1 is done");
 }

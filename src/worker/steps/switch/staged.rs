@@ -3,7 +3,10 @@
 //! Both can be repeated. What is marked in the log is the moment from which nobody can take the
 //! upgrade back any more.
 
-use ruma::{OwnedUserId, RoomId};
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join;
+use ruma::{OwnedRoomAliasId, OwnedUserId, RoomId};
 
 use super::super::close::{Stage, close};
 use super::super::mark::mark;
@@ -43,7 +46,11 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
         .await?;
     }
     for _ in 0..LOOKS_MAX {
-        let now = job_run.port.state(old_room).await?;
+        let (now, aliases) = try_join(
+            job_run.port.state(old_room),
+            job_run.port.local_aliases(old_room),
+        )
+        .await?;
         if let Some(Tombstone {
             replacement: Some(to),
             sender,
@@ -56,7 +63,7 @@ pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Resul
             };
         }
         if called == Called::Never {
-            bring_up_to(job_run, job, &plan, &new_room, &now).await?;
+            bring_up_to(job_run, job, &plan, &new_room, &now, aliases).await?;
         }
         if let Some(sender) = open(job_run, job, &plan, &new_room, called).await? {
             let problem = Problem::NewRoomClosed(sender);
@@ -147,9 +154,13 @@ async fn bring_up_to(
     plan: &Plan,
     new_room: &RoomId,
     now: &RoomState,
+    aliases: BTreeSet<OwnedRoomAliasId>,
 ) -> Result<(), StepError> {
     let stored = job_run.snapshot(job)?;
-    let before = stored.brought_up_to(now);
+    let before = Snapshot {
+        aliases,
+        ..stored.brought_up_to(now)
+    };
     if before == stored {
         return Ok(());
     }
