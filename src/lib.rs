@@ -3,29 +3,29 @@
 //! Arrows between modules point one way only; `tests/it/arrows.rs` holds the order and reads the `use`
 //! lines. `ARCHITECTURE.md` has the map and a walk through one upgrade.
 
-pub mod announce;
+mod announce;
 pub mod app;
 pub mod campaign;
-pub mod census;
+mod census;
 pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
-pub mod handlers;
-pub mod health;
+mod handlers;
+mod health;
 pub mod homeserver;
-pub mod init;
+mod init;
 pub mod job;
 pub mod matrix;
-pub mod message;
-pub mod metrics;
+mod message;
+mod metrics;
 pub mod model;
-pub mod permissions;
-pub mod picture;
+mod permissions;
+mod picture;
 pub mod room;
 pub mod store;
 pub mod survey;
 pub mod telemetry;
 pub mod work;
-pub mod worker;
+mod worker;

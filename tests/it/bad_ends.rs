@@ -47,7 +47,7 @@ async fn done_once(scene: &Scene) {
     for (begin, least) in [
         ("Plan #", 1),
         ("Upgrade #1: ", 0),
-        ("Upgrade #1 is done", 1),
+        ("✅ Upgrade #1 is done", 1),
     ] {
         let count = said.iter().filter(|text| text.starts_with(begin)).count();
         assert!((least..=1).contains(&count), "{begin}: {said:#?}");

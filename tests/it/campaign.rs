@@ -120,7 +120,7 @@ async fn a_space_moves_with_all_that_is_in_it() {
     let mut scene = scene(community, "").await;
 
     scene.say(&format!("!upgrade space {outer} 12")).await;
-    let plan = scene.hear("To begin").await;
+    let plan = scene.hear("It cannot be undone").await;
     let text = user::text(&plan);
     assert!(text.contains("upgrade 4 rooms"), "{text}");
     let id = campaign_of(&plan);
@@ -355,7 +355,7 @@ async fn what_does_not_go_is_named_with_the_reason() {
             "!upgrade space {space} 11 --skip {other} --from 9"
         ))
         .await;
-    let plan = scene.hear("To begin").await;
+    let plan = scene.hear("It cannot be undone").await;
     let text = user::text(&plan);
     assert!(text.contains("upgrade 1 room of"), "{text}");
     assert!(
@@ -445,7 +445,7 @@ async fn what_changes_between_plan_and_work_is_seen_room_by_room() {
     let late = room(&community, "Late", json!({})).await;
     let mut scene = scene(community, "").await;
     scene.say(&format!("!upgrade space {space} 12")).await;
-    let plan = scene.hear("To begin").await;
+    let plan = scene.hear("It cannot be undone").await;
     let id = campaign_of(&plan);
     link(&moderator, space, &late, json!({})).await;
     let theirs = moderator.upgrade(by_hand, "11").await;
@@ -561,7 +561,7 @@ async fn members_are_told_of_a_campaign_to_come_and_of_its_end() {
             rooms[0]
         ))
         .await;
-    let plan = scene.hear("To begin").await;
+    let plan = scene.hear("It cannot be undone").await;
     assert!(user::text(&plan).contains("It starts on"), "{plan}");
     scene.say("!upgrade confirm C1").await;
     for room in &rooms {

@@ -298,7 +298,7 @@ async fn rooms_that_may_not_be_touched_are_left_alone_over_a_kill() {
     scene
         .say(&format!("!upgrade space {itself} 12 --method staged"))
         .await;
-    let plan = scene.hear("To begin").await;
+    let plan = scene.hear("It cannot be undone").await;
     let text = user::text(&plan);
     assert!(text.contains("upgrade 3 rooms of"), "{text}");
     assert!(line(text, stranger).contains("I am not in it"), "{text}");
