@@ -5,7 +5,7 @@
 //! what they share. Pure. Left out: the texts of plans and reviews, which the worker makes; how
 //! they are asked and answered is here ([`asking`]).
 
-pub mod campaign;
+pub(crate) mod campaign;
 
 use std::time::Duration;
 
@@ -29,8 +29,7 @@ const PROGRESS_AFTER: Duration = Duration::from_secs(3);
 const TIDY_AFTER: Duration = Duration::from_secs(2);
 
 /// How often the plan with a hash was shown.
-#[must_use]
-pub fn times_shown(job: &Job, hash: &str) -> usize {
+pub(crate) fn times_shown(job: &Job, hash: &str) -> usize {
     job.log
         .iter()
         .filter(|(_, entry)| matches!(entry, Entry::Planned { plan } if plan.hash == hash))
@@ -46,15 +45,13 @@ fn question_of(job: &Job, asked: Asked, hash: &str) -> Question {
 }
 
 /// A message that asks for a yes, with both answers below it to be clicked.
-#[must_use]
-pub fn asking(job: &Job, asked: Asked, hash: &str, text: Text) -> Vec<Write> {
+pub(crate) fn asking(job: &Job, asked: Asked, hash: &str, text: Text) -> Vec<Write> {
     let about = question_of(job, asked, hash);
     question(&about, &job.request.admin_room, job.reply_to(), text)
 }
 
 /// Says that the server made a second room, which is taken back.
-#[must_use]
-pub fn second_room(job: &Job, state: &State, room: &RoomId) -> Write {
+pub(crate) fn second_room(job: &Job, state: &State, room: &RoomId) -> Write {
     let (room_id, reply_to) = job.told_in(state);
     Write::Enqueue(Outgoing {
         key: PostKey::SecondRoom(job.request.key(), room.to_owned()),
@@ -124,7 +121,7 @@ fn begun(job: &Job) -> Option<Timestamp> {
 ///
 /// # Errors
 /// When a template cannot be rendered.
-pub fn announcement(
+pub(crate) fn announcement(
     job: &Job,
     sleep: Sleep<'_>,
     messages: &Messages,
@@ -155,8 +152,7 @@ pub fn announcement(
 }
 
 /// Says why an upgrade begins late, where that is because the bot was not in the admin room.
-#[must_use]
-pub fn late_start(job: &Job) -> Option<Write> {
+pub(crate) fn late_start(job: &Job) -> Option<Write> {
     let since_yes = job.log.iter().rev();
     let was_away = since_yes
         .take_while(|(_, entry)| !matches!(entry, Entry::Confirmed { .. }))
@@ -193,7 +189,11 @@ pub fn late_start(job: &Job) -> Option<Write> {
 ///
 /// # Errors
 /// When the entries cannot follow.
-pub fn advance(job: &Job, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Write>, StoreError> {
+pub(crate) fn advance(
+    job: &Job,
+    entries: Vec<Entry>,
+    now: Timestamp,
+) -> Result<Vec<Write>, StoreError> {
     let before = job.state()?;
     let mut writes = vec![job.append(entries.clone()).into()];
     let mut job = job.clone();

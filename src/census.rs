@@ -15,11 +15,10 @@ use crate::store::{Store, StoreError};
 
 /// Why it cannot be told now.
 #[derive(Debug, thiserror::Error)]
-pub enum CensusError {
+pub(crate) enum CensusError {
     /// The homeserver could not be asked.
     #[error("cannot read the members of the rooms")]
     Homeserver(#[from] HomeserverError),
-    /// The database failed.
     #[error("cannot read who moved")]
     Store(#[from] StoreError),
 }
@@ -28,7 +27,7 @@ pub enum CensusError {
 ///
 /// # Errors
 /// When the homeserver does not answer, or the database fails.
-pub async fn take(
+pub(crate) async fn take(
     store: &Store,
     port: &dyn Homeserver,
     clock: &dyn Clock,

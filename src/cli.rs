@@ -29,7 +29,6 @@ struct Arguments {
 enum Verb {
     /// Runs the bot until it is told to stop.
     Run {
-        /// The configuration.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
         /// Works with this database from now on, where the account worked with another one. That one must not
@@ -39,13 +38,11 @@ enum Verb {
     },
     /// Says how the bot is: server, limits, encryption, database, clock, power. Not while it runs.
     Doctor {
-        /// The configuration.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
     /// Says whether the configuration is sound, without starting.
     Check {
-        /// The configuration.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
@@ -60,7 +57,6 @@ enum Verb {
     },
     /// Asks the running bot whether it is well, by `listen`.
     Health {
-        /// The configuration.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
@@ -68,15 +64,12 @@ enum Verb {
     Backup {
         /// The file, which must not be there yet.
         file: PathBuf,
-        /// The configuration.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
     /// Puts a copy in the place of the database. The bot must not be running.
     Restore {
-        /// The copy.
         file: PathBuf,
-        /// The configuration.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },

@@ -54,18 +54,13 @@ pub enum HealthError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}; correct `listen`")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// Nobody answers there.
     #[error("no bot answers on {address}")]
     Silent {
-        /// The address.
         address: SocketAddr,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -74,16 +69,15 @@ pub enum HealthError {
     Unwell(String),
 }
 
-/// Listens for questions.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub(crate) struct Listener(TcpListener);
 
 impl Listener {
     /// Listens on an address; what comes is answered by [`Listener::serve`].
     ///
     /// # Errors
     /// When the address is taken, or not this machine's.
-    pub async fn bind(address: SocketAddr) -> Result<Self, HealthError> {
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Self, HealthError> {
         let listener = TcpListener::bind(address).await;
         listener
             .map(Self)
@@ -91,7 +85,12 @@ impl Listener {
     }
 
     /// Answers until `stop`.
-    pub async fn serve(self, store: Arc<Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    pub(crate) async fn serve(
+        self,
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) {
         let watched = Arc::new(Watched { store, clock });
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -222,7 +221,7 @@ fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Fu
 ///
 /// # Errors
 /// When nobody answers, or the answer is no.
-pub async fn probe(address: SocketAddr) -> Result<(), HealthError> {
+pub(crate) async fn probe(address: SocketAddr) -> Result<(), HealthError> {
     let asked = tokio::time::timeout(PROBE_MAX, ask(reachable(address)));
     let answer = asked.await.unwrap_or_else(|late| Err(late.into()));
     let (status, body) = answer.map_err(|source| HealthError::Silent { address, source })?;

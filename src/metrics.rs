@@ -29,18 +29,14 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RequestKind {
-    /// Bans somebody.
+pub(crate) enum RequestKind {
     Ban,
     /// Makes a room or an address.
     Create,
     /// Has the server delete a room.
     Delete,
-    /// Invites somebody.
     Invite,
-    /// Joins a room.
     Join,
-    /// Leaves a room.
     Leave,
     /// Has the server lift limits.
     Lift,
@@ -50,15 +46,11 @@ pub enum RequestKind {
     Make,
     /// Reads state, or what the server is.
     Read,
-    /// Redacts an event.
     Redact,
     /// Removes somebody, or an address.
     Remove,
-    /// Resolves an address.
     Resolve,
-    /// Searches a directory.
     Search,
-    /// Sends an event.
     Send,
     /// Changes state or the directory.
     Set,
@@ -66,14 +58,12 @@ pub enum RequestKind {
     Sync,
     /// Has the server upgrade a room.
     Upgrade,
-    /// Uploads a file.
     Upload,
 }
 
 impl RequestKind {
     /// The name in metrics, and the verb in errors.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ban => "ban",
             Self::Create => "create",
@@ -100,7 +90,7 @@ impl RequestKind {
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The server did it.
     Ok,
     /// The server asked for a pause.
@@ -130,7 +120,7 @@ impl Outcome {
 
 /// What is read at the moment of a scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Levels {
+pub(crate) struct Levels {
     /// Jobs by the name of their state.
     pub jobs: Vec<(String, i64)>,
     /// Messages that are not in their rooms yet.
@@ -224,7 +214,7 @@ fn step_histogram() -> Histogram {
 }
 
 /// Counts a request to the homeserver.
-pub fn request(kind: RequestKind, outcome: Outcome) {
+pub(crate) fn request(kind: RequestKind, outcome: Outcome) {
     let labels = RequestLabels {
         kind: kind.name(),
         outcome: outcome.name(),
@@ -233,26 +223,24 @@ pub fn request(kind: RequestKind, outcome: Outcome) {
 }
 
 /// Notes how long a step was at work.
-pub fn step(step: &'static str, took: Duration) {
+pub(crate) fn step(step: &'static str, took: Duration) {
     let steps = METRICS.steps.get_or_create(&StepLabels { step });
     steps.observe(took.as_secs_f64());
 }
 
-/// Counts a wait.
-pub fn wait(reason: &'static str) {
+pub(crate) fn wait(reason: &'static str) {
     METRICS.waits.get_or_create(&WaitLabels { reason }).inc();
 }
 
 /// Notes that the bot has heard everything up to now.
-pub fn synced(now: Timestamp) {
+pub(crate) fn synced(now: Timestamp) {
     METRICS
         .synced_at
         .store(now.as_millisecond(), Ordering::Relaxed);
 }
 
 /// How long ago the bot had heard everything; `None` if it never has.
-#[must_use]
-pub fn sync_age(now: Timestamp) -> Option<Duration> {
+pub(crate) fn sync_age(now: Timestamp) -> Option<Duration> {
     let at = METRICS.synced_at.load(Ordering::Relaxed);
     let age = now.as_millisecond().checked_sub(at)?;
     // A clock that was set back makes it no younger than now.
@@ -263,7 +251,7 @@ pub fn sync_age(now: Timestamp) -> Option<Duration> {
 ///
 /// # Errors
 /// When a value cannot be written as text.
-pub fn render(levels: &Levels) -> Result<String, fmt::Error> {
+pub(crate) fn render(levels: &Levels) -> Result<String, fmt::Error> {
     let registry = METRICS.registry.lock();
     let registry = registry.unwrap_or_else(PoisonError::into_inner);
     METRICS.jobs.clear();

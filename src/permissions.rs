@@ -13,16 +13,14 @@ use crate::room::level::{Allowance, Power};
 
 /// An admin room of the configuration under the id it has now.
 #[derive(Debug, Clone)]
-pub struct AdminRoom {
-    /// Its id.
+pub(crate) struct AdminRoom {
     pub room_id: ruma::OwnedRoomId,
     /// What the configuration says of it.
     pub rules: AdminRoomRules,
 }
 
 /// The admin room with an id.
-#[must_use]
-pub fn admin_room<'a>(admin_rooms: &'a [AdminRoom], room: &RoomId) -> Option<&'a AdminRoom> {
+pub(crate) fn admin_room<'a>(admin_rooms: &'a [AdminRoom], room: &RoomId) -> Option<&'a AdminRoom> {
     admin_rooms.iter().find(|known| known.room_id == room)
 }
 
@@ -31,7 +29,6 @@ pub fn admin_room<'a>(admin_rooms: &'a [AdminRoom], room: &RoomId) -> Option<&'a
 pub enum Within {
     /// It is in the scope.
     Scope,
-    /// It is not.
     Outside,
     /// The command is about no room.
     NoRoom,
@@ -39,7 +36,7 @@ pub enum Within {
 
 /// What is known about a sender and what they ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Their power in the admin room.
     pub power: Power,
     /// Whether the room they mean is in the scope.
@@ -48,23 +45,17 @@ pub struct Facts {
     pub target: Option<Allowance>,
 }
 
-/// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// They may.
+pub(crate) enum Decision {
     Allow,
-    /// They may not.
     Deny(Denial),
 }
 
 /// Why somebody may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
+pub(crate) enum Denial {
     /// Too little power in the admin room.
-    Level {
-        /// What it takes.
-        needed: i64,
-    },
+    Level { needed: i64 },
     /// The room is not among those of this admin room.
     OutOfScope,
     /// Too little power in the room to be upgraded.
@@ -82,23 +73,20 @@ pub enum Denial {
 }
 
 /// Whether a power level in an admin room is enough to change anything.
-#[must_use]
-pub fn may_command(rules: &AdminRoomRules, power: Power) -> bool {
+pub(crate) fn may_command(rules: &AdminRoomRules, power: Power) -> bool {
     power >= Power::Level(rules.command_level)
 }
 
 /// Whether somebody is on a list of user ids, in which `*` stands for anything and `?` for any one
 /// character.
-#[must_use]
-pub fn is_listed(patterns: &[String], user: &UserId) -> bool {
+pub(crate) fn is_listed(patterns: &[String], user: &UserId) -> bool {
     patterns
         .iter()
         .any(|pattern| WildMatch::new(pattern).matches(user.as_str()))
 }
 
 /// Decides by the device that a message came from.
-#[must_use]
-pub fn decide_by_device(rules: &AdminRoomRules, need: Need, device: Device) -> Decision {
+pub(crate) fn decide_by_device(rules: &AdminRoomRules, need: Need, device: Device) -> Decision {
     let enough = need == Need::Ask
         || rules.verified_device == VerifiedDevice::NotNeeded
         || device == Device::Verified;
@@ -109,9 +97,7 @@ pub fn decide_by_device(rules: &AdminRoomRules, need: Need, device: Device) -> D
     }
 }
 
-/// Decides.
-#[must_use]
-pub fn decide(rules: &AdminRoomRules, need: Need, facts: &Facts) -> Decision {
+pub(crate) fn decide(rules: &AdminRoomRules, need: Need, facts: &Facts) -> Decision {
     let needed = match need {
         Need::Ask => rules.read_level,
         Need::Change => rules.command_level,

@@ -10,13 +10,13 @@ use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
 /// Width of a picture, in pixels.
-pub const WIDTH: u32 = 1000;
+pub(crate) const WIDTH: u32 = 1000;
 
 /// Height of a picture, in pixels.
-pub const HEIGHT: u32 = 600;
+pub(crate) const HEIGHT: u32 = 600;
 
 /// Lines with a name of their own; a picture with more is not legible, and shows the largest rooms.
-pub const LINES_MAX: usize = 6;
+pub(crate) const LINES_MAX: usize = 6;
 
 /// Points of one line; more cannot be seen.
 const POINTS_MAX: usize = 500;
@@ -47,7 +47,7 @@ const NAME_CHARS_MAX: usize = 24;
 
 /// A room in the picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// Its name. A picture of one room has it in the title.
     pub name: String,
     /// When people came, in order.
@@ -58,7 +58,7 @@ pub struct Line {
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
-pub enum PictureError {
+pub(crate) enum PictureError {
     /// It cannot be drawn.
     #[error("cannot draw the picture: {0}")]
     Draw(String),
@@ -71,7 +71,7 @@ pub enum PictureError {
 ///
 /// # Errors
 /// When it cannot be drawn, which is a bug.
-pub fn png(lines: &[Line], from: Timestamp, to: Timestamp) -> Result<Vec<u8>, PictureError> {
+pub(crate) fn png(lines: &[Line], from: Timestamp, to: Timestamp) -> Result<Vec<u8>, PictureError> {
     let mut pixels = vec![0; WIDTH as usize * HEIGHT as usize * 3];
     draw(&mut pixels, lines, from, to).map_err(|error| PictureError::Draw(error.to_string()))?;
     let mut bytes = Vec::new();

@@ -44,8 +44,7 @@ fn answered(campaign: &Campaign) -> Option<Timestamp> {
 }
 
 /// The plan of a campaign, with both answers below it to be clicked.
-#[must_use]
-pub fn asking(campaign: &Campaign, hash: &str, text: Text) -> Vec<Write> {
+pub(crate) fn asking(campaign: &Campaign, hash: &str, text: Text) -> Vec<Write> {
     question(
         &question_of(campaign, times_shown(campaign), hash),
         &campaign.request.admin_room,
@@ -58,7 +57,7 @@ pub fn asking(campaign: &Campaign, hash: &str, text: Text) -> Vec<Write> {
 ///
 /// # Errors
 /// When the log of a job makes no sense.
-pub fn end(
+pub(crate) fn end(
     campaign: &Campaign,
     jobs: &[Job],
     entry: Entry,
@@ -76,7 +75,11 @@ pub fn end(
 ///
 /// # Errors
 /// When its log makes no sense.
-pub fn let_go(job: &Job, entry: &JobEntry, now: Timestamp) -> Result<Vec<Write>, StoreError> {
+pub(crate) fn let_go(
+    job: &Job,
+    entry: &JobEntry,
+    now: Timestamp,
+) -> Result<Vec<Write>, StoreError> {
     let state = job.state()?;
     // One that cannot take the entry goes its own way: it is at work, or has ended.
     if state.after(entry).is_err() {
@@ -86,8 +89,7 @@ pub fn let_go(job: &Job, entry: &JobEntry, now: Timestamp) -> Result<Vec<Write>,
 }
 
 /// Everything else that should be in the admin room by now.
-#[must_use]
-pub fn posts(
+pub(crate) fn posts(
     campaign: &Campaign,
     state: &State,
     children: &[Child],

@@ -17,7 +17,7 @@ use crate::work::{self, IllegalEntry};
 
 /// Longest wait of a campaign for anything but its time. One that is longer was written by a clock
 /// that was wrong, and is over.
-pub const WAIT_MAX: Duration = Duration::from_mins(10);
+pub(crate) const WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// One thing that happened to a campaign.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,7 +113,6 @@ pub enum Entry {
 pub enum Joining {
     /// It is in the room now.
     Done,
-    /// The server refused.
     Refused,
 }
 
@@ -424,8 +423,7 @@ impl State {
 
 /// What a yes puts into the log: also that the campaign sleeps until its time, if that is still to
 /// come.
-#[must_use]
-pub fn confirmed(
+pub(crate) fn confirmed(
     plan: &Plan,
     by: OwnedUserId,
     event: Option<OwnedEventId>,

@@ -6,8 +6,8 @@
 //! Pure: no clock, no database. Left out: finding the rooms in a space (`rooms`), doing it
 //! (`worker`), telling about it (`message`).
 
-pub mod log;
-pub mod rooms;
+pub(crate) mod log;
+pub(crate) mod rooms;
 
 pub use log::{Action, Course, Entry, Phase, State};
 

@@ -16,11 +16,11 @@ use crate::room::state::{RoomState, StateEvent};
 use crate::room::target::{is_link, via_of};
 
 /// Most rooms of one campaign. More would not be read by anybody in one plan.
-pub const ROOMS_MAX: usize = 2_000;
+pub(crate) const ROOMS_MAX: usize = 2_000;
 
 /// What decides about a room beside the room itself.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// The version to upgrade to.
     pub version: &'a RoomVersionId,
     /// Which rooms are meant.
@@ -33,8 +33,7 @@ pub struct Wanted<'a> {
 
 /// A room that is to be upgraded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// The room.
+pub(crate) struct Member {
     pub room: OwnedRoomId,
     /// When it goes: rooms are 0, spaces more than every space in them.
     pub rank: u32,
@@ -43,11 +42,9 @@ pub struct Member {
 /// A room that is not to be upgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// The room.
     pub room: OwnedRoomId,
     /// What people call it; its id where the bot cannot look into it.
     pub label: String,
-    /// Why.
     pub why: Why,
 }
 
@@ -58,10 +55,7 @@ pub enum Why {
     /// It has the wanted version.
     HasVersion,
     /// It has a newer version.
-    IsNewer {
-        /// Which.
-        version: RoomVersionId,
-    },
+    IsNewer { version: RoomVersionId },
     /// It was replaced already.
     Replaced,
     /// The bot is not in it.
@@ -81,8 +75,7 @@ pub enum Why {
 
 /// A room that the bot is not in, and how it could be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outside {
-    /// The room.
+pub(crate) struct Outside {
     pub room: OwnedRoomId,
     /// Servers to join it by.
     pub via: Vec<OwnedServerName>,
@@ -90,18 +83,20 @@ pub struct Outside {
 
 /// What the walk found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Walk {
+pub(crate) struct Walk {
     /// Rooms to be upgraded, those that go first in front.
     pub members: Vec<Member>,
-    /// The others.
     pub left_out: Vec<LeftOut>,
     /// Among those, the ones that the bot is not in.
     pub outside: Vec<Outside>,
 }
 
 /// Walks through a space.
-#[must_use]
-pub fn walk(rooms: &BTreeMap<OwnedRoomId, RoomState>, space: &RoomId, wanted: Wanted<'_>) -> Walk {
+pub(crate) fn walk(
+    rooms: &BTreeMap<OwnedRoomId, RoomState>,
+    space: &RoomId,
+    wanted: Wanted<'_>,
+) -> Walk {
     let mut found = Walk::default();
     let mut via: BTreeMap<OwnedRoomId, Vec<OwnedServerName>> = BTreeMap::new();
     let mut order = vec![space.to_owned()];

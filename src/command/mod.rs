@@ -16,7 +16,7 @@ mod pills;
 mod ping;
 mod reference;
 mod spread;
-pub mod when;
+pub(crate) mod when;
 mod words;
 
 use std::time::Duration;

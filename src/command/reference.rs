@@ -21,7 +21,6 @@ const MATRIX_TO: [&str; 2] = ["matrix.to/#/", "www.matrix.to/#/"];
 /// The same in links of Element, wherever that is installed.
 const ELEMENT: [&str; 2] = ["/#/room/", "/#/user/"];
 
-/// Scheme of <https://spec.matrix.org/v1.16/appendices/#matrix-uri-scheme>.
 const MATRIX_SCHEME: &str = "matrix:";
 
 /// What a word names.

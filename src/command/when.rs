@@ -14,7 +14,7 @@ use super::Problem;
 use crate::model::Start;
 
 /// How far ahead something can be scheduled: beyond, nobody remembers what they said yes to.
-pub const AHEAD_MAX: Duration = Duration::from_hours(366 * 24);
+pub(crate) const AHEAD_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// The zone of moments that somebody gave without one, by a duration.
 const UTC: &str = "UTC";
@@ -56,7 +56,6 @@ pub enum TimeProblem {
         /// The time, to be written again.
         written: String,
     },
-    /// It is over.
     #[error("That time is in the past. Please give one that is still to come.")]
     Past,
     /// Later than [`AHEAD_MAX`].
@@ -70,7 +69,6 @@ pub enum TimeProblem {
     Skipped {
         /// What does not exist.
         time: String,
-        /// Where.
         zone: String,
     },
     /// The clocks are put back over it.
@@ -79,9 +77,7 @@ pub enum TimeProblem {
          `--at {first}` for the first time, or `--at {second}` for the second."
     )]
     Twice {
-        /// What exists twice.
         time: String,
-        /// Where.
         zone: String,
         /// The first, with its offset.
         first: String,
@@ -90,18 +86,12 @@ pub enum TimeProblem {
     },
     /// The offset is not that of the zone.
     #[error("{zone} is not at {offset} at that time. Please leave out one of the two.")]
-    WrongOffset {
-        /// What was written.
-        offset: String,
-        /// Where.
-        zone: String,
-    },
+    WrongOffset { offset: String, zone: String },
 }
 
 /// The time zone with a name such as `Europe/Berlin`, or an offset such as `+01:00` or `UTC+1`. A rule in
 /// the notation of POSIX is none.
-#[must_use]
-pub fn zone(name: &str) -> Option<TimeZone> {
+pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     match offset(name) {
         Some(offset) => Some(offset.to_time_zone()),
         None => TimeZone::get(name).ok(),

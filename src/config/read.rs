@@ -96,7 +96,6 @@ pub(super) const DEFAULT_KEEP: Duration = Duration::from_hours(8_766);
 /// No command and no plan is older than the first of these when it takes effect.
 const KEEP: std::ops::RangeInclusive<Duration> = MAX_DURATION..=Duration::from_hours(876_600);
 
-/// Stands for ever.
 const NEVER_REMOVED: &str = "0";
 
 pub(super) fn listed(findings: &[Finding]) -> String {

@@ -17,7 +17,6 @@ use crate::command::when;
 /// (<https://spec.matrix.org/v1.16/appendices/#canonical-json>).
 pub(super) const MAX_POWER_LEVEL: i64 = (1 << 53) - 1;
 
-/// Least power level.
 pub(super) const MIN_POWER_LEVEL: i64 = -MAX_POWER_LEVEL;
 
 /// Longest piece of a value that a text repeats, in characters.

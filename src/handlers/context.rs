@@ -23,14 +23,11 @@ use crate::store::{Outgoing, Post, PostKey, Store, StoreError, Write};
 const HOUR_SECONDS: i64 = 60 * 60;
 
 /// What handlers work with.
-pub struct HandlerContext {
-    /// The database.
+pub(crate) struct HandlerContext {
     pub store: Arc<Store>,
     /// The homeserver, for reading.
     pub port: Arc<dyn Homeserver>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Admin rooms.
     pub admin_rooms: Vec<AdminRoom>,
     /// How old a command may be when the bot gets to read it.
     pub max_command_age: Duration,

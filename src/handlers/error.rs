@@ -33,7 +33,6 @@ pub(super) enum Failure {
     /// The homeserver could not be asked.
     #[error("cannot read what a command is about")]
     Homeserver(#[from] HomeserverError),
-    /// The database failed.
     #[error("cannot store what a command asks for")]
     Store(#[from] StoreError),
 }

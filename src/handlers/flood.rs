@@ -18,7 +18,6 @@ pub(super) const COMMANDING_MAX: usize = 60;
 /// What becomes of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It is handled.
     Taken,
     /// It is one too many, which is said.
     Refused,
@@ -28,10 +27,9 @@ pub(super) enum Turn {
 
 /// Commands of the last minute. Lost without harm.
 #[derive(Debug, Default)]
-pub struct Asked(BTreeMap<(OwnedRoomId, OwnedUserId), Vec<Timestamp>>);
+pub(crate) struct Asked(BTreeMap<(OwnedRoomId, OwnedUserId), Vec<Timestamp>>);
 
 impl Asked {
-    /// Counts a command.
     pub(super) fn count(&mut self, received: &Received, most: usize, now: Timestamp) -> Turn {
         // What lies in the future was counted before the clock was set back.
         let counts = |at: &Timestamp| *at <= now && now.duration_since(*at) < WINDOW;

@@ -22,7 +22,6 @@ const ALL_MAX: usize = 1000;
 /// What a command is about.
 #[expect(clippy::large_enum_variant, reason = "a command has one of them")]
 pub(super) enum Work {
-    /// One upgrade.
     Job(Job, State),
     /// Those of a space.
     Campaign(Campaign, CampaignState),

@@ -14,7 +14,7 @@ mod confirm;
 mod context;
 mod doctor;
 mod error;
-pub mod flood;
+pub(crate) mod flood;
 mod help;
 mod invitation;
 mod list;
@@ -44,10 +44,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use self::call::Call;
-pub use self::context::HandlerContext;
+pub(crate) use self::context::HandlerContext;
 use self::error::{Failure, HandleError};
 use self::flood::Turn;
-pub use self::reaction::is_answer;
+pub(crate) use self::reaction::is_answer;
 use crate::clock::earlier;
 use crate::command::{self, Command, Incoming, Need};
 use crate::homeserver::HomeserverError;
@@ -74,7 +74,7 @@ const POLL: Duration = Duration::from_secs(30);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It was told to stop.
     Stopped,
     /// Commands are taken in another room now: everything begins again with that one.
@@ -84,7 +84,6 @@ pub enum Ended {
 /// What follows an event that was handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// The next event.
     Event,
     /// The loops, with other admin rooms.
     OtherRooms,
@@ -95,7 +94,7 @@ impl HandlerContext {
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub async fn run(&self, stop: CancellationToken) -> Result<Ended, StoreError> {
+    pub(crate) async fn run(&self, stop: CancellationToken) -> Result<Ended, StoreError> {
         // Invitations are answered at the pace that the server and others allow: commands do not wait for
         // that. What is cut off in one lane when the other ends is handled again.
         tokio::select! {
@@ -357,7 +356,6 @@ impl HandlerContext {
 /// Whether an event may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RetryBudget {
-    /// It may.
     Left,
     /// This was the last time.
     Spent,

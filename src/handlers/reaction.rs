@@ -15,8 +15,7 @@ use crate::store::{PostKey, StoreError, Write};
 const VARIATION_SELECTOR: char = '\u{fe0f}';
 
 /// Whether a reaction with a key may be an answer.
-#[must_use]
-pub fn is_answer(key: &str) -> bool {
+pub(crate) fn is_answer(key: &str) -> bool {
     [emoji::YES, emoji::NO].contains(&key.trim_end_matches(VARIATION_SELECTOR))
 }
 
@@ -24,7 +23,6 @@ pub fn is_answer(key: &str) -> bool {
 pub(super) enum Meaning {
     /// Yes to the plan with this hash.
     Yes(WorkId, String),
-    /// No.
     No(WorkId),
 }
 

@@ -4,19 +4,15 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use super::InitError;
 
-/// A question.
 #[derive(Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// The argument that answers it beforehand.
     pub flag: &'static str,
-    /// What is asked.
     pub text: &'static str,
-    /// What nothing means.
     pub default: Option<String>,
 }
 
-/// Somebody to ask.
-pub trait Ask {
+pub(crate) trait Ask {
     /// Whether anybody is there.
     fn is_there(&self) -> bool;
 
@@ -32,13 +28,12 @@ pub trait Ask {
     /// When nobody is there, or went away.
     fn secret(&mut self, flag: &'static str, text: &str) -> Result<String, InitError>;
 
-    /// Says something.
     fn tell(&mut self, text: &str);
 }
 
 /// The terminal of the process, if it has one.
 #[derive(Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     presence: Presence,
 }
 
@@ -50,8 +45,7 @@ enum Presence {
 
 impl Terminal {
     /// Looks whether there is one.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let presence = if io::stdin().is_terminal() && io::stderr().is_terminal() {
             Presence::Somebody
         } else {

@@ -15,7 +15,6 @@ const EXAMPLE: &str = include_str!("../../config.example.toml");
 #[cfg(unix)]
 const MODE: u32 = 0o600;
 
-/// The answers.
 #[derive(Debug, Clone)]
 pub(super) struct Filled {
     pub(super) homeserver: String,

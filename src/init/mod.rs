@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::json;
 
-pub use ask::{Ask, Question, Terminal};
+pub(crate) use ask::{Ask, Question, Terminal};
 use file::{Filled, Login};
 
 use crate::app::{self, AppError};
@@ -46,7 +46,7 @@ const COMMAND_LEVEL: i64 = 50;
 
 /// What can be given on the command line; the rest is asked for.
 #[derive(Debug, Default, clap::Args)]
-pub struct Given {
+pub(crate) struct Given {
     /// Id of the bot's account, such as @roomlift:example.org.
     #[arg(long, value_name = "ID")]
     pub user: Option<String>,
@@ -70,8 +70,7 @@ pub struct Given {
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// There is one.
+pub(crate) enum InitError {
     #[error("{} is there already and stays as it is; name another file with --config", .0.display())]
     Exists(PathBuf),
     /// Nobody can be asked.
@@ -88,10 +87,7 @@ pub enum InitError {
     NotARoom(String),
     /// Their server does not know them.
     #[error("{} does not know {user}; is there a typing mistake in it?", user.server_name())]
-    NoSuchUser {
-        /// Who was meant.
-        user: OwnedUserId,
-    },
+    NoSuchUser { user: OwnedUserId },
     /// The answers make no configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -107,11 +103,9 @@ pub enum InitError {
     /// The configuration cannot be written.
     #[error("cannot write {}; the next try can go on with --admin-room '{room}'", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
         /// The room, which may have been made.
         room: String,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -122,7 +116,7 @@ pub enum InitError {
 /// # Errors
 /// When something that was given is wrong, or cannot be asked for. A room may have been made only if
 /// the configuration could not be written.
-pub async fn run(path: &Path, given: Given, env: Env<'_>) -> Result<(), InitError> {
+pub(crate) async fn run(path: &Path, given: Given, env: Env<'_>) -> Result<(), InitError> {
     if path.exists() {
         return Err(InitError::Exists(path.to_owned()));
     }

@@ -298,7 +298,6 @@ impl FollowUp {
     }
 
     /// The follow-up after one more event; `None` where the event cannot follow.
-    #[must_use]
     pub(super) fn after(known: Option<Self>, event: &FollowUpEvent) -> Option<Self> {
         let mut this = match (known, event) {
             (Some(known), _) => known,

@@ -12,15 +12,11 @@ use crate::room::state::{Content, content};
 /// As what a file is shown.
 #[derive(Debug, Clone)]
 pub(super) enum Shown {
-    /// By its name.
     File,
     /// As a picture, with words below it.
     Image {
-        /// In pixels.
         width: u32,
-        /// In pixels.
         height: u32,
-        /// The words.
         caption: Text,
     },
 }

@@ -117,7 +117,6 @@ struct Sender {
 
 /// A request that makes a post true.
 enum Request {
-    /// An event.
     Event {
         kind: &'static str,
         transaction: String,
@@ -130,7 +129,6 @@ enum Request {
         shown: Shown,
         relation: Option<Value>,
     },
-    /// A redaction.
     Redact {
         event: OwnedEventId,
         transaction: String,

@@ -84,7 +84,6 @@ impl Session {
         &self.client
     }
 
-    /// When sync rests.
     pub(super) fn syncs(&self) -> &Arc<Syncs> {
         &self.syncs
     }

@@ -44,7 +44,6 @@ impl Trouble {
         }
     }
 
-    /// Notes a success.
     pub(super) fn over(&mut self) {
         self.wait = RETRY_FIRST;
         if let Some(since) = self.since.take() {

@@ -17,8 +17,7 @@ use crate::permissions::Denial;
 const TOO_LARGE: u16 = 413;
 
 /// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
-#[must_use]
-pub fn lines(text: &str) -> Text {
+pub(crate) fn lines(text: &str) -> Text {
     let mut doc = Doc::new();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         doc = match line.strip_prefix("- ") {
@@ -30,8 +29,7 @@ pub fn lines(text: &str) -> Text {
 }
 
 /// Somebody may not do what they asked for.
-#[must_use]
-pub fn denied(denial: Denial) -> Text {
+pub(crate) fn denied(denial: Denial) -> Text {
     lines(&match denial {
         Denial::Level { needed } => {
             format!("Sorry, that takes power level {needed} in this room, and yours is lower.")
@@ -58,8 +56,7 @@ pub fn denied(denial: Denial) -> Text {
 }
 
 /// An address that leads nowhere.
-#[must_use]
-pub fn no_such_room(name: &RoomName) -> Text {
+pub(crate) fn no_such_room(name: &RoomName) -> Text {
     Doc::new()
         .line(&[
             Span::Text("I cannot find the room ".to_owned()),
@@ -70,24 +67,21 @@ pub fn no_such_room(name: &RoomName) -> Text {
 }
 
 /// A number that no job of this room has.
-#[must_use]
-pub fn no_such_job(id: JobId) -> Text {
+pub(crate) fn no_such_job(id: JobId) -> Text {
     lines(&format!(
         "There is no upgrade #{id} in this room. `!upgrade list` shows those there are."
     ))
 }
 
 /// A number that no campaign of this room has.
-#[must_use]
-pub fn no_such_campaign(id: CampaignId) -> Text {
+pub(crate) fn no_such_campaign(id: CampaignId) -> Text {
     lines(&format!(
         "There is no campaign {id} in this room. `!upgrade list` shows those there are."
     ))
 }
 
 /// A job or campaign of which nothing is left.
-#[must_use]
-pub fn pruned(id: WorkId, at: Timestamp) -> Text {
+pub(crate) fn pruned(id: WorkId, at: Timestamp) -> Text {
     let id = match id {
         WorkId::Job(id) => format!("#{id}"),
         WorkId::Campaign(id) => id.to_string(),
@@ -100,8 +94,7 @@ pub fn pruned(id: WorkId, at: Timestamp) -> Text {
 }
 
 /// A space that the bot is not in.
-#[must_use]
-pub fn not_in_space(name: &RoomName, bot: &UserId) -> Text {
+pub(crate) fn not_in_space(name: &RoomName, bot: &UserId) -> Text {
     Doc::new()
         .line(&[
             Span::Text("I am not in the space ".to_owned()),
@@ -113,8 +106,7 @@ pub fn not_in_space(name: &RoomName, bot: &UserId) -> Text {
 }
 
 /// A room that is no space.
-#[must_use]
-pub fn no_space(name: &RoomName) -> Text {
+pub(crate) fn no_space(name: &RoomName) -> Text {
     let mut doc = vec![
         Span::Code(name.to_string()),
         Span::Text(" is a room, not a space. To upgrade it, type ".to_owned()),
@@ -125,8 +117,7 @@ pub fn no_space(name: &RoomName) -> Text {
 }
 
 /// A job that goes with its campaign.
-#[must_use]
-pub fn part_of_campaign(id: JobId, campaign: Option<CampaignId>) -> Text {
+pub(crate) fn part_of_campaign(id: JobId, campaign: Option<CampaignId>) -> Text {
     lines(&match campaign {
         Some(campaign) => format!(
             "#{id} goes with the campaign {campaign}: `!upgrade confirm {campaign}` is for all of it."
@@ -136,8 +127,7 @@ pub fn part_of_campaign(id: JobId, campaign: Option<CampaignId>) -> Text {
 }
 
 /// A command that does not fit where the campaign stands.
-#[must_use]
-pub fn wrong_moment_of(id: CampaignId, phase: campaign::Phase, course: Course) -> Text {
+pub(crate) fn wrong_moment_of(id: CampaignId, phase: campaign::Phase, course: Course) -> Text {
     use crate::campaign::Phase;
     lines(&match (phase, course) {
         (Phase::Finding | Phase::Planning, _) => {
@@ -167,28 +157,23 @@ pub fn wrong_moment_of(id: CampaignId, phase: campaign::Phase, course: Course) -
 }
 
 /// Nothing is at work that could be held.
-#[must_use]
-pub fn nothing_to_pause() -> Text {
+pub(crate) fn nothing_to_pause() -> Text {
     lines("Nothing is at work that could be paused. See `!upgrade status`.")
 }
 
-/// Nothing was held.
-#[must_use]
-pub fn nothing_paused() -> Text {
+pub(crate) fn nothing_paused() -> Text {
     lines("Nothing is paused. See `!upgrade status`.")
 }
 
 /// Every room of a campaign went well, or is still at work.
-#[must_use]
-pub fn nothing_to_retry(id: CampaignId) -> Text {
+pub(crate) fn nothing_to_retry(id: CampaignId) -> Text {
     lines(&format!(
         "No room of {id} failed or is stuck. See `!upgrade status {id}`."
     ))
 }
 
 /// No room of a campaign has anything left to do.
-#[must_use]
-pub fn nothing_to_verify(id: CampaignId, phase: campaign::Phase) -> Text {
+pub(crate) fn nothing_to_verify(id: CampaignId, phase: campaign::Phase) -> Text {
     lines(&if phase == campaign::Phase::Done {
         format!("Nothing is left to do in the rooms of {id}.")
     } else {
@@ -197,14 +182,12 @@ pub fn nothing_to_verify(id: CampaignId, phase: campaign::Phase) -> Text {
 }
 
 /// This is not held.
-#[must_use]
-pub fn not_paused(id: WorkId) -> Text {
+pub(crate) fn not_paused(id: WorkId) -> Text {
     lines(&format!("{id} is not paused. See `!upgrade status {id}`."))
 }
 
 /// A room that no job of this room is about.
-#[must_use]
-pub fn no_job_for(name: &RoomName) -> Text {
+pub(crate) fn no_job_for(name: &RoomName) -> Text {
     Doc::new()
         .line(&[
             Span::Text("I know of no upgrade of ".to_owned()),
@@ -215,8 +198,7 @@ pub fn no_job_for(name: &RoomName) -> Text {
 }
 
 /// A command that does not fit where the job stands.
-#[must_use]
-pub fn wrong_moment(id: JobId, state: &State) -> Text {
+pub(crate) fn wrong_moment(id: JobId, state: &State) -> Text {
     lines(&match state.phase {
         Phase::Planning => format!("The plan of #{id} is still being made."),
         Phase::Planned => format!("#{id} waits for a yes: `!upgrade confirm {id}`."),
@@ -250,32 +232,28 @@ pub fn wrong_moment(id: JobId, state: &State) -> Text {
 }
 
 /// A yes to what is no question.
-#[must_use]
-pub fn plan_only(id: JobId) -> Text {
+pub(crate) fn plan_only(id: JobId) -> Text {
     lines(&format!(
         "#{id} was only a plan, or something was in its way. Send the command again."
     ))
 }
 
 /// A yes that comes too late.
-#[must_use]
-pub fn no_longer_good(id: JobId) -> Text {
+pub(crate) fn no_longer_good(id: JobId) -> Text {
     lines(&format!(
         "The plan #{id} is no longer good. Send the command again."
     ))
 }
 
 /// A yes to a plan that another one took the place of.
-#[must_use]
-pub fn newer_plan(id: JobId) -> Text {
+pub(crate) fn newer_plan(id: JobId) -> Text {
     lines(&format!(
         "There is a newer plan of #{id}. React to that one, or type `!upgrade confirm {id}`."
     ))
 }
 
 /// A cancellation that comes too late.
-#[must_use]
-pub fn past_rolling_back(id: JobId) -> Text {
+pub(crate) fn past_rolling_back(id: JobId) -> Text {
     lines(&format!(
         "#{id} is past the point where it could be taken back, and has to be finished. See \
          `!upgrade status {id}`."
@@ -283,14 +261,12 @@ pub fn past_rolling_back(id: JobId) -> Text {
 }
 
 /// Another upgrade of the same room is at work.
-#[must_use]
-pub fn room_is_busy() -> Text {
+pub(crate) fn room_is_busy() -> Text {
     lines("Another upgrade is at work on this room. See `!upgrade status`.")
 }
 
 /// A message that cannot be decrypted, and may have been a command.
-#[must_use]
-pub fn unreadable() -> Text {
+pub(crate) fn unreadable() -> Text {
     lines(
         "I cannot decrypt this message: its key was not sent to me. If it was a command, please send \
          it again. If that does not help, your client may send keys to verified devices only: \
@@ -299,8 +275,7 @@ pub fn unreadable() -> Text {
 }
 
 /// A file that cannot be sent. `status` is the server's answer, `said` its own words.
-#[must_use]
-pub fn file_not_sent(name: &str, status: Option<u16>, said: Option<&str>) -> Text {
+pub(crate) fn file_not_sent(name: &str, status: Option<u16>, said: Option<&str>) -> Text {
     let why = match (status, said) {
         (Some(TOO_LARGE), _) => "it is too large for this server".to_owned(),
         (_, Some(said)) => format!("the server refused it: {said}"),
@@ -319,8 +294,7 @@ pub fn file_not_sent(name: &str, status: Option<u16>, said: Option<&str>) -> Tex
 }
 
 /// A command that lay about while the bot was away.
-#[must_use]
-pub fn too_old(age: &str) -> Text {
+pub(crate) fn too_old(age: &str) -> Text {
     lines(&format!(
         "I was away and read this only now, {age} later. To be safe I did nothing. Please send it \
          again if you still want it."
@@ -328,8 +302,7 @@ pub fn too_old(age: &str) -> Text {
 }
 
 /// A command that was read in a room that the bot was not in any more.
-#[must_use]
-pub fn not_here() -> Text {
+pub(crate) fn not_here() -> Text {
     lines(
         "I was not in this room any more when I got to this, and could not see who may command here, so \
          I did nothing. Please send it again if you still want it.",
@@ -337,8 +310,7 @@ pub fn not_here() -> Text {
 }
 
 /// A command that was edited before it was read.
-#[must_use]
-pub fn edited() -> Text {
+pub(crate) fn edited() -> Text {
     lines(
         "You edited this before I got to it, so I did nothing. If you want it, please send the command \
          again as a new message.",
@@ -346,8 +318,7 @@ pub fn edited() -> Text {
 }
 
 /// A command, or a yes, that was taken back before the upgrade had begun.
-#[must_use]
-pub fn taken_back(id: WorkId, by: &UserId, how: TakenBack) -> Text {
+pub(crate) fn taken_back(id: WorkId, by: &UserId, how: TakenBack) -> Text {
     let what = match id {
         WorkId::Job(id) => format!("upgrade #{id}"),
         WorkId::Campaign(id) => format!("campaign {id}"),
@@ -368,8 +339,7 @@ pub fn taken_back(id: WorkId, by: &UserId, how: TakenBack) -> Text {
 }
 
 /// Another database has taken over the account.
-#[must_use]
-pub fn replaced(by: &DatabaseMark) -> Text {
+pub(crate) fn replaced(by: &DatabaseMark) -> Text {
     lines(&format!(
         "Another Roomlift works with my account now: with the database {}, since {}. I finish what I have \
          begun, begin nothing else, and take no more commands. Whoever runs me can stop me then. If it \
@@ -380,24 +350,21 @@ pub fn replaced(by: &DatabaseMark) -> Text {
 }
 
 /// Something went wrong that the log explains.
-#[must_use]
-pub fn unexpected() -> Text {
+pub(crate) fn unexpected() -> Text {
     lines(
         "Something unexpected went wrong, and I did nothing. Whoever runs me finds the cause in the log.",
     )
 }
 
 /// A command is about something whose log cannot be read.
-#[must_use]
-pub fn unreadable_work() -> Text {
+pub(crate) fn unreadable_work() -> Text {
     lines(
         "I cannot read what is stored of that, so I changed nothing. Was it written by a newer version of Roomlift? Then run that one. My log says more.",
     )
 }
 
 /// Work in a list whose log cannot be read.
-#[must_use]
-pub fn unreadable_line(id: WorkId) -> Vec<Span> {
+pub(crate) fn unreadable_line(id: WorkId) -> Vec<Span> {
     let id = match id {
         WorkId::Job(id) => format!("#{id}: "),
         WorkId::Campaign(id) => format!("{id}: "),
@@ -407,8 +374,7 @@ pub fn unreadable_line(id: WorkId) -> Vec<Span> {
 }
 
 /// Somebody sends more commands than are answered.
-#[must_use]
-pub fn too_many(sender: &UserId) -> Text {
+pub(crate) fn too_many(sender: &UserId) -> Text {
     lines(&format!(
         "`{sender}`, these are too many commands. I do not answer more of yours for a minute; please send \
          them again then."
@@ -416,23 +382,19 @@ pub fn too_many(sender: &UserId) -> Text {
 }
 
 /// The bot is not in another admin room any more.
-#[must_use]
-pub fn admin_room_lost(room: &RoomId, bot: &UserId) -> Text {
+pub(crate) fn admin_room_lost(room: &RoomId, bot: &UserId) -> Text {
     lines(&format!(
         "I am not in the admin room `{room}`, so commands there are not heard. To mend that, somebody there \
          invites me: `/invite {bot}`. Here, everything continues."
     ))
 }
 
-/// One job.
-#[must_use]
-pub fn status(job: &Job, state: &State, now: Timestamp) -> Text {
+pub(crate) fn status(job: &Job, state: &State, now: Timestamp) -> Text {
     report::report(job, state).unwrap_or_else(|| progress(job, state, now))
 }
 
 /// Campaigns, as lines that are made already, and jobs, a line each; and when older ones were removed last.
-#[must_use]
-pub fn list(
+pub(crate) fn list(
     campaigns: &[Vec<Span>],
     jobs: &[(Job, State)],
     removed: Option<Timestamp>,

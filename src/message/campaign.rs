@@ -8,10 +8,10 @@ mod plan;
 mod progress;
 mod report;
 
-pub use follow_up::ended;
-pub use plan::{Planned, Rooms, plan};
-pub use progress::{planning, progress};
-pub use report::{Open, report};
+pub(crate) use follow_up::ended;
+pub(crate) use plan::{Planned, Rooms, plan};
+pub(crate) use progress::{planning, progress};
+pub(crate) use report::{Open, report};
 
 use super::doc::{Span, own, room};
 use super::{count, finding, until};
@@ -27,8 +27,7 @@ use ruma::{OwnedRoomId, OwnedServerName, UserId};
 const ROOMS_SHOWN_MAX: usize = 40;
 
 /// What people call the space of a campaign.
-#[must_use]
-pub fn label(campaign: &Campaign, state: &State) -> String {
+pub(crate) fn label(campaign: &Campaign, state: &State) -> String {
     let found = state
         .found
         .as_ref()
@@ -37,8 +36,12 @@ pub fn label(campaign: &Campaign, state: &State) -> String {
 }
 
 /// A campaign in a list.
-#[must_use]
-pub fn line(campaign: &Campaign, state: &State, children: &[Child], now: Timestamp) -> Vec<Span> {
+pub(crate) fn line(
+    campaign: &Campaign,
+    state: &State,
+    children: &[Child],
+    now: Timestamp,
+) -> Vec<Span> {
     let done = children.iter().filter(|child| child.is_moved()).count();
     let mut spans = vec![Span::Bold(format!(
         "{} {}: ",
@@ -208,8 +211,7 @@ fn server(bot: &UserId) -> OwnedServerName {
 }
 
 /// The old space or the new one: the one that a link should lead to now.
-#[must_use]
-pub fn space_now(campaign: &Campaign, children: &[Child]) -> OwnedRoomId {
+pub(crate) fn space_now(campaign: &Campaign, children: &[Child]) -> OwnedRoomId {
     children
         .iter()
         .find(|child| child.old_room == campaign.request.space)

@@ -15,34 +15,21 @@ const LABEL_CHARS_MAX: usize = 80;
 
 /// A piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Span {
-    /// As it is.
+pub(crate) enum Span {
     Text(String),
-    /// Stressed.
     Bold(String),
     /// To be typed, or an id.
     Code(String),
-    /// A link with its text.
-    Link {
-        /// Where to.
-        url: String,
-        /// What is shown.
-        text: String,
-    },
-    /// A room.
     Room {
-        /// Where to.
         url: String,
         /// What people call it.
         label: String,
-        /// Its id.
         id: OwnedRoomId,
     },
 }
 
 /// A line from our own words: `code` between backticks.
-#[must_use]
-pub fn own(text: &str) -> Vec<Span> {
+pub(crate) fn own(text: &str) -> Vec<Span> {
     text.split('`')
         .enumerate()
         .filter(|(_, piece)| !piece.is_empty())
@@ -57,8 +44,7 @@ pub fn own(text: &str) -> Vec<Span> {
 }
 
 /// A room by its label: a pill, and in the plain body, which has none, the label and the id.
-#[must_use]
-pub fn room(label: &str, id: &RoomId, via: &[OwnedServerName]) -> Vec<Span> {
+pub(crate) fn room(label: &str, id: &RoomId, via: &[OwnedServerName]) -> Vec<Span> {
     vec![Span::Room {
         url: matrix_to(id, via),
         label: shortened(label),
@@ -67,15 +53,13 @@ pub fn room(label: &str, id: &RoomId, via: &[OwnedServerName]) -> Vec<Span> {
 }
 
 /// A person by their id. Not a mention: only texts for members mention people.
-#[must_use]
-pub fn person(user: &UserId) -> Span {
+pub(crate) fn person(user: &UserId) -> Span {
     Span::Code(user.to_string())
 }
 
 /// Text from outside, in one line and not too long. Control characters and characters that turn
 /// the direction of writing could make a text look like another.
-#[must_use]
-pub fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     let clean: String = text
         .chars()
         .map(|c| {
@@ -97,7 +81,7 @@ pub fn shortened(text: &str) -> String {
 
 /// A text in the making.
 #[derive(Debug, Default)]
-pub struct Doc {
+pub(crate) struct Doc {
     plain: String,
     html: String,
     list: List,
@@ -111,15 +95,11 @@ enum List {
 }
 
 impl Doc {
-    /// An empty text.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// A paragraph.
-    #[must_use]
-    pub fn line(mut self, spans: &[Span]) -> Self {
+    pub(crate) fn line(mut self, spans: &[Span]) -> Self {
         // An empty piece (a problem that there is none of) makes no empty line.
         if spans
             .iter()
@@ -136,20 +116,16 @@ impl Doc {
     }
 
     /// A paragraph of our own words.
-    #[must_use]
-    pub fn say(self, text: &str) -> Self {
+    pub(crate) fn say(self, text: &str) -> Self {
         self.line(&own(text))
     }
 
-    /// A heading.
-    #[must_use]
-    pub fn heading(self, text: &str) -> Self {
+    pub(crate) fn heading(self, text: &str) -> Self {
         self.line(&[Span::Bold(text.to_owned())])
     }
 
     /// An item of a list.
-    #[must_use]
-    pub fn item(mut self, spans: &[Span]) -> Self {
+    pub(crate) fn item(mut self, spans: &[Span]) -> Self {
         if self.list == List::Closed {
             self.list = List::Open;
             self.html.push_str("<ul>");
@@ -163,8 +139,7 @@ impl Doc {
     }
 
     /// A list that clients fold up, under a line that stays.
-    #[must_use]
-    pub fn folded(mut self, summary: &str, items: &[Vec<Span>]) -> Self {
+    pub(crate) fn folded(mut self, summary: &str, items: &[Vec<Span>]) -> Self {
         self.close_list();
         self.break_plain();
         self.html.push_str("<details><summary>");
@@ -177,14 +152,11 @@ impl Doc {
     }
 
     /// How large both forms are together, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.plain.len() + self.html.len()
     }
 
-    /// The finished text.
-    #[must_use]
-    pub fn finish(mut self) -> Text {
+    pub(crate) fn finish(mut self) -> Text {
         self.close_list();
         Text {
             plain: self.plain,
@@ -231,23 +203,13 @@ impl Doc {
                         escape(name)
                     );
                 }
-                Span::Link { url, text } => {
-                    self.plain.push_str(text);
-                    let _ = write!(
-                        self.html,
-                        "<a href=\"{}\">{}</a>",
-                        escape(url),
-                        escape(text)
-                    );
-                }
             }
         }
     }
 }
 
 /// Escapes text for HTML. That `@room` in it pages nobody is said by `m.mentions` of the message.
-#[must_use]
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -16,8 +16,7 @@ const ROOMS_SHOWN_MAX: usize = 20;
 const BYTES_PER_KIB: u64 = 1024;
 
 /// Everything that was found.
-#[must_use]
-pub fn report(found: &Checkup) -> Text {
+pub(crate) fn report(found: &Checkup) -> Text {
     let complaints = found.complaints();
     let weak = &found.rooms.weak;
     let mut doc = Doc::new();
@@ -221,14 +220,12 @@ fn apart(difference: SignedDuration) -> String {
 }
 
 /// The limits are lifted.
-#[must_use]
-pub fn lifted() -> Text {
+pub(crate) fn lifted() -> Text {
     lines("Done: the server does not limit me any more.")
 }
 
 /// The account is not configured as a server admin's.
-#[must_use]
-pub fn no_admin() -> Text {
+pub(crate) fn no_admin() -> Text {
     lines(
         "Sorry, for that my account has to be a server admin on Synapse, and the configuration \
          needs a table `[synapse_admin]`. `!upgrade doctor` says what to ask an admin for instead.",
@@ -236,17 +233,14 @@ pub fn no_admin() -> Text {
 }
 
 /// The bot is not to make itself admin of rooms.
-#[must_use]
-pub fn no_room_power() -> Text {
+pub(crate) fn no_room_power() -> Text {
     lines(
         "Sorry, for that my account has to be a server admin on Synapse, and the configuration \
          needs `make_room_admin = true` in `[synapse_admin]`.",
     )
 }
 
-/// The server refused.
-#[must_use]
-pub fn refused(why: &str) -> Text {
+pub(crate) fn refused(why: &str) -> Text {
     Doc::new()
         .line(&[
             Span::Text("The server refused: ".to_owned()),
@@ -256,8 +250,7 @@ pub fn refused(why: &str) -> Text {
 }
 
 /// Nobody on the server could give the bot power.
-#[must_use]
-pub fn no_power_there(why: &str) -> Text {
+pub(crate) fn no_power_there(why: &str) -> Text {
     Doc::new()
         .line(&[
             Span::Text("The server could not do it: ".to_owned()),
@@ -272,8 +265,7 @@ pub fn no_power_there(why: &str) -> Text {
 }
 
 /// The server gave the bot power in a room, which it could not enter or read then.
-#[must_use]
-pub fn not_there(room: &RoomId, why: &str) -> Text {
+pub(crate) fn not_there(room: &RoomId, why: &str) -> Text {
     Doc::new()
         .line(&[
             Span::Text("The server gave me power in ".to_owned()),
@@ -287,8 +279,7 @@ pub fn not_there(room: &RoomId, why: &str) -> Text {
 }
 
 /// The bot has power in a room now; it may still be too little for an upgrade.
-#[must_use]
-pub fn powerful(room: &RoomId, through: Option<&UserId>, allowance: Allowance) -> Text {
+pub(crate) fn powerful(room: &RoomId, through: Option<&UserId>, allowance: Allowance) -> Text {
     let mut line = vec![
         Span::Text("I have power in ".to_owned()),
         Span::Code(room.to_string()),

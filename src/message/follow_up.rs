@@ -23,8 +23,7 @@ const PEOPLE_SHOWN_MAX: usize = 75;
 const TODOS_SHOWN_MAX: usize = 20;
 
 /// Who came, in a sentence or two.
-#[must_use]
-pub fn tally(tally: &Tally) -> String {
+pub(crate) fn tally(tally: &Tally) -> String {
     // Writing to a String cannot fail.
     let mut text = format!("Moved: {} of {}.", tally.moved, tally.expected());
     let part = |number, words: &str| (number > 0).then(|| format!("{number} {words}"));
@@ -55,8 +54,7 @@ pub fn tally(tally: &Tally) -> String {
 }
 
 /// When the next ping comes, and what comes after the last.
-#[must_use]
-pub fn next(
+pub(crate) fn next(
     follow_up: Option<&FollowUp>,
     quiet_hours: Option<&QuietHours>,
     now: Timestamp,
@@ -85,8 +83,7 @@ pub fn next(
 }
 
 /// What stands below the picture of a move.
-#[must_use]
-pub fn caption(label: &str, of: &Tally) -> Text {
+pub(crate) fn caption(label: &str, of: &Tally) -> Text {
     Doc::new()
         .line(&[
             Span::Bold(shortened(label)),
@@ -96,8 +93,7 @@ pub fn caption(label: &str, of: &Tally) -> Text {
 }
 
 /// The state of a finished upgrade, with how the move is going.
-#[must_use]
-pub fn status(
+pub(crate) fn status(
     job: &Job,
     state: &State,
     of: &Tally,
@@ -116,8 +112,7 @@ pub fn status(
 }
 
 /// Everybody who is not in the new room, and why.
-#[must_use]
-pub fn stragglers(id: JobId, label: &str, moves: &Moves) -> Text {
+pub(crate) fn stragglers(id: JobId, label: &str, moves: &Moves) -> Text {
     let mut doc = Doc::new().line(&[
         Span::Bold(format!("Upgrade #{id}, {}: ", shortened(label))),
         Span::Text(tally(&moves.tally())),
@@ -153,8 +148,11 @@ pub fn stragglers(id: JobId, label: &str, moves: &Moves) -> Text {
 }
 
 /// Everybody who has not come to some room of a campaign, with how many rooms they lag in.
-#[must_use]
-pub fn stragglers_of_campaign(id: CampaignId, label: &str, rooms: &[(String, Moves)]) -> Text {
+pub(crate) fn stragglers_of_campaign(
+    id: CampaignId,
+    label: &str,
+    rooms: &[(String, Moves)],
+) -> Text {
     let all = rooms.iter().map(|(_, moves)| moves.tally());
     let all = all.fold(Tally::default(), std::ops::Add::add);
     let mut doc = Doc::new().line(&[
@@ -201,9 +199,7 @@ fn new_room_of(id: WorkId) -> String {
     }
 }
 
-/// Times were set.
-#[must_use]
-pub fn scheduled(id: WorkId, after: &[Duration]) -> Text {
+pub(crate) fn scheduled(id: WorkId, after: &[Duration]) -> Text {
     let times: Vec<_> = after
         .iter()
         .map(|after| duration(after.as_secs()))
@@ -218,8 +214,7 @@ pub fn scheduled(id: WorkId, after: &[Duration]) -> Text {
 }
 
 /// A ping was asked for.
-#[must_use]
-pub fn asked(id: WorkId, of: &Tally) -> Text {
+pub(crate) fn asked(id: WorkId, of: &Tally) -> Text {
     Doc::new()
         .say(&format!(
             "I ping those who have not come to {}: {}.",
@@ -230,8 +225,7 @@ pub fn asked(id: WorkId, of: &Tally) -> Text {
 }
 
 /// A ping was asked for, and there is nobody to be pinged.
-#[must_use]
-pub fn nobody(id: WorkId) -> Text {
+pub(crate) fn nobody(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
             "Everybody has come to {}, or cannot, so I ping nobody.",
@@ -241,8 +235,7 @@ pub fn nobody(id: WorkId) -> Text {
 }
 
 /// The follow-up was ended by a command.
-#[must_use]
-pub fn off(id: WorkId) -> Text {
+pub(crate) fn off(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
             "No more pings for {}. I check what is left to do once more, and then report.",
@@ -252,8 +245,7 @@ pub fn off(id: WorkId) -> Text {
 }
 
 /// A command about pings of an upgrade that has none.
-#[must_use]
-pub fn no_follow_up(id: WorkId) -> Text {
+pub(crate) fn no_follow_up(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
             "No pings are planned for {}. To plan some, type for example `!upgrade ping {id} 1d,3d`.",
@@ -263,8 +255,7 @@ pub fn no_follow_up(id: WorkId) -> Text {
 }
 
 /// The server did not let the bot ping. Said once.
-#[must_use]
-pub fn refused(job: &Job, label: &str, message: &str) -> Text {
+pub(crate) fn refused(job: &Job, label: &str, message: &str) -> Text {
     let id = job.id;
     let mut title = vec![Span::Bold(format!(
         "I cannot ping in the old room of #{id}: "
@@ -280,9 +271,7 @@ pub fn refused(job: &Job, label: &str, message: &str) -> Text {
         .finish()
 }
 
-/// The closing report.
-#[must_use]
-pub fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Text {
+pub(crate) fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Text {
     let id = job.id;
     let label = state.plan.as_ref().map_or("", |plan| &plan.label);
     let mut title = vec![Span::Bold(format!("The follow-up of #{id} is over: "))];

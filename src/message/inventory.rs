@@ -25,8 +25,7 @@ const UNFOLDED_MAX: usize = 5;
 
 /// The inventory as it is posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inventory {
-    /// The message.
+pub(crate) struct Inventory {
     pub text: Text,
     /// The whole list as a text file, where it does not fit into the message.
     pub file: Option<String>,
@@ -81,9 +80,7 @@ impl Group {
     }
 }
 
-/// The inventory.
-#[must_use]
-pub fn inventory(entries: &[Entry], wanted: &RoomVersionId) -> Inventory {
+pub(crate) fn inventory(entries: &[Entry], wanted: &RoomVersionId) -> Inventory {
     if entries.is_empty() {
         let text = "There is no room that I could upgrade from here: I am in none of those in the \
              `scope` of this room.";

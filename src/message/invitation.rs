@@ -6,17 +6,14 @@ use ruma::{RoomId, UserId};
 use super::doc::{Doc, Span, person};
 use crate::model::Text;
 
-/// It went there.
-#[must_use]
-pub fn accepted(room: &RoomId, by: &UserId) -> Text {
+pub(crate) fn accepted(room: &RoomId, by: &UserId) -> Text {
     Doc::new()
         .line(&about(by, room, ", and I joined."))
         .finish()
 }
 
 /// It may go there, but cannot.
-#[must_use]
-pub fn failed(room: &RoomId, by: &UserId) -> Text {
+pub(crate) fn failed(room: &RoomId, by: &UserId) -> Text {
     Doc::new()
         .line(&about(
             by,
@@ -28,8 +25,7 @@ pub fn failed(room: &RoomId, by: &UserId) -> Text {
 }
 
 /// It does not go there.
-#[must_use]
-pub fn left(room: &RoomId, by: &UserId) -> Text {
+pub(crate) fn left(room: &RoomId, by: &UserId) -> Text {
     Doc::new()
         .line(&about(by, room, ". I declined."))
         .say(

@@ -14,25 +14,23 @@ use crate::room::state::{Content, content, matrix_to};
 /// A template that could not be rendered. The configuration was checked, so that this is a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot render a template of [messages]")]
-pub struct TemplateError(#[from] minijinja::Error);
+pub(crate) struct TemplateError(#[from] minijinja::Error);
 
 /// What a template may use.
 #[derive(Debug, Clone)]
-pub struct Variables<'a> {
+pub(crate) struct Variables<'a> {
     /// What people call the old room.
     pub old_name: &'a str,
     /// The link to the new room.
     pub new_link: String,
     /// Version of the new room.
     pub version: &'a str,
-    /// Why, or empty.
     pub reason: &'a str,
 }
 
 impl<'a> Variables<'a> {
     /// Those of a job whose new room is known.
-    #[must_use]
-    pub fn of(plan: &'a Plan, new_room: &RoomId, server: &ServerName) -> Self {
+    pub(crate) fn of(plan: &'a Plan, new_room: &RoomId, server: &ServerName) -> Self {
         Self {
             old_name: &plan.label,
             new_link: matrix_to(new_room, &[server.to_owned()]),
@@ -47,7 +45,7 @@ impl<'a> Variables<'a> {
 ///
 /// # Errors
 /// When the template cannot be rendered.
-pub fn announcement(
+pub(crate) fn announcement(
     template: &str,
     plan: &Plan,
     schedule: &Schedule,
@@ -75,7 +73,7 @@ pub fn announcement(
 ///
 /// # Errors
 /// When it cannot be rendered.
-pub fn render(template: &str, variables: &Variables<'_>) -> Result<String, TemplateError> {
+pub(crate) fn render(template: &str, variables: &Variables<'_>) -> Result<String, TemplateError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     Ok(environment.render_str(
@@ -93,7 +91,7 @@ pub fn render(template: &str, variables: &Variables<'_>) -> Result<String, Templ
 ///
 /// # Errors
 /// When the template cannot be rendered.
-pub fn notice(template: &str, variables: &Variables<'_>) -> Result<Content, TemplateError> {
+pub(crate) fn notice(template: &str, variables: &Variables<'_>) -> Result<Content, TemplateError> {
     let plain = render(template, variables)?;
     let link = escape(&variables.new_link);
     let html = escape(&plain).replace(&link, &format!("<a href=\"{link}\">{link}</a>"));

@@ -5,42 +5,41 @@
 //! change are templates (`member`, `ping`); `pin` repeats what others said, `record` is a job's whole story as files.
 //! Left out: when a text is sent, and where.
 
-pub mod answer;
-pub mod campaign;
-pub mod doc;
-pub mod doctor;
+pub(crate) mod answer;
+pub(crate) mod campaign;
+pub(crate) mod doc;
+pub(crate) mod doctor;
 mod finding;
-pub mod follow_up;
-pub mod inventory;
-pub mod invitation;
-pub mod member;
-pub mod moment;
-pub mod pin;
-pub mod ping;
-pub mod plan;
-pub mod problem;
-pub mod progress;
-pub mod record;
-pub mod report;
-pub mod review;
+pub(crate) mod follow_up;
+pub(crate) mod inventory;
+pub(crate) mod invitation;
+pub(crate) mod member;
+pub(crate) mod moment;
+pub(crate) mod pin;
+pub(crate) mod ping;
+pub(crate) mod plan;
+pub(crate) mod problem;
+pub(crate) mod progress;
+pub(crate) mod record;
+pub(crate) mod report;
+pub(crate) mod review;
 mod todo;
-pub mod tombstone;
+pub(crate) mod tombstone;
 
 use jiff::Timestamp;
 
 /// Emoji of the reactions. They never carry a meaning alone: a text says the same.
-pub mod emoji {
+pub(crate) mod emoji {
     /// A command is being worked on.
-    pub const WORKING: &str = "⏳";
+    pub(crate) const WORKING: &str = "⏳";
     /// It is done; on a plan: yes.
-    pub const YES: &str = "✅";
+    pub(crate) const YES: &str = "✅";
     /// It was refused or failed; on a plan: no.
-    pub const NO: &str = "❌";
+    pub(crate) const NO: &str = "❌";
 }
 
 /// A length of time as people say it, rounded up to what matters.
-#[must_use]
-pub fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     let unit = match seconds {
         0..=59 => 1,
         60..=3599 => 60,
@@ -60,14 +59,12 @@ pub fn duration(seconds: u64) -> String {
 }
 
 /// How long it is until a moment.
-#[must_use]
-pub fn until(then: Timestamp, now: Timestamp) -> String {
+pub(crate) fn until(then: Timestamp, now: Timestamp) -> String {
     duration(u64::try_from(then.duration_since(now).as_secs()).unwrap_or(0))
 }
 
 /// A number with its noun.
-#[must_use]
-pub fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 {
         format!("1 {one}")
     } else {

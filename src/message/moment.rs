@@ -8,14 +8,12 @@ use crate::command::when::zone;
 use crate::model::Start;
 
 /// `Tuesday, 1 December 2026, 20:00 (Europe/Berlin)`.
-#[must_use]
-pub fn start(start: &Start) -> String {
+pub(crate) fn start(start: &Start) -> String {
     moment(start.at, &start.zone)
 }
 
 /// A moment in a zone; in UTC where there is none of that name any more.
-#[must_use]
-pub fn moment(at: Timestamp, name: &str) -> String {
+pub(crate) fn moment(at: Timestamp, name: &str) -> String {
     let (place, name) = match zone(name) {
         Some(place) => (place, name),
         None => (TimeZone::UTC, "UTC"),
@@ -28,8 +26,7 @@ pub fn moment(at: Timestamp, name: &str) -> String {
 }
 
 /// How long it is until something, as one says it to people: in the largest unit that fits.
-#[must_use]
-pub fn rest(wait: SignedDuration) -> String {
+pub(crate) fn rest(wait: SignedDuration) -> String {
     let minutes = usize::try_from(wait.as_secs().max(0))
         .unwrap_or(usize::MAX)
         .div_ceil(60);

@@ -15,7 +15,7 @@ use crate::model::Text;
 use crate::room::state::{Content, RoomEvent, content, link_to};
 
 /// Key in the content of a copy; its value is the id of the original.
-pub const PIN_OF: &str = "io.roomlift.pin_of";
+pub(crate) const PIN_OF: &str = "io.roomlift.pin_of";
 
 /// Longest quotation, in each of its forms. An event holds 65,536 bytes, encrypted a third less.
 const QUOTE_BYTES_MAX: usize = 8 * 1024;
@@ -29,18 +29,15 @@ const MEDIA_BYTES_MAX: usize = 16 * 1024;
 
 /// Where the original is.
 #[derive(Debug, Clone, Copy)]
-pub struct Original<'a> {
-    /// Its room.
+pub(crate) struct Original<'a> {
     pub room: &'a RoomId,
-    /// Its id.
     pub event: &'a EventId,
     /// Servers to find it by.
     pub via: &'a [OwnedServerName],
 }
 
 /// Content of the copy of a pinned message. It mentions nobody and answers nothing.
-#[must_use]
-pub fn copy(event: &RoomEvent, original: &Original<'_>) -> Content {
+pub(crate) fn copy(event: &RoomEvent, original: &Original<'_>) -> Content {
     let intro = Intro::new(event, original);
     let mut copy = match copied(event) {
         Copied::Words(quote) => with_text(json!({ "msgtype": "m.text" }), &intro.before(&quote)),
@@ -57,11 +54,12 @@ pub fn copy(event: &RoomEvent, original: &Original<'_>) -> Content {
 
 /// What of a message can be said again.
 enum Copied {
-    /// Its text.
     Words(Text),
     /// Its file, and the text with it.
-    Media { media: Value, caption: Option<Text> },
-    /// Nothing, and why.
+    Media {
+        media: Value,
+        caption: Option<Text>,
+    },
     Nothing(&'static str),
 }
 
@@ -177,7 +175,6 @@ fn pages_nobody(text: &str) -> String {
 /// What stands before a quotation: who wrote it, when, and where it is.
 struct Intro {
     author: String,
-    /// Day in UTC.
     day: String,
     link: String,
 }

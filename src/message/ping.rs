@@ -16,21 +16,21 @@ use crate::room::state::{Content, content, link_to};
 
 /// People in one message. An event holds 65 kB, a third less where it is encrypted, and a user id of up
 /// to 255 bytes stands in it four times.
-pub const PEOPLE_PER_MESSAGE: usize = 40;
+pub(crate) const PEOPLE_PER_MESSAGE: usize = 40;
 
 /// Messages of one ping; who does not fit is mentioned by the next. Synapse lets an account send ten
 /// messages at once before it asks for a pause.
-pub const MESSAGES_MAX: usize = 10;
+pub(crate) const MESSAGES_MAX: usize = 10;
 
 /// Other rooms that are named for one person; who lags in more sees those when they come.
-pub const OTHER_ROOMS_MAX: usize = 5;
+pub(crate) const OTHER_ROOMS_MAX: usize = 5;
 
 /// People in one message where other rooms are named for them: as many of the longest ids and names fit.
-pub const PEOPLE_WITH_ROOMS: usize = 6;
+pub(crate) const PEOPLE_WITH_ROOMS: usize = 6;
 
 /// Another room that somebody has not come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtherRoom {
+pub(crate) struct OtherRoom {
     /// What people call the old room.
     pub label: String,
     /// The link to the new one.
@@ -39,8 +39,7 @@ pub struct OtherRoom {
 
 /// Whom each message of a ping mentions, those first who were not mentioned before; those with other
 /// rooms apart, since that makes messages longer.
-#[must_use]
-pub fn parts<'a>(
+pub(crate) fn parts<'a>(
     stragglers: impl Iterator<Item = &'a OwnedUserId>,
     mention: Mention,
     before: impl Fn(&UserId) -> bool,
@@ -65,7 +64,7 @@ pub fn parts<'a>(
 ///
 /// # Errors
 /// When the template cannot be rendered.
-pub fn ping(
+pub(crate) fn ping(
     template: &str,
     variables: &Variables<'_>,
     people: &[OwnedUserId],

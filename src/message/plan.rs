@@ -13,8 +13,7 @@ const FINDINGS_SHOWN_MAX: usize = 15;
 
 /// Whether the room changed since an earlier plan was confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlanReason {
-    /// The first plan.
+pub(crate) enum PlanReason {
     Asked,
     /// A confirmed plan no longer fits.
     RoomChanged,
@@ -23,8 +22,7 @@ pub enum PlanReason {
 }
 
 /// The plan: the verdict, what is lost or left for people, and last the question; the rest is folded.
-#[must_use]
-pub fn plan(
+pub(crate) fn plan(
     id: JobId,
     plan: &Plan,
     confirmation: Confirmation,

@@ -6,8 +6,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 /// What a server said with a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// Its words.
+pub(crate) struct Said {
     pub message: String,
     /// The Matrix error code.
     pub code: String,
@@ -21,7 +20,7 @@ impl fmt::Display for Said {
 
 /// Why a step cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// What is stored is missing or cannot be read: what it is.
     Stored(String),
     /// A template of the configuration cannot be rendered.
@@ -29,12 +28,7 @@ pub enum Problem {
     /// The program has a bug: what it said.
     Bug(String),
     /// The server refused something.
-    Refused {
-        /// What was asked.
-        request: String,
-        /// Its answer.
-        said: Said,
-    },
+    Refused { request: String, said: Said },
     /// The server's answer makes no sense.
     UnknownAnswer,
     /// The server does not answer one of several changes: what was asked.
@@ -63,11 +57,9 @@ pub enum Problem {
     NotInNewRoom,
     /// Somebody else upgraded the room.
     Overtaken {
-        /// Who.
         by: OwnedUserId,
         /// Where it points to.
         to: OwnedRoomId,
-        /// The room.
         old_room: OwnedRoomId,
     },
     /// The room that somebody upgraded does not point to its replacement any more.

@@ -12,8 +12,7 @@ use crate::job::{Job, Phase, State, Step, WaitReason, limited_since};
 use crate::model::{Bucket, Text, WorkId};
 
 /// What a step is doing, in words for people.
-#[must_use]
-pub fn doing(step: Step) -> &'static str {
+pub(crate) fn doing(step: Step) -> &'static str {
     match step {
         Step::Plan => "making the plan",
         Step::Snapshot => "reading the old room",
@@ -84,8 +83,7 @@ fn rolling_back(state: &State, now: Timestamp) -> String {
 }
 
 /// An upgrade or campaign begins later than it was to, because the bot was not in the admin room.
-#[must_use]
-pub fn late(id: WorkId) -> Text {
+pub(crate) fn late(id: WorkId) -> Text {
     let work = match id {
         WorkId::Job(id) => format!("Upgrade #{id}"),
         WorkId::Campaign(id) => format!("Campaign {id}"),
@@ -111,8 +109,7 @@ fn limited(bucket: Bucket, what: &str, wait: &str, since: Timestamp, now: Timest
 }
 
 /// Where a job stands.
-#[must_use]
-pub fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
+pub(crate) fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
     let steps = state.steps();
     let done = steps
         .iter()

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-pub use self::campaign::record_of_campaign;
+pub(crate) use self::campaign::record_of_campaign;
 use super::progress::doing;
 use super::{count, duration};
 use crate::job::follow_up::{EndReason, FollowUpEvent, Pause, PingOutcome};
@@ -21,17 +21,15 @@ use crate::room::state::{Listing, Membership, Snapshot};
 use crate::room::target::names;
 
 /// Longest file. What does not fit is left out and counted; the newest entries come first.
-pub const RECORD_BYTES_MAX: usize = 512 * 1024;
+pub(crate) const RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Longest line of the text, in characters.
 const LINE_CHARS_MAX: usize = 1000;
 
 /// Both forms of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// For programs.
+pub(crate) struct Record {
     pub json: String,
-    /// For people.
     pub text: String,
 }
 
@@ -39,7 +37,7 @@ pub struct Record {
 ///
 /// # Errors
 /// When the job cannot be written as JSON, which is a bug.
-pub fn record(
+pub(crate) fn record(
     job: &Job,
     state: &State,
     snapshot: Option<&Snapshot>,
@@ -51,7 +49,6 @@ pub fn record(
     })
 }
 
-/// The JSON file.
 #[derive(Serialize)]
 struct File<'a> {
     written_at: Timestamp,

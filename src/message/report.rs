@@ -14,8 +14,7 @@ use crate::room::finding::Finding;
 const TODOS_SHOWN_MAX: usize = 20;
 
 /// To-dos that are left.
-#[must_use]
-pub fn todos(state: &State) -> &[Todo] {
+pub(crate) fn todos(state: &State) -> &[Todo] {
     match state.outputs.get(&Step::Verify) {
         Some(Output::Verified { todos, .. }) => todos,
         _ => &[],
@@ -23,8 +22,7 @@ pub fn todos(state: &State) -> &[Todo] {
 }
 
 /// The end of a job; `None` while it has not ended.
-#[must_use]
-pub fn report(job: &Job, state: &State) -> Option<Text> {
+pub(crate) fn report(job: &Job, state: &State) -> Option<Text> {
     let id = job.id;
     let label = state.plan.as_ref().map_or_else(
         || job.request.named.name.to_string(),
@@ -106,8 +104,7 @@ fn named(id: WorkId) -> String {
 }
 
 /// Work whose log cannot be read.
-#[must_use]
-pub fn unreadable(id: WorkId) -> Text {
+pub(crate) fn unreadable(id: WorkId) -> Text {
     Doc::new()
         .say(&format!(
             "I cannot read what is stored of {}, so I leave it alone; everything else continues. Was it \
@@ -118,8 +115,7 @@ pub fn unreadable(id: WorkId) -> Text {
 }
 
 /// Work that a bug stopped.
-#[must_use]
-pub fn panicked(id: WorkId, told: &str) -> Text {
+pub(crate) fn panicked(id: WorkId, told: &str) -> Text {
     Doc::new()
         .say(&format!(
             "A bug stopped {}, so I leave it alone for an hour; everything else continues. Please report \
@@ -131,8 +127,7 @@ pub fn panicked(id: WorkId, told: &str) -> Text {
 }
 
 /// The server carried out a request late, after it was asked again.
-#[must_use]
-pub fn second_room(job: &Job, room: &RoomId) -> Text {
+pub(crate) fn second_room(job: &Job, room: &RoomId) -> Text {
     let id = job.id;
     Doc::new()
         .line(
@@ -290,8 +285,7 @@ fn pinned(state: &State) -> Vec<String> {
 }
 
 /// A finished upgrade could not be looked at again, for hours.
-#[must_use]
-pub fn unchecked(id: JobId, problem: &str) -> Text {
+pub(crate) fn unchecked(id: JobId, problem: &str) -> Text {
     Doc::new()
         .line(&[
             Span::Bold(format!("I could not check #{id} again: ")),

@@ -14,8 +14,7 @@ const DIFFERENCES_SHOWN_MAX: usize = 15;
 
 /// What there is to be looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown<'a> {
-    /// The new room.
+pub(crate) struct Shown<'a> {
     pub new_room: &'a RoomId,
     /// What is in it.
     pub state: &'a RoomState,
@@ -28,8 +27,7 @@ pub struct Shown<'a> {
 }
 
 /// The comparison, and the question.
-#[must_use]
-pub fn review(id: JobId, plan: &Plan, shown: &Shown<'_>, now: Timestamp) -> Text {
+pub(crate) fn review(id: JobId, plan: &Plan, shown: &Shown<'_>, now: Timestamp) -> Text {
     let via = [plan.intent.bot.server_name().to_owned()];
     let mut title = vec![Span::Bold(format!(
         "Upgrade #{id}: please look at the new room, "

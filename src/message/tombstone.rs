@@ -9,8 +9,7 @@ use crate::room::finding::Finding;
 use crate::room::state::RoomState;
 
 /// An offer to finish an upgrade.
-#[must_use]
-pub fn offer(old: &RoomState, by: &UserId, replacement: &OwnedRoomId) -> Text {
+pub(crate) fn offer(old: &RoomState, by: &UserId, replacement: &OwnedRoomId) -> Text {
     let mut line = vec![person(by), Span::Text(" upgraded ".to_owned())];
     line.extend(room(&old.label(), &old.room_id, &[]));
     line.push(Span::Text(" with another program; it leads to ".to_owned()));
@@ -26,8 +25,7 @@ pub fn offer(old: &RoomState, by: &UserId, replacement: &OwnedRoomId) -> Text {
 }
 
 /// The first words in the new admin room.
-#[must_use]
-pub fn moved(old: &RoomState) -> Text {
+pub(crate) fn moved(old: &RoomState) -> Text {
     let mut line = own("I came along: this room replaces ");
     line.extend(room(&old.label(), &old.room_id, &[]));
     line.push(Span::Text(
@@ -37,8 +35,7 @@ pub fn moved(old: &RoomState) -> Text {
 }
 
 /// Why the bot stays in an admin room that was closed.
-#[must_use]
-pub fn stays(old: &RoomState, found: Option<&Finding>, bot: &UserId) -> Text {
+pub(crate) fn stays(old: &RoomState, found: Option<&Finding>, bot: &UserId) -> Text {
     let doc = Doc::new().say("This room was marked as replaced, but I stay here for now:");
     let line = if let Some(found) = found {
         finding::line(found, bot)

@@ -8,8 +8,7 @@ use super::state::Content;
 use super::target::Target;
 
 /// Content of the new room's canonical alias, with the addresses that lead there by now.
-#[must_use]
-pub fn showable(target: &Target, now: &Observed) -> Content {
+pub(crate) fn showable(target: &Target, now: &Observed) -> Content {
     let leads_to_new = |alias: &OwnedRoomAliasId| {
         let leads_to = now.aliases.get(alias).and_then(Option::as_ref);
         leads_to == Some(&now.new.room_id)
@@ -19,8 +18,7 @@ pub fn showable(target: &Target, now: &Observed) -> Content {
 
 /// Content of the old room's canonical alias without the addresses that lead to the new room by now, and with
 /// those that went back; `None` where it shows just that.
-#[must_use]
-pub fn left_in_old(target: &Target, now: &Observed) -> Option<Content> {
+pub(crate) fn left_in_old(target: &Target, now: &Observed) -> Option<Content> {
     let new_room = Some(&now.new.room_id);
     shown_by_old(target, now, |alias| {
         now.aliases.get(alias).and_then(Option::as_ref) == new_room
@@ -76,8 +74,7 @@ pub(super) fn shown_by_old(
 }
 
 /// The addresses that are shown, the main one first.
-#[must_use]
-pub fn addresses_in(content: &Content) -> Vec<OwnedRoomAliasId> {
+pub(crate) fn addresses_in(content: &Content) -> Vec<OwnedRoomAliasId> {
     let others = content.get("alt_aliases").and_then(Value::as_array);
     let all = content
         .get("alias")
@@ -88,8 +85,7 @@ pub fn addresses_in(content: &Content) -> Vec<OwnedRoomAliasId> {
 }
 
 /// What is shown, without some addresses.
-#[must_use]
-pub fn without(content: &Content, left_out: impl Fn(&OwnedRoomAliasId) -> bool) -> Content {
+pub(crate) fn without(content: &Content, left_out: impl Fn(&OwnedRoomAliasId) -> bool) -> Content {
     let is_left_out = |value: &Value| {
         value
             .as_str()

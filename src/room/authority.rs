@@ -20,8 +20,7 @@ use super::versions::has_creators;
 use crate::model::Method;
 
 /// What keeps the bot from making a change; `None` where its power is enough.
-#[must_use]
-pub fn obstacle(
+pub(crate) fn obstacle(
     change: &Change,
     now: &Observed,
     referrers: &[RoomState],
@@ -64,8 +63,7 @@ pub fn obstacle(
 }
 
 /// What is missing for the bot to send a type of state in a room.
-#[must_use]
-pub fn shortage(room: &RoomState, bot: &UserId, kind: &str) -> Option<Obstacle> {
+pub(crate) fn shortage(room: &RoomState, bot: &UserId, kind: &str) -> Option<Obstacle> {
     let power = room.power();
     let Allowance::Short { needed, have } = power.can_send_state(bot, kind) else {
         return None;
@@ -80,8 +78,7 @@ pub fn shortage(room: &RoomState, bot: &UserId, kind: &str) -> Option<Obstacle> 
 }
 
 /// Who is in a room; where members were not read, everybody whom power levels name.
-#[must_use]
-pub fn people(room: &RoomState) -> BTreeSet<OwnedUserId> {
+pub(crate) fn people(room: &RoomState) -> BTreeSet<OwnedUserId> {
     let joined: BTreeSet<_> = room.members(Membership::Join).collect();
     if joined.len() > 1 {
         return joined;
@@ -97,8 +94,7 @@ pub fn people(room: &RoomState) -> BTreeSet<OwnedUserId> {
 /// Somebody of a server who is in a room and has most power there: in whose name Synapse gives power
 /// to others. `None` if that would be nobody with any.
 /// Source: Synapse, `make_room_admin`; a creator gives 100.
-#[must_use]
-pub fn local_helper(room: &RoomState, server: &ServerName) -> Option<OwnedUserId> {
+pub(crate) fn local_helper(room: &RoomState, server: &ServerName) -> Option<OwnedUserId> {
     let power = room.power();
     room.members(Membership::Join)
         .filter(|user| user.server_name() == server)
@@ -108,8 +104,7 @@ pub fn local_helper(room: &RoomState, server: &ServerName) -> Option<OwnedUserId
 
 /// What the plan has to say about power: a blocker where the upgrade itself needs it, a loss where
 /// a change around it does.
-#[must_use]
-pub fn findings(
+pub(crate) fn findings(
     old: &Snapshot,
     intent: &Intent,
     changes: &[Change],
@@ -202,8 +197,7 @@ pub fn findings(
 /// it has in the old one, and somebody in there has to be able to invite, also for who may come in as a member
 /// of the old room.
 /// Source: Matrix specification, room version 8, authorization rules, `join_authorised_via_users_server`.
-#[must_use]
-pub fn nobody_enters(old: &Snapshot, intent: &Intent, target: &Target) -> Option<Finding> {
+pub(crate) fn nobody_enters(old: &Snapshot, intent: &Intent, target: &Target) -> Option<Finding> {
     let rules = target.new_state.get(&slot(JOIN_RULES, ""));
     let rule = rules.and_then(|rules| rules.get("join_rule")?.as_str());
     if has_creators(&intent.version) || intent.method == Method::Adopt || rule == Some("public") {
@@ -223,8 +217,7 @@ pub fn nobody_enters(old: &Snapshot, intent: &Intent, target: &Target) -> Option
 
 /// Creators for ever who cannot be in the room: whoever is `asked` for can be left out, those of the old room
 /// stay creators.
-#[must_use]
-pub fn shut_out_creators(
+pub(crate) fn shut_out_creators(
     old: &RoomState,
     creators: &BTreeSet<OwnedUserId>,
     asked: &BTreeSet<&OwnedUserId>,
@@ -268,8 +261,7 @@ fn shut_out(room: &RoomState, user: &UserId) -> Option<ShutOut> {
 }
 
 /// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
-#[must_use]
-pub fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
+pub(crate) fn unseen_spaces(old: &Snapshot) -> Vec<Finding> {
     target::unseen_spaces(old)
         .into_iter()
         .map(|space| Finding::UnseenSpace { space })

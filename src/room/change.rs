@@ -16,9 +16,7 @@ use super::target::is_link;
 /// Both rooms and their surroundings as they are at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observed {
-    /// The old room.
     pub old: RoomState,
-    /// The new room.
     pub new: RoomState,
     /// Where each address of the target leads now.
     pub aliases: BTreeMap<OwnedRoomAliasId, Option<OwnedRoomId>>,
@@ -41,7 +39,6 @@ pub enum Change {
     NewState {
         /// Type and state key.
         slot: Slot,
-        /// Wanted content.
         content: Content,
     },
     /// Somebody is to be banned from the new room.
@@ -53,81 +50,47 @@ pub enum Change {
     },
     /// An address on the bot's server is to lead to the new room.
     MoveAlias {
-        /// The address.
         alias: OwnedRoomAliasId,
         /// Whether it leads anywhere now, and has to be taken away from there first.
         now: Option<OwnedRoomId>,
     },
     /// An address on another server still leads elsewhere. Only people there can move it.
     RemoteAlias {
-        /// The address.
         alias: OwnedRoomAliasId,
-        /// Where it leads.
         now: Option<OwnedRoomId>,
         /// Who last changed what addresses the old room shows, and may know whose it is.
         #[serde(default)]
         shown_by: Option<OwnedUserId>,
     },
     /// The directory of another server lists the old room. Only people there can change that.
-    RemoteListing {
-        /// The server.
-        server: OwnedServerName,
-    },
+    RemoteListing { server: OwnedServerName },
     /// The addresses that a room shows. Content of `m.room.canonical_alias`.
     ShowAliases {
-        /// Old or new.
         side: Side,
-        /// Wanted content.
         content: Content,
         /// Addresses that the new room does not show.
         #[serde(default)]
         missing: Vec<OwnedRoomAliasId>,
     },
     /// A room's place in the directory.
-    List {
-        /// Old or new.
-        side: Side,
-        /// Wanted.
-        listing: Listing,
-    },
+    List { side: Side, listing: Listing },
     /// A state event of another room.
     OtherState {
-        /// The other room.
         room: OwnedRoomId,
         /// Type and state key.
         slot: Slot,
-        /// Wanted content.
         content: Content,
     },
     /// The room names a space that the bot is not in: whether it lists the new room cannot be seen.
-    UnseenSpace {
-        /// Which.
-        space: OwnedRoomId,
-    },
+    UnseenSpace { space: OwnedRoomId },
     /// People need an invitation, and the bot was told to invite nobody.
-    Uninvited {
-        /// How many.
-        people: usize,
-    },
+    Uninvited { people: usize },
     /// Somebody is to be invited to the new room.
-    Invite {
-        /// Who.
-        user: OwnedUserId,
-        /// As what.
-        role: Role,
-    },
+    Invite { user: OwnedUserId, role: Role },
     /// Somebody was invited to the new room who is needed there, and has not come yet.
-    Arrival {
-        /// Who.
-        user: OwnedUserId,
-        /// As what.
-        role: Role,
-    },
+    Arrival { user: OwnedUserId, role: Role },
     /// Somebody asked to be let into the old room, and waits. Only moderators decide about that.
-    Knock {
-        /// Who.
-        user: OwnedUserId,
-    },
+    Knock { user: OwnedUserId },
     /// Somebody changed where the old room leads after it led to the new one. Only people can decide which
     /// of them is right.
     Tombstone {
@@ -137,10 +100,7 @@ pub enum Change {
         by: Option<OwnedUserId>,
     },
     /// The old room is to be closed: content of its power levels.
-    Lock {
-        /// Wanted content.
-        content: Content,
-    },
+    Lock { content: Content },
 }
 
 /// One of the two rooms.
@@ -161,7 +121,6 @@ pub enum Part {
     Complete,
     /// Addresses, and which are shown.
     Aliases,
-    /// The directory.
     Directory,
     /// Links between spaces and their rooms.
     Spaces,
@@ -169,7 +128,6 @@ pub enum Part {
     Access,
     /// Power levels of the old room.
     Lock,
-    /// Invitations.
     Invite,
 }
 
@@ -179,33 +137,22 @@ pub enum Part {
 pub enum Obstacle {
     /// It has too little power there.
     Power {
-        /// The room.
         room: OwnedRoomId,
         /// What people call it.
         label: String,
         /// Power that is needed.
         needed: i64,
-        /// Power it has.
         have: i64,
-        /// Who has enough.
         holders: Vec<Holder>,
     },
     /// It is on another server.
     OtherServer,
     /// Somebody led it to a third room.
-    LeadsElsewhere {
-        /// Which.
-        room: OwnedRoomId,
-    },
+    LeadsElsewhere { room: OwnedRoomId },
     /// Only they can come.
     TheirMove,
     /// The server said no.
-    Refused {
-        /// Matrix error code.
-        code: String,
-        /// The server's message.
-        message: String,
-    },
+    Refused { code: String, message: String },
     /// It was sent and accepted, and still reads otherwise.
     DidNotTake,
 }

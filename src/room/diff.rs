@@ -18,8 +18,7 @@ use super::state::{Content, Listing, Membership, RoomState, Slot, slot};
 use super::target::{Target, is_link, via_of};
 
 /// What is still to be changed, in the order in which it is to be done.
-#[must_use]
-pub fn diff(target: &Target, now: &Observed) -> Vec<Change> {
+pub(crate) fn diff(target: &Target, now: &Observed) -> Vec<Change> {
     [
         new_state,
         bans,
@@ -261,8 +260,7 @@ fn uninvited(target: &Target, now: &Observed) -> Vec<Change> {
 
 /// Join rules of another room that let in members of the new room in the place of those of the old one;
 /// `None` where they do, or where it does not matter any more.
-#[must_use]
-pub fn repointed_rules(rules: &Content, now: &Observed) -> Option<Content> {
+pub(crate) fn repointed_rules(rules: &Content, now: &Observed) -> Option<Content> {
     let (old, new) = (&now.old.room_id, &now.new.room_id);
     if join_rules::lets_in(rules, new) {
         return None;

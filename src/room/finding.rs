@@ -11,7 +11,7 @@ use super::level::Power;
 use crate::model::{JobId, Method};
 
 /// How many people are named who could do what the bot may not.
-pub const HOLDERS_SHOWN_MAX: usize = 5;
+pub(crate) const HOLDERS_SHOWN_MAX: usize = 5;
 
 /// How much a finding matters; the gravest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,19 +36,16 @@ pub enum Finding {
     AlreadyUpgraded {
         /// The room it leads to, if it names one.
         replacement: Option<OwnedRoomId>,
-        /// Who sent it.
         by: OwnedUserId,
     },
     /// The wanted version is none that this program knows.
     UnknownVersion {
-        /// The wanted version.
         version: RoomVersionId,
         /// What the server offers.
         available: Vec<RoomVersionId>,
     },
     /// The homeserver does not offer the wanted version.
     VersionNotOffered {
-        /// The wanted version.
         version: RoomVersionId,
         /// What the server offers.
         available: Vec<RoomVersionId>,
@@ -58,7 +55,6 @@ pub enum Finding {
     CreatorsTakeBack {
         /// Version of the old room.
         from: RoomVersionId,
-        /// The wanted version.
         to: RoomVersionId,
     },
     /// The bot may not do in the old room what an upgrade needs.
@@ -69,13 +65,11 @@ pub enum Finding {
         needed: i64,
         /// The level the bot has.
         have: i64,
-        /// Who could.
         holders: Vec<Holder>,
     },
     /// The bot is a server admin's account, and can have the server give it power in the room, or a
     /// place in it. Stands with the blocker that it would remove.
     ServerGivesPower {
-        /// The room.
         room: OwnedRoomId,
         /// In whose name it would act, as far as that can be seen.
         through: Option<OwnedUserId>,
@@ -88,20 +82,11 @@ pub enum Finding {
         places: Vec<String>,
     },
     /// Banned users whom the bot could not ban anew: the server's own upgrade fails half-way.
-    UnbannableBans {
-        /// Who.
-        users: Vec<String>,
-    },
+    UnbannableBans { users: Vec<String> },
     /// Another job is at work on the room.
-    ActiveJob {
-        /// Which.
-        job: JobId,
-    },
+    ActiveJob { job: JobId },
     /// The old room's version is one that this program does not know.
-    UnknownOldVersion {
-        /// Which.
-        version: RoomVersionId,
-    },
+    UnknownOldVersion { version: RoomVersionId },
     /// The room the bot takes its orders in.
     OwnAdminRoom,
     /// The same, where its upgrade is to be finished.
@@ -112,14 +97,12 @@ pub enum Finding {
     FalseSuccessor {
         /// Where it leads, if anywhere.
         room: Option<OwnedRoomId>,
-        /// Who sent it.
         by: OwnedUserId,
         /// What is wrong with it.
         why: FalseWhy,
     },
     /// The tombstone leads to a room that is closed itself.
     SuccessorClosed {
-        /// Which.
         room: OwnedRoomId,
         /// Where that one leads, if anywhere.
         replacement: Option<OwnedRoomId>,
@@ -128,7 +111,6 @@ pub enum Finding {
     ServerEncryptsAll,
     /// What becomes of the rules of a policy room has to be chosen first (MSC4321).
     PoliciesUndecided {
-        /// The room.
         room: OwnedRoomId,
         /// The wanted version; `None` where an upgrade is to be finished.
         version: Option<RoomVersionId>,
@@ -140,36 +122,20 @@ pub enum Finding {
     /// Something was asked for that there is only for policy rooms.
     NoPolicyRoom,
     /// A creator that was asked for does not exist.
-    NoSuchUser {
-        /// Who.
-        user: OwnedUserId,
-    },
+    NoSuchUser { user: OwnedUserId },
 
     /// Somebody who is to be a creator for ever cannot be in the room.
-    ShutOutCreator {
-        /// Who.
-        user: OwnedUserId,
-        /// Why.
-        why: ShutOut,
-    },
+    ShutOutCreator { user: OwnedUserId, why: ShutOut },
 
     // Losses.
     /// The server's own upgrade encrypts the new room, which nobody can undo.
     WillBeEncrypted,
     /// A creator of the old room, who stays one, and cannot be in the new one.
-    AbsentCreator {
-        /// Who.
-        user: OwnedUserId,
-        /// Why.
-        why: ShutOut,
-    },
+    AbsentCreator { user: OwnedUserId, why: ShutOut },
     /// A state event does not come along.
     NotCarried {
-        /// Its type.
         kind: String,
-        /// Its state key.
         state_key: String,
-        /// Why.
         why: LeftBehind,
     },
     /// The bot may not change what refers to the old room.
@@ -184,152 +150,89 @@ pub enum Finding {
         needed: i64,
         /// The level the bot has.
         have: i64,
-        /// Who could.
         holders: Vec<Holder>,
     },
     /// The room says that it is in a space which the bot cannot see.
-    UnseenSpace {
-        /// Which.
-        space: OwnedRoomId,
-    },
+    UnseenSpace { space: OwnedRoomId },
     /// An address on another server, which only its own people can move.
-    RemoteAlias {
-        /// The address.
-        alias: OwnedRoomAliasId,
-    },
+    RemoteAlias { alias: OwnedRoomAliasId },
     /// Members cannot enter the new room by themselves.
     InvitationsNeeded {
         /// How many are joined or invited.
         count: usize,
     },
     /// People asked to be let into the old room, and have no answer.
-    KnocksWait {
-        /// Who.
-        users: Vec<OwnedUserId>,
-    },
+    KnocksWait { users: Vec<OwnedUserId> },
     /// The room names a policy server, which has to be told of the new room (MSC4284).
     PolicyServer {
         /// Its name, as the room gives it.
         server: String,
     },
     /// Policy rules are copied; whoever watches the list has to go along (MSC4321, `move`).
-    PoliciesMove {
-        /// How many.
-        count: usize,
-    },
+    PoliciesMove { count: usize },
     /// Policy rules stay in the old room; both rooms have to be watched (MSC4321, `transition`).
-    PoliciesStay {
-        /// The old room.
-        room: OwnedRoomId,
-        /// How many.
-        count: usize,
-    },
+    PoliciesStay { room: OwnedRoomId, count: usize },
     /// The pinned messages of the old room are not posted again in the new one.
-    PinsStay {
-        /// Why.
-        why: Unreadable,
-    },
+    PinsStay { why: Unreadable },
     /// Keys of the create event that the server's own upgrade forgets; making the room by hand keeps
     /// them.
-    CreateKeysStay {
-        /// Which.
-        keys: Vec<String>,
-    },
+    CreateKeysStay { keys: Vec<String> },
     /// Tags and notification settings of people on this server, which only its own upgrade moves.
     /// Source: Synapse 1.163.2, measured; its issue 19199.
-    SettingsStay {
-        /// How many people.
-        people: usize,
-    },
+    SettingsStay { people: usize },
     /// A join rule this program does not know, kept as it is; whether members can enter is unknown.
-    JoinRuleKept {
-        /// The rule.
-        rule: String,
-    },
+    JoinRuleKept { rule: String },
 
     // Notes.
     /// The room has a tombstone that leads nowhere, and is upgraded all the same.
-    LeadsNowhere {
-        /// Who sent it.
-        by: OwnedUserId,
-    },
+    LeadsNowhere { by: OwnedUserId },
     /// The room the bot takes its orders in, and somebody said that it is meant.
     FollowsAdminRoom,
     /// How the new room comes to be, and why.
     MethodChosen {
-        /// How.
         method: Method,
-        /// Why.
         reason: MethodReason,
     },
     /// Who gets an invitation.
     Invites {
-        /// How many bots.
         bots: usize,
-        /// How many creators.
         creators: usize,
-        /// How many others.
         members: usize,
     },
     /// Levels that are no numbers; they are left out.
-    LevelsDropped {
-        /// Where.
-        places: Vec<String>,
-    },
+    LevelsDropped { places: Vec<String> },
     /// Power levels written as text; they become numbers.
     TextLevels {
         /// Where, such as `users.@a:example.org`.
         places: Vec<String>,
     },
     /// An address that the room shows, and that does not lead to it: the new room does not show it.
-    StrayAddress {
-        /// The address.
-        alias: OwnedRoomAliasId,
-    },
+    StrayAddress { alias: OwnedRoomAliasId },
     /// A creator whose server could not be asked whether they exist.
-    UnknownCreator {
-        /// Who.
-        user: OwnedUserId,
-    },
+    UnknownCreator { user: OwnedUserId },
     /// Who stands above all power levels in the new room, for ever (MSC4289).
-    Creators {
-        /// Who.
-        users: Vec<OwnedUserId>,
-    },
+    Creators { users: Vec<OwnedUserId> },
     /// The level it will take to upgrade the new room.
-    TombstoneLevel {
-        /// The level.
-        level: i64,
-    },
+    TombstoneLevel { level: i64 },
     /// Members of the old room can enter the new one by themselves.
     MembersFollow {
         /// The join rule of the new room.
         rule: String,
     },
     /// Policy rules come along, marked with who made them (MSC4321).
-    PolicyRules {
-        /// How many.
-        count: usize,
-    },
+    PolicyRules { count: usize },
     /// The new room gets the type of policy rooms (MSC3784).
     BecomesPolicyRoom,
     /// A policy room keeps another type than the one that is specified (MSC3784), or none.
-    OtherPolicyType {
-        /// Which.
-        kind: Option<String>,
-    },
+    OtherPolicyType { kind: Option<String> },
     /// Accounts of bridges that stand for people elsewhere: they are neither counted nor invited.
     BridgeAccounts {
-        /// How many.
         count: usize,
         /// The bots of the bridges, which bring them.
         bots: Vec<OwnedUserId>,
     },
     /// The room is a space; its rooms come along.
-    SpaceChildren {
-        /// How many.
-        count: usize,
-    },
+    SpaceChildren { count: usize },
 }
 
 impl Finding {
@@ -428,13 +331,11 @@ impl Finding {
 /// Somebody who has the power that the bot lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Who.
     pub user: OwnedUserId,
     /// With how much power.
     pub power: Power,
 }
 
-/// What takes power.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Permission {
@@ -450,13 +351,10 @@ pub enum Permission {
     EditJoinRules,
     /// Change the published addresses.
     ChangeAliases,
-    /// Pin a message.
     Pin,
-    /// Let people in.
     Invite,
     /// Send any other state event.
     SendState {
-        /// Its type.
         kind: String,
     },
 }
@@ -475,7 +373,6 @@ pub enum Unreadable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShutOut {
-    /// They are banned.
     Banned,
     /// The room's server access list denies their server.
     ServerDenied,

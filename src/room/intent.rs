@@ -25,7 +25,6 @@ pub struct Intent {
     pub creators: BTreeSet<OwnedUserId>,
     /// What becomes of closed join rules.
     pub join_rule: JoinRulePolicy,
-    /// Who is invited.
     #[serde(default)]
     pub invite: InvitePolicy,
     /// Patterns of bots' user ids.

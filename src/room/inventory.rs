@@ -12,8 +12,7 @@ use super::state::RoomState;
 
 /// A room of the inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its id.
+pub(crate) struct Entry {
     pub room_id: OwnedRoomId,
     /// What people call it; its id where the bot is not in it.
     pub label: String,
@@ -25,10 +24,9 @@ pub struct Entry {
 
 /// What is known of a room that the bot is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Whether it is a space.
     pub kind: Kind,
-    /// Its version.
     pub version: RoomVersionId,
     /// How many people are in it, the bot included.
     pub members: u64,
@@ -38,7 +36,7 @@ pub struct Seen {
 
 /// What a room is to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// People talk in it.
     Room,
     /// It lists other rooms.
@@ -47,7 +45,7 @@ pub enum Kind {
 
 /// What an upgrade to the wanted version would meet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// The bot lacks the power to close it.
     NeedsPower {
         /// The level it takes.
@@ -74,8 +72,7 @@ pub enum Standing {
 }
 
 /// A room that the bot is in. `label_of` names the room that replaces it.
-#[must_use]
-pub fn joined(
+pub(crate) fn joined(
     room: &RoomState,
     members: u64,
     bot: &UserId,
@@ -114,15 +111,13 @@ pub fn joined(
 }
 
 /// Whether a version comes after another. Only numbers have an order; others are opaque.
-#[must_use]
-pub fn is_newer(version: &RoomVersionId, than: &RoomVersionId) -> bool {
+pub(crate) fn is_newer(version: &RoomVersionId, than: &RoomVersionId) -> bool {
     let number = |version: &RoomVersionId| version.as_str().parse::<u32>().ok();
     matches!((number(version), number(than)), (Some(a), Some(b)) if a > b)
 }
 
 /// A room that is named somewhere, and that the bot is not in.
-#[must_use]
-pub fn not_joined(room_id: OwnedRoomId, listed_by: Option<String>) -> Entry {
+pub(crate) fn not_joined(room_id: OwnedRoomId, listed_by: Option<String>) -> Entry {
     Entry {
         label: room_id.to_string(),
         room_id,

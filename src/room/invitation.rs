@@ -20,9 +20,7 @@ use crate::model::InvitePolicy;
 /// Somebody who should be invited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
-    /// Who.
     pub user: OwnedUserId,
-    /// As what.
     pub role: Role,
 }
 
@@ -34,14 +32,12 @@ pub enum Role {
     Bot,
     /// A creator of the new room.
     Creator,
-    /// Anybody else.
     Member,
 }
 
 /// Who should be invited to a room with these join rules: bots, creators, then members with most
 /// power first.
-#[must_use]
-pub fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
+pub(crate) fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
     if intent.invite == InvitePolicy::None {
         return Vec::new();
     }
@@ -87,7 +83,7 @@ pub fn guests(old: &RoomState, intent: &Intent, rules: &Content) -> Vec<Guest> {
 
 /// Accounts of bridges in a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bridges {
+pub(crate) struct Bridges {
     /// Those by which bridges do their work: they bring the others.
     pub bots: BTreeSet<OwnedUserId>,
     /// Those that stand for people elsewhere. An invitation says nothing to them, and nobody reads it.
@@ -99,8 +95,7 @@ pub struct Bridges {
 /// `bot`, is no ghost.
 /// Sources: MSC2346, `bridgebot`; Matrix specification, application services: their namespaces should begin
 /// with an underscore after the sigil.
-#[must_use]
-pub fn bridges(room: &RoomState, patterns: &[String]) -> Bridges {
+pub(crate) fn bridges(room: &RoomState, patterns: &[String]) -> Bridges {
     let records = BRIDGE_RECORDS.iter().flat_map(|kind| room.of_kind(kind));
     let named: BTreeSet<OwnedUserId> = records
         .filter_map(|record| record.content.get("bridgebot")?.as_str()?.parse().ok())

@@ -17,7 +17,7 @@ use super::versions::{Feature, properties};
 use crate::model::JoinRulePolicy;
 
 /// Type of the join rules event.
-pub const JOIN_RULES: &str = "m.room.join_rules";
+pub(crate) const JOIN_RULES: &str = "m.room.join_rules";
 
 /// Type of an `allow` entry that names a room.
 const MEMBERSHIP: &str = "m.room_membership";
@@ -28,8 +28,7 @@ const MEMBERSHIP: &str = "m.room_membership";
 /// version that lacks a rule gets the next one that lets nobody else in: `knock_restricted`,
 /// `restricted`, then `knock`, then `invite`. A missing or unreadable rule is `invite`, as in the
 /// specification.
-#[must_use]
-pub fn carried(
+pub(crate) fn carried(
     old: &RoomState,
     to: &RoomVersionId,
     setting: JoinRulePolicy,
@@ -105,8 +104,7 @@ pub fn carried(
 }
 
 /// Rooms whose members a room lets in.
-#[must_use]
-pub fn rooms(state: &RoomState) -> Vec<OwnedRoomId> {
+pub(crate) fn rooms(state: &RoomState) -> Vec<OwnedRoomId> {
     let allow = state
         .content(JOIN_RULES, "")
         .and_then(|content| content.get("allow"))
@@ -115,8 +113,7 @@ pub fn rooms(state: &RoomState) -> Vec<OwnedRoomId> {
 }
 
 /// Another room's join rules with `to` in the place of `from`, or `None` if they do not name `from`.
-#[must_use]
-pub fn repointed(content: &Content, from: &RoomId, to: &RoomId) -> Option<Content> {
+pub(crate) fn repointed(content: &Content, from: &RoomId, to: &RoomId) -> Option<Content> {
     let allow = content.get("allow")?.as_array()?;
     if !allow
         .iter()
@@ -131,8 +128,7 @@ pub fn repointed(content: &Content, from: &RoomId, to: &RoomId) -> Option<Conten
 }
 
 /// Whether members of a room can enter by themselves.
-#[must_use]
-pub fn lets_in(rules: &Content, members_of: &RoomId) -> bool {
+pub(crate) fn lets_in(rules: &Content, members_of: &RoomId) -> bool {
     match rules.get("join_rule").and_then(Value::as_str) {
         Some("public") => true,
         Some("restricted" | "knock_restricted") => rules
@@ -149,8 +145,7 @@ pub fn lets_in(rules: &Content, members_of: &RoomId) -> bool {
 /// last room, nobody can enter by a room any more, and the rule says so in plain words: it is what
 /// [`carried`] made these of.
 /// Source: MSC3325: who is sent away could come back for as long as the old room lets them in.
-#[must_use]
-pub fn without(content: &Content, room: &RoomId) -> Option<Content> {
+pub(crate) fn without(content: &Content, room: &RoomId) -> Option<Content> {
     let closed = match content.get("join_rule")?.as_str()? {
         "restricted" => "invite",
         "knock_restricted" => "knock",

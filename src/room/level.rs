@@ -4,13 +4,12 @@ use serde::{Deserialize, Serialize};
 
 /// The highest number canonical JSON allows, 2^53-1; its negative is the lowest.
 /// Source: Matrix specification, appendices, "Canonical JSON".
-pub const LEVEL_MAX: i64 = 9_007_199_254_740_991;
+pub(crate) const LEVEL_MAX: i64 = 9_007_199_254_740_991;
 
 /// How much power somebody has; creators stand above every level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
-    /// A power level.
     Level(i64),
     /// Created a room of version 12 or later (MSC4289).
     Creator,
@@ -19,9 +18,7 @@ pub enum Power {
 /// Whether somebody may do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allowance {
-    /// May.
     Allowed,
-    /// May not.
     Short {
         /// The level it takes.
         needed: i64,

@@ -20,8 +20,7 @@ use crate::model::{Method, MethodChoice, Review};
 
 /// What is known of the server.
 #[derive(Debug, Clone, Copy)]
-pub struct Server<'a> {
-    /// Its software.
+pub(crate) struct Server<'a> {
     pub software: Option<&'a str>,
     /// The presets whose rooms it encrypts unasked.
     pub encrypts: &'a BTreeSet<Preset>,
@@ -29,16 +28,14 @@ pub struct Server<'a> {
 
 /// What is known about the server's own upgrade of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerUpgrade {
-    /// It would do.
+pub(crate) enum ServerUpgrade {
     Works,
     /// It would break off.
     Fails,
 }
 
 /// Picks the method that was asked for, or the one that suits.
-#[must_use]
-pub fn choose(
+pub(crate) fn choose(
     choice: MethodChoice,
     review: Review,
     old: Option<&RoomState>,
@@ -79,8 +76,11 @@ pub fn choose(
 
 /// People on the bot's server whose tags and notification settings for the room do not come along;
 /// `None` where they do, or nobody is concerned. Other servers move them after any tombstone.
-#[must_use]
-pub fn leaves_settings(old: &RoomState, intent: &Intent, software: Option<&str>) -> Option<usize> {
+pub(crate) fn leaves_settings(
+    old: &RoomState,
+    intent: &Intent,
+    software: Option<&str>,
+) -> Option<usize> {
     let stay = intent.method == Method::Staged && software == Some(SYNAPSE);
     stay.then(|| locals(old, intent))
         .filter(|people| *people > 0)
@@ -89,21 +89,18 @@ pub fn leaves_settings(old: &RoomState, intent: &Intent, software: Option<&str>)
 /// Whether the server's own upgrade encrypts a room that is not.
 /// Source: Synapse 1.163.2, `clone_existing_room`, measured: by what it does with private rooms, whichever
 /// the old one was.
-#[must_use]
-pub fn server_encrypts(old: &RoomState, encrypts: &BTreeSet<Preset>) -> bool {
+pub(crate) fn server_encrypts(old: &RoomState, encrypts: &BTreeSet<Preset>) -> bool {
     encrypts.contains(&Preset::Private) && !is_encrypted(old)
 }
 
 /// Whether creators of the old room are none in a version without them.
-#[must_use]
-pub fn takes_creators_back(old: &RoomState, intent: &Intent) -> bool {
+pub(crate) fn takes_creators_back(old: &RoomState, intent: &Intent) -> bool {
     has_creators(&old.create().version) && !has_creators(&intent.version)
 }
 
 /// Banned users whom the server's own upgrade cannot ban anew, at whom it fails: it does so with the
 /// bot's level, unless the bot stands above all levels.
-#[must_use]
-pub fn unbannable(old: &RoomState, intent: &Intent) -> Vec<String> {
+pub(crate) fn unbannable(old: &RoomState, intent: &Intent) -> Vec<String> {
     if has_creators(&intent.version) {
         return Vec::new();
     }

@@ -14,7 +14,7 @@ use super::transfer::is_policy;
 use crate::model::{Method, MethodChoice, Policies, RoomType, UpgradeOptions};
 
 /// Key of a tombstone that says what became of the rules.
-pub const UPGRADE_TYPE: &str = "org.matrix.msc4321.policy_room_upgrade_type";
+pub(crate) const UPGRADE_TYPE: &str = "org.matrix.msc4321.policy_room_upgrade_type";
 
 /// Type of a policy room before it was specified.
 const UNSTABLE_TYPE: &str = "support.feline.policy.lists.msc.v1";
@@ -25,7 +25,7 @@ const SHORTCODE: &str = "org.matrix.mjolnir.shortcode";
 
 /// Whether an option of policy rooms that is not for this one keeps it from being upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misplaced {
+pub(crate) enum Misplaced {
     /// It does: somebody named this room.
     Refuse,
     /// It does not: it was said of a whole space, and is for the policy rooms in it.
@@ -33,8 +33,7 @@ pub enum Misplaced {
 }
 
 /// How many policy rules a room has.
-#[must_use]
-pub fn rules(room: &RoomState) -> usize {
+pub(crate) fn rules(room: &RoomState) -> usize {
     let events = room.events.values();
     events
         .filter(|event| is_policy(&event.kind) && !event.content.is_empty())
@@ -44,8 +43,7 @@ pub fn rules(room: &RoomState) -> usize {
 /// Whether a room is a list and nothing else: by its type, or, where it has none, as it has rules and was made as
 /// older lists were: with a short name, or so that who joins cannot talk there. The latter means nothing in a room
 /// that was ever closed.
-#[must_use]
-pub fn is_list(room: &RoomState) -> bool {
+pub(crate) fn is_list(room: &RoomState) -> bool {
     if let Some(kind) = room.create().room_type {
         return kind == RoomType::Policy.name() || kind == UNSTABLE_TYPE;
     }
@@ -58,8 +56,10 @@ pub fn is_list(room: &RoomState) -> bool {
 
 /// What was chosen for a room, as far as there is anything to choose. Where an upgrade is to be finished, its
 /// tombstone may say it.
-#[must_use]
-pub fn chosen(room: &RoomState, asked: &UpgradeOptions) -> (Option<Policies>, Option<RoomType>) {
+pub(crate) fn chosen(
+    room: &RoomState,
+    asked: &UpgradeOptions,
+) -> (Option<Policies>, Option<RoomType>) {
     if !is_list(room) && rules(room) == 0 {
         return (None, None);
     }
@@ -82,14 +82,12 @@ pub fn chosen(room: &RoomState, asked: &UpgradeOptions) -> (Option<Policies>, Op
 
 /// Whether the new room has to be made by the bot: the server's own upgrade copies no rules, keeps the type, and
 /// cannot say in the tombstone what became of the rules.
-#[must_use]
-pub fn needs_staged(room: &RoomState, intent: &Intent) -> bool {
+pub(crate) fn needs_staged(room: &RoomState, intent: &Intent) -> bool {
     is_list(room) || intent.policies.is_some() || intent.room_type.is_some()
 }
 
 /// What is to be chosen, and what was chosen.
-#[must_use]
-pub fn findings(
+pub(crate) fn findings(
     room: &RoomState,
     intent: &Intent,
     asked: &UpgradeOptions,
@@ -137,8 +135,7 @@ pub fn findings(
 }
 
 /// What a new room's tombstone of the old one says of the rules.
-#[must_use]
-pub fn of_tombstone(policies: Policies) -> (String, Value) {
+pub(crate) fn of_tombstone(policies: Policies) -> (String, Value) {
     (UPGRADE_TYPE.to_owned(), policies.name().into())
 }
 

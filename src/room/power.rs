@@ -21,7 +21,7 @@ use super::state::{Content, RoomState};
 use super::versions::has_creators;
 
 /// Type of the power levels event.
-pub const POWER_LEVELS: &str = "m.room.power_levels";
+pub(crate) const POWER_LEVELS: &str = "m.room.power_levels";
 
 /// Type of the event that closes a room.
 const TOMBSTONE: &str = "m.room.tombstone";
@@ -56,11 +56,9 @@ pub enum Presence {
 pub struct Oddity {
     /// Where, such as `ban`, `users.@a:example.org` or `events.m.room.name`.
     pub place: String,
-    /// What.
     pub kind: OddityKind,
 }
 
-/// What is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OddityKind {
     /// A number as text. Valid before version 10; servers read it as the number.
@@ -76,7 +74,6 @@ pub enum OddityKind {
 /// Power levels of a room as they take effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PowerLevels {
-    /// Level by user.
     pub users: BTreeMap<OwnedUserId, i64>,
     /// Level of everybody else.
     pub users_default: i64,
@@ -86,11 +83,9 @@ pub struct PowerLevels {
     pub events_default: i64,
     /// Level that any other state event takes.
     pub state_default: i64,
-    /// Level to ban.
     pub ban: i64,
     /// Level to remove somebody.
     pub kick: i64,
-    /// Level to invite.
     pub invite: i64,
     /// Level to remove others' messages.
     pub redact: i64,
@@ -196,7 +191,7 @@ impl PowerLevels {
 
 /// What the new room's power levels depend on, beside the old ones.
 #[derive(Debug, Clone, Copy)]
-pub struct PowerRule<'a> {
+pub(crate) struct PowerRule<'a> {
     /// Version of the new room.
     pub to: &'a RoomVersionId,
     /// Creators of the new room: the bot and the additional ones. Used only where the version has
@@ -215,8 +210,7 @@ pub struct PowerRule<'a> {
 /// and upgrading takes more than any level that is given out: otherwise anybody with level 100
 /// could upgrade again and own the result. Back to a version without, old creators get a level
 /// that suffices for everything.
-#[must_use]
-pub fn carried(old: &RoomState, rule: &PowerRule) -> (Content, Vec<Finding>) {
+pub(crate) fn carried(old: &RoomState, rule: &PowerRule) -> (Content, Vec<Finding>) {
     let (mut content, levels) = read(old);
     let mut users = levels.users.clone();
     let highest = users.values().copied().max();
@@ -277,8 +271,7 @@ pub(super) fn empower(content: &mut Content, user: &UserId) {
 /// Writing and inviting take at least 50, and more than everybody has; nothing is lowered. Numbers
 /// that were odd are put right: Synapse takes nothing else from a client.
 /// Source: Matrix specification, "Room upgrades", server behaviour.
-#[must_use]
-pub fn locked(old: &RoomState) -> Option<Content> {
+pub(crate) fn locked(old: &RoomState) -> Option<Content> {
     let (mut content, levels) = read(old);
     let least = in_range(levels.users_default.saturating_add(1).max(CLOSED_LEVEL));
     let mut open = false;
@@ -307,8 +300,7 @@ pub fn locked(old: &RoomState) -> Option<Content> {
 
 /// Power levels of a closed room without what closing raises, which is taken from those it had when it was
 /// `open`. Everything else is as it is now: whoever lost power since does not get it back (P12).
-#[must_use]
-pub fn reopened(now: &Content, open: &Content) -> Content {
+pub(crate) fn reopened(now: &Content, open: &Content) -> Content {
     let level = |content: &Content, key: &str| content.get(key).and_then(|value| as_level(value).0);
     let mut content = now.clone();
     for key in ["events_default", "invite"] {
@@ -361,8 +353,7 @@ fn findings(levels: &PowerLevels) -> Vec<Finding> {
 
 /// Whether a place in power levels is one that servers take a level from; what else is there is
 /// somebody's own, and kept as it is.
-#[must_use]
-pub fn is_level(place: &str) -> bool {
+pub(crate) fn is_level(place: &str) -> bool {
     let key = place.split('.').next().unwrap_or(place);
     LEVELS.contains(&key) || ["users", "events", "notifications"].contains(&key)
 }

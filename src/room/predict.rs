@@ -31,8 +31,7 @@ const COPIED: [&str; 8] = [
 ];
 
 /// The rooms right after the switch.
-#[must_use]
-pub fn after_switch(
+pub(crate) fn after_switch(
     old: &Snapshot,
     intent: &Intent,
     target: &Target,

@@ -23,7 +23,6 @@ use crate::model::{InvitePolicy, OldChildLink, Policies};
 /// Type of the event by which a room says that it is in a space.
 const PARENT: &str = "m.space.parent";
 
-/// What should be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// The account that sees to it.
@@ -57,27 +56,22 @@ pub struct Target {
 /// The addresses a room shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Canonical {
-    /// Main address.
     pub alias: Option<OwnedRoomAliasId>,
-    /// Further addresses.
     pub alternatives: Vec<OwnedRoomAliasId>,
 }
 
 /// Whether nobody is to be invited.
-#[must_use]
-pub fn invites_nobody(intent: &Intent) -> bool {
+pub(crate) fn invites_nobody(intent: &Intent) -> bool {
     intent.invite == InvitePolicy::None
 }
 
 /// A name for the new room while it has no id yet. Never sent.
-#[must_use]
-pub fn room_to_be() -> OwnedRoomId {
+pub(crate) fn room_to_be() -> OwnedRoomId {
     ruma::owned_room_id!("!room-to-be")
 }
 
 /// What the new room and its surroundings should be.
-#[must_use]
-pub fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
+pub(crate) fn target(old: &Snapshot, intent: &Intent, new_room: &RoomId) -> Target {
     let room = &old.room;
     let (mut new_state, mut findings) = carried_over(old, intent, new_room);
 
@@ -264,8 +258,7 @@ fn public_spaces<'a>(
 }
 
 /// Spaces that a room says it is in.
-#[must_use]
-pub fn parents(room: &RoomState) -> Vec<OwnedRoomId> {
+pub(crate) fn parents(room: &RoomState) -> Vec<OwnedRoomId> {
     room.of_kind(PARENT)
         .filter(|parent| is_link(&parent.content))
         .filter_map(|parent| parent.state_key.parse().ok())
@@ -317,8 +310,7 @@ fn others(
 }
 
 /// Spaces that the room says it is in, and that the bot is not in: it does not know whether they list it.
-#[must_use]
-pub fn unseen_spaces(old: &Snapshot) -> BTreeSet<OwnedRoomId> {
+pub(crate) fn unseen_spaces(old: &Snapshot) -> BTreeSet<OwnedRoomId> {
     let is_seen = |space: &OwnedRoomId| old.referrers.iter().any(|room| room.room_id == *space);
     parents(&old.room)
         .into_iter()
@@ -329,8 +321,7 @@ pub fn unseen_spaces(old: &Snapshot) -> BTreeSet<OwnedRoomId> {
 
 /// Whether the content of `m.space.child` or `m.space.parent` makes a link: one without servers to
 /// go by does not. Source: Matrix specification, "Spaces".
-#[must_use]
-pub fn is_link(content: &Content) -> bool {
+pub(crate) fn is_link(content: &Content) -> bool {
     content
         .get("via")
         .and_then(Value::as_array)
@@ -338,8 +329,7 @@ pub fn is_link(content: &Content) -> bool {
 }
 
 /// Whether a room names another in its links or join rules.
-#[must_use]
-pub fn names(room: &RoomState, other: &RoomId) -> bool {
+pub(crate) fn names(room: &RoomState, other: &RoomId) -> bool {
     ["m.space.child", "m.space.parent"]
         .into_iter()
         .any(|kind| room.content(kind, other.as_str()).is_some_and(is_link))
@@ -347,8 +337,7 @@ pub fn names(room: &RoomState, other: &RoomId) -> bool {
 }
 
 /// Servers in a link's `via`.
-#[must_use]
-pub fn via_of(content: &Content) -> Vec<OwnedServerName> {
+pub(crate) fn via_of(content: &Content) -> Vec<OwnedServerName> {
     content
         .get("via")
         .and_then(Value::as_array)
@@ -360,8 +349,7 @@ pub fn via_of(content: &Content) -> Vec<OwnedServerName> {
 
 /// Creators beside the bot: those configured, those asked for, and from a room with creators to
 /// another the old ones, who could not be made creators later.
-#[must_use]
-pub fn creators(
+pub(crate) fn creators(
     configured: &[OwnedUserId],
     asked: &[OwnedUserId],
     old: Option<(&RoomVersionId, &BTreeSet<OwnedUserId>)>,

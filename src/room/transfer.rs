@@ -16,10 +16,10 @@ use super::versions::{Feature, properties};
 
 /// The largest content that is carried. An event may have 65,536 bytes with all that the server
 /// adds. Source: Matrix specification, "Size limits".
-pub const STATE_EVENT_BYTES_MAX: usize = 60_000;
+pub(crate) const STATE_EVENT_BYTES_MAX: usize = 60_000;
 
 /// Type of the guest access event.
-pub const GUEST_ACCESS: &str = "m.room.guest_access";
+pub(crate) const GUEST_ACCESS: &str = "m.room.guest_access";
 
 /// Events with a rule of their own, in the slot that means something.
 const OWN_RULE: [&str; 5] = [
@@ -35,9 +35,8 @@ const OWN_RULE: [&str; 5] = [
 const OF_OLD_ROOM: [&str; 3] = ["m.room.create", "m.room.tombstone", "m.room.aliases"];
 
 /// Records that bridges keep about themselves (MSC2346).
-pub const BRIDGE_RECORDS: [&str; 2] = ["m.bridge", "uk.half-shot.bridge"];
+pub(crate) const BRIDGE_RECORDS: [&str; 2] = ["m.bridge", "uk.half-shot.bridge"];
 
-/// Live locations (MSC3672).
 const LOCATIONS: [&str; 2] = ["m.beacon_info", "org.matrix.msc3672.beacon_info"];
 
 /// Where policy rules begin: as specified, before that, and Mjolnir's own.
@@ -48,25 +47,22 @@ const POLICY_SERVERS: [&str; 2] = ["m.room.policy", "org.matrix.msc4284.policy"]
 
 /// Who made a policy rule first (MSC4321).
 const ORIGINAL_SENDER: &str = "org.matrix.msc4321.original_sender";
-/// When (MSC4321).
 const ORIGINAL_TIMESTAMP: &str = "org.matrix.msc4321.original_timestamp";
 /// By which event (MSC4321).
 const ORIGINAL_EVENT_ID: &str = "org.matrix.msc4321.original_event_id";
 
 /// What becomes of a state event.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is sent to the new room with this content.
     Carry(Content),
-    /// Another module says.
     OwnRule,
     /// It stays, and why; `None`: it belongs to the old room and is not worth a word.
     LeaveBehind(Option<LeftBehind>),
 }
 
 /// What becomes of a state event when `bot` upgrades its room to version `to`.
-#[must_use]
-pub fn fate(event: &StateEvent, bot: &UserId, to: &RoomVersionId) -> Fate {
+pub(crate) fn fate(event: &StateEvent, bot: &UserId, to: &RoomVersionId) -> Fate {
     let kind = event.kind.as_str();
     if kind == "m.room.member" || event.state_key.is_empty() && OWN_RULE.contains(&kind) {
         return Fate::OwnRule;
@@ -97,8 +93,7 @@ pub fn fate(event: &StateEvent, bot: &UserId, to: &RoomVersionId) -> Fate {
 
 /// Guest access of the new room. Where the old room says nothing, guests must stay out (the
 /// specification's default); Synapse would let them in.
-#[must_use]
-pub fn guest_access(old: &RoomState) -> Content {
+pub(crate) fn guest_access(old: &RoomState) -> Content {
     let mut content = old.content(GUEST_ACCESS, "").cloned().unwrap_or_default();
     if !content.get("guest_access").is_some_and(Value::is_string) {
         content.insert("guest_access".to_owned(), "forbidden".into());
@@ -109,8 +104,7 @@ pub fn guest_access(old: &RoomState) -> Content {
 /// Why nobody who joins the new room could read copies of pinned messages, which are posted before them; `None`
 /// where everybody can.
 /// Source: Matrix specification, "Room history visibility"; keys are sent to who is there then (Megolm).
-#[must_use]
-pub fn unreadable_pins(old: &RoomState) -> Option<Unreadable> {
+pub(crate) fn unreadable_pins(old: &RoomState) -> Option<Unreadable> {
     let visibility = old.content("m.room.history_visibility", "");
     let visibility = visibility.and_then(|content| content.get("history_visibility")?.as_str());
     if is_encrypted(old) {
@@ -124,8 +118,7 @@ pub fn unreadable_pins(old: &RoomState) -> Option<Unreadable> {
 
 /// The policy server that a room names, which checks what is sent there (MSC4284). It only does so in rooms
 /// that it is in.
-#[must_use]
-pub fn policy_server(room: &RoomState) -> Option<String> {
+pub(crate) fn policy_server(room: &RoomState) -> Option<String> {
     let mut named = POLICY_SERVERS
         .iter()
         .filter_map(|kind| room.content(kind, "")?.get("via")?.as_str());
@@ -133,8 +126,7 @@ pub fn policy_server(room: &RoomState) -> Option<String> {
 }
 
 /// Whether a type is one of a policy list's rules.
-#[must_use]
-pub fn is_policy(kind: &str) -> bool {
+pub(crate) fn is_policy(kind: &str) -> bool {
     POLICY_RULES.iter().any(|start| kind.starts_with(start))
 }
 

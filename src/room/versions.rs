@@ -7,16 +7,14 @@ use ruma::RoomVersionId;
 
 /// Whether a room version has a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feature {
-    /// It has it.
+pub(crate) enum Feature {
     Present,
-    /// It has not.
     Absent,
 }
 
 /// What a room version can do, as far as an upgrade cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Properties {
+pub(crate) struct Properties {
     /// Creators stand above all power levels (MSC4289).
     pub creators: Feature,
     /// Join rule `knock` (MSC2403).
@@ -30,8 +28,7 @@ pub struct Properties {
 }
 
 /// Properties of a version, or `None` for one this program does not know.
-#[must_use]
-pub fn properties(version: &RoomVersionId) -> Option<Properties> {
+pub(crate) fn properties(version: &RoomVersionId) -> Option<Properties> {
     let number = match version.as_str() {
         "1" => 1,
         "2" => 2,
@@ -64,8 +61,7 @@ pub fn properties(version: &RoomVersionId) -> Option<Properties> {
 }
 
 /// Whether a version has creators; unknown versions have none.
-#[must_use]
-pub fn has_creators(version: &RoomVersionId) -> bool {
+pub(crate) fn has_creators(version: &RoomVersionId) -> bool {
     properties(version).is_some_and(|known| known.creators == Feature::Present)
 }
 

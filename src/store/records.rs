@@ -175,7 +175,6 @@ enum Gone {
     No,
     /// It has more jobs than fit into a batch.
     InPart,
-    /// It went.
     Whole,
 }
 

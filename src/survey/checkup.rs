@@ -22,7 +22,7 @@ use crate::room::state::Membership;
 ///
 /// # Errors
 /// When the homeserver does not answer.
-pub async fn checkup(
+pub(crate) async fn checkup(
     port: &dyn Homeserver,
     admin_rooms: &[AdminRoom],
     wanted: &RoomVersionId,

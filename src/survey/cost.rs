@@ -17,7 +17,7 @@ const MILLIS_PER_BAN: u64 = 27;
 
 /// How fast the homeserver answers.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Time one request takes.
     pub per_request: Duration,
     /// What it lets the account send.
@@ -34,7 +34,6 @@ pub(super) struct Cost {
     pub(super) limited_seconds: u64,
 }
 
-/// What it takes.
 pub(super) fn cost(changes: &[Change], counts: &Counts, pace: Pace) -> Cost {
     let requests = BASE_REQUESTS
         + changes.iter().map(Change::requests).sum::<usize>()

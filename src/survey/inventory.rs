@@ -18,7 +18,7 @@ use crate::room::target::is_link;
 ///
 /// # Errors
 /// When the homeserver does not answer.
-pub async fn inventory(
+pub(crate) async fn inventory(
     port: &dyn Homeserver,
     scope: &Scope,
     space: Option<&RoomId>,

@@ -4,12 +4,12 @@
 //! read into plain data for the rules in `room`; a whole state is read once instead of one request
 //! per type. Left out: deciding what to do about it.
 
-pub mod checkup;
-pub mod cost;
+pub(crate) mod checkup;
+pub(crate) mod cost;
 mod findings;
-pub mod inventory;
-pub mod plan;
-pub mod surroundings;
+pub(crate) mod inventory;
+pub(crate) mod plan;
+pub(crate) mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -30,7 +30,7 @@ use crate::room::target::{self, Target, room_to_be};
 use crate::room::{authority, invitation, method, predict, transfer, versions};
 
 /// What a plan is made from beside the room itself.
-pub struct Circumstances<'a> {
+pub(crate) struct Circumstances<'a> {
     /// What was asked for.
     pub request: &'a Request,
     /// What the configuration says.
@@ -41,26 +41,23 @@ pub struct Circumstances<'a> {
     pub place: Place,
     /// Another job that is at work on the room.
     pub active_job: Option<JobId>,
-    /// Now.
     pub now: Timestamp,
     /// How fast the server answered up to now.
     pub pace: Pace,
-    /// What surrounds it.
     pub around: &'a Surroundings,
 }
 
 /// What the room to be upgraded is to the bot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// Commands are taken there.
     AdminRoom,
-    /// Any other room.
     Elsewhere,
 }
 
 /// What was read of the room.
 #[derive(Debug, Clone, Copy)]
-pub enum Read<'a> {
+pub(crate) enum Read<'a> {
     /// The bot is not in it.
     NotJoined,
     /// It is to be upgraded.
@@ -102,7 +99,11 @@ fn offer(
 ///
 /// # Errors
 /// When the homeserver does not answer.
-pub async fn plan(port: &dyn Homeserver, read: Read<'_>, at: &Circumstances<'_>) -> Result<Plan> {
+pub(crate) async fn plan(
+    port: &dyn Homeserver,
+    read: Read<'_>,
+    at: &Circumstances<'_>,
+) -> Result<Plan> {
     let before = read.snapshot();
     let (intent, reason, software) = intent(port, read, at);
     let mut findings = first_findings(port, before, &intent, at).await?;

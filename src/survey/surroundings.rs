@@ -109,8 +109,10 @@ impl Surroundings {
 /// The room that people are in after another was replaced, perhaps more than once: the end of the chain of
 /// tombstones, as far as the bot can see. `None` where there is none that people could be in: the rooms lead
 /// round in a circle, or the last one is closed as well.
-#[must_use]
-pub fn replacement(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> Option<OwnedRoomId> {
+pub(crate) fn replacement(
+    rooms: &BTreeMap<OwnedRoomId, RoomState>,
+    room: &RoomId,
+) -> Option<OwnedRoomId> {
     let mut seen = BTreeSet::from([room.to_owned()]);
     let mut last = next(rooms, room)?;
     while let Some(next) = next(rooms, &last) {
@@ -125,8 +127,7 @@ pub fn replacement(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> O
 
 /// The room that a tombstone names. `None` also where the bot is in that one and it names another
 /// predecessor.
-#[must_use]
-pub fn next(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> Option<OwnedRoomId> {
+pub(crate) fn next(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> Option<OwnedRoomId> {
     let replacement = rooms.get(room)?.tombstone()?.replacement?;
     match rooms.get(&replacement) {
         Some(new) if new.create().predecessor.as_deref() != Some(room) => None,
@@ -138,7 +139,7 @@ pub fn next(rooms: &BTreeMap<OwnedRoomId, RoomState>, room: &RoomId) -> Option<O
 ///
 /// # Errors
 /// When what sync told cannot be read.
-pub async fn told(port: &dyn Homeserver) -> Result<BTreeMap<OwnedRoomId, RoomState>> {
+pub(crate) async fn told(port: &dyn Homeserver) -> Result<BTreeMap<OwnedRoomId, RoomState>> {
     let rooms = port.told_rooms().await?.into_iter();
     Ok(rooms
         .map(|told| (told.state.room_id.clone(), told.state))

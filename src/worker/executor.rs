@@ -52,7 +52,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), StoreError> {
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), StoreError> {
         let store = &self.context.store;
         let concurrency = usize::from(self.context.setup.upgrade.concurrency);
         let running = Running {

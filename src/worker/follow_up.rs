@@ -137,7 +137,6 @@ impl From<CensusError> for StepError {
     }
 }
 
-/// One follow-up.
 struct FollowUpRun<'a> {
     context: &'a WorkerContext,
     job: &'a Job,

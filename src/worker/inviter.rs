@@ -8,10 +8,12 @@ use crate::homeserver::{Homeserver, HomeserverError, ensure_reachable};
 
 /// What came of an invitation.
 pub(super) enum Invited {
-    /// They are invited.
     Yes,
     /// The server said no.
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+    },
     /// Their server does not answer. Waiting here does not bring it back.
     Away,
 }

@@ -36,14 +36,12 @@ const SURROUNDINGS_MAX: Duration = Duration::from_secs(10);
 
 /// What the worker needs to know of the configuration.
 #[derive(Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// How rooms are upgraded.
     pub upgrade: UpgradeSettings,
     /// How people who did not come are followed up.
     pub follow_up: FollowUpSettings,
-    /// When they are.
     pub schedule: ScheduleSettings,
-    /// Texts for members.
     pub messages: Messages,
     /// Where commands come from.
     pub admin_rooms: Vec<AdminRoom>,
@@ -52,14 +50,10 @@ pub struct Setup {
 }
 
 /// What the worker and its steps work with.
-pub struct WorkerContext {
-    /// The database.
+pub(crate) struct WorkerContext {
     pub store: Arc<Store>,
-    /// The homeserver.
     pub port: Paced,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The configuration.
     pub setup: Setup,
     /// What the jobs of campaigns share.
     pub surroundings: Shared<Surroundings>,
@@ -67,7 +61,7 @@ pub struct WorkerContext {
 
 /// What was read for one job and serves others a while.
 #[derive(Debug)]
-pub struct Shared<T>(Mutex<Option<(Timestamp, Arc<T>)>>);
+pub(crate) struct Shared<T>(Mutex<Option<(Timestamp, Arc<T>)>>);
 
 impl<T> Default for Shared<T> {
     fn default() -> Self {
@@ -90,8 +84,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The worker.
-pub struct Worker {
+pub(crate) struct Worker {
     context: Arc<WorkerContext>,
     busy: Mutex<HashSet<WorkId>>,
     /// Held while a job of a campaign looks after its follow-up.
@@ -100,8 +93,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has not begun.
-    #[must_use]
-    pub fn new(context: WorkerContext) -> Self {
+    pub(crate) fn new(context: WorkerContext) -> Self {
         Self {
             context: Arc::new(context),
             busy: Mutex::default(),

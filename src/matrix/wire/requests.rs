@@ -29,7 +29,6 @@ use crate::room::state::{Content, in_url};
 #[derive(Debug, Clone)]
 pub(in crate::matrix) struct Exact<R> {
     request: R,
-    /// Encoded.
     path: Vec<String>,
 }
 

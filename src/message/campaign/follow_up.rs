@@ -19,8 +19,7 @@ const DOORS_SHOWN_MAX: usize = 10;
 type Ended<'a> = (&'a Child, &'a End);
 
 /// How the follow-up of all rooms ended; `None` while one of them is not over, or where none is known.
-#[must_use]
-pub fn ended(campaign: &Campaign, state: &State, children: &[Child]) -> Option<Text> {
+pub(crate) fn ended(campaign: &Campaign, state: &State, children: &[Child]) -> Option<Text> {
     let is_open = |child: &Child| child.summary.following == Following::Open;
     if state.phase != Phase::Done || children.iter().any(|it| !it.is_settled() || is_open(it)) {
         return None;

@@ -26,26 +26,22 @@ const NAMED_MAX: usize = 3;
 
 /// A room with the plan that its job made.
 #[derive(Debug, Clone)]
-pub struct Planned {
-    /// The job.
+pub(crate) struct Planned {
     pub child: Child,
-    /// Its plan.
     pub plan: JobPlan,
 }
 
 /// The rooms of a campaign that were looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct Rooms<'a> {
+pub(crate) struct Rooms<'a> {
     /// Those that have a plan.
     pub planned: &'a [Planned],
     /// Those that could not be planned.
     pub failed: &'a [&'a Child],
 }
 
-/// The plan.
-#[must_use]
 #[expect(clippy::too_many_lines, reason = "a paragraph after the other")]
-pub fn plan(
+pub(crate) fn plan(
     campaign: &Campaign,
     found: &Found,
     plan: &Plan,

@@ -17,8 +17,7 @@ const BAR: usize = 20;
 const TROUBLE_SHOWN_MAX: usize = 8;
 
 /// Where a campaign stands.
-#[must_use]
-pub fn progress(
+pub(crate) fn progress(
     campaign: &Campaign,
     state: &State,
     children: &[Child],
@@ -118,8 +117,12 @@ pub fn progress(
 }
 
 /// How far the plan is: a notice of its own, above the plan.
-#[must_use]
-pub fn planning(campaign: &Campaign, state: &State, children: &[Child], now: Timestamp) -> Text {
+pub(crate) fn planning(
+    campaign: &Campaign,
+    state: &State,
+    children: &[Child],
+    now: Timestamp,
+) -> Text {
     let mut title = vec![Span::Bold(format!("Campaign {}: ", campaign.id))];
     title.extend(room(&label(campaign, state), &campaign.request.space, &[]));
     let doc = Doc::new().line(&title);

@@ -19,19 +19,17 @@ const NOT_DONE_SHOWN_MAX: usize = 15;
 
 /// A to-do of one of the rooms.
 #[derive(Debug, Clone)]
-pub struct Open {
+pub(crate) struct Open {
     /// What people call the room.
     pub label: String,
-    /// The new room.
     pub new_room: OwnedRoomId,
     /// What is left to do.
     pub todo: Todo,
 }
 
 /// The end of a campaign; `None` while it has not ended, or where the plan itself says it all.
-#[must_use]
 #[expect(clippy::too_many_lines, reason = "a paragraph after the other")]
-pub fn report(
+pub(crate) fn report(
     campaign: &Campaign,
     state: &State,
     children: &[Child],

@@ -11,7 +11,6 @@ use super::{LeftOut, Line, Record, Room, utc};
 use crate::campaign::{Campaign, Child};
 use crate::job::Summary;
 
-/// The JSON file.
 #[derive(Serialize)]
 struct File<'a> {
     written_at: Timestamp,
@@ -38,7 +37,7 @@ struct OfRoom<'a> {
 ///
 /// # Errors
 /// When it cannot be written as JSON, which is a bug.
-pub fn record_of_campaign(
+pub(crate) fn record_of_campaign(
     campaign: &Campaign,
     children: &[Child],
     now: Timestamp,

@@ -133,7 +133,6 @@ fn section(key: &str, value: &Value, oddities: &mut Vec<Oddity>) -> Option<Value
     Some(kept.into())
 }
 
-/// One level.
 fn level(value: &Value, place: &str, oddities: &mut Vec<Oddity>) -> Option<i64> {
     let (level, kind) = as_level(value);
     if let Some(kind) = kind {

@@ -31,7 +31,6 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Any content.
 pub(crate) fn any_content() -> impl Strategy<Value = Content> {
     prop::collection::vec((word(), any_json()), 0..8)
         .prop_map(|entries| entries.into_iter().collect())

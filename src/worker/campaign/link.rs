@@ -28,7 +28,6 @@ enum LinkError {
     /// The homeserver does not answer.
     #[error("cannot compare links between rooms")]
     Homeserver(#[from] HomeserverError),
-    /// The database failed.
     #[error("cannot read a job")]
     Store(#[from] StoreError),
 }

@@ -329,7 +329,6 @@ fn total(target: &Target, part: Part) -> usize {
     }
 }
 
-/// Reads both rooms.
 pub(super) async fn read(
     job_run: &JobRun,
     job: &Job,

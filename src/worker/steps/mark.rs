@@ -10,7 +10,6 @@ use crate::job::{Entry, Job, State, Step, StepEvent};
 use crate::message::problem::Problem;
 use crate::store::StoreError;
 
-/// Writes a mark.
 pub(super) fn mark(
     job_run: &JobRun,
     job: &Job,
@@ -66,7 +65,6 @@ pub(super) fn reread(job_run: &JobRun, job: &Job) -> Result<Job, StepError> {
     })
 }
 
-/// Its state.
 pub(super) fn fold(job: &Job) -> Result<State, StepError> {
     job.state().map_err(|error| StepError::Fail {
         problem: Problem::Stored(error.to_string()),

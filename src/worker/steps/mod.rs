@@ -66,12 +66,7 @@ pub(super) const SETTLE_POLL_MAX: Duration = Duration::from_secs(15);
 /// What a step that went well leaves.
 pub(super) enum Done {
     /// Its output, and what is to be stored with it.
-    Output {
-        /// For the log.
-        output: Output,
-        /// Beside the log.
-        writes: Vec<Write>,
-    },
+    Output { output: Output, writes: Vec<Write> },
     /// A plan to be shown, and why.
     Planned(Box<Plan>, PlanReason),
     /// What the step made is taken back.
@@ -110,14 +105,11 @@ pub(super) enum StepError {
     },
     /// It may work later.
     Retry {
-        /// For people.
         problem: Problem,
-        /// For the log.
         source: Option<Box<HomeserverError>>,
     },
     /// It will not work by itself.
     Fail {
-        /// For people.
         problem: Problem,
     },
     /// It will never work this way; something else has to be asked for.
@@ -130,7 +122,6 @@ pub(super) enum StepError {
         /// For people: who, where it leads, and what to ask for.
         problem: Problem,
     },
-    /// The database failed.
     Store(StoreError),
 }
 
@@ -274,7 +265,6 @@ impl JobRun {
         self.port.release();
     }
 
-    /// Reading begins.
     pub(super) fn reading(&self) -> Read {
         Read(self.paced.waits())
     }
@@ -380,7 +370,6 @@ pub(super) enum RequestFailure {
     GivenUp(String),
 }
 
-/// Runs a step.
 pub(super) async fn run(
     job_run: &mut JobRun,
     job: &Job,

@@ -22,7 +22,6 @@ const REVIEW_MAX: Duration = Duration::from_hours(7 * 24);
 /// Moderators who are invited; a management room with more has its own ways to share a link.
 const INVITED_MAX: usize = 30;
 
-/// Why they are.
 const REASON: &str = "Please look at the new room before anybody is sent here";
 
 pub(super) async fn run(job_run: &mut JobRun, job: &Job, state: &State) -> Result<Done, StepError> {
