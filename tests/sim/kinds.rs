@@ -80,3 +80,20 @@ fn shown_addresses_that_are_refused_are_shown_by_the_old_room_and_left_to_do() {
     let leads_to = &world.aliases[&sim.place.alias].room;
     assert_eq!(json!(leads_to), json!(new));
 }
+
+/// A proxy in front of the server takes no large requests.
+#[test]
+fn an_event_that_is_too_large_for_a_proxy_is_named() {
+    let mut sim = Sim::new();
+    let sets = |request: &Request| {
+        request.endpoint == Endpoint::PutState && request.detail.starts_with("org.example.beds")
+    };
+    let fired = sim.fault(Rule::when(sets, Fault::Page(413)).always());
+    sim.say("!upgrade #garden:sim.test 12 --method server --yes");
+    sim.run();
+    let end = last_with(&sim, "Upgrade #1 is done");
+    assert!(end.contains("org.example.beds"), "{end}");
+    assert!(end.contains("too large"), "{end}");
+    // Not smaller the next time: once in the step, and once in the end.
+    assert!(fired.count() <= 4, "{}", fired.count());
+}

@@ -60,6 +60,9 @@ pub(super) const SETTLE: Duration = Duration::from_secs(150);
 /// How often a request that gets no certain answer is tried while the server answers others.
 const REQUEST_TRIES_MAX: u32 = 3;
 
+/// HTTP status of a request that is too large, which is no smaller the next time.
+const TOO_LARGE: u16 = 413;
+
 /// Longest pause between two looks while the server settles.
 pub(super) const SETTLE_POLL_MAX: Duration = Duration::from_secs(15);
 
@@ -323,10 +326,14 @@ impl JobRun {
             error = chain(&error),
             "no certain answer to one request"
         );
-        if *tries < REQUEST_TRIES_MAX {
+        if *tries < REQUEST_TRIES_MAX && *status != Some(TOO_LARGE) {
             return Ok(RequestFailure::TryAgain(error));
         }
         let message = match status {
+            Some(TOO_LARGE) => {
+                "it is too large for the server, or for what is in front of it (error 413)"
+                    .to_owned()
+            }
             Some(status) => format!("error {status}, {tries} times"),
             None => format!("no answer, {tries} times"),
         };
