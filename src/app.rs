@@ -71,7 +71,7 @@ pub enum AppError {
         source: std::io::Error,
     },
     /// Another process uses the data folder (P10).
-    #[error("another roomlift (process {holder}) uses {}; stop it first, or use another data_dir", path.display())]
+    #[error("Roomlift is already running (process {holder}) on {}; stop it first, or use another data_dir", path.display())]
     Running {
         /// The data folder.
         path: PathBuf,

@@ -36,12 +36,12 @@ enum Verb {
         #[arg(long)]
         take_over: bool,
     },
-    /// Says how the bot is: server, limits, encryption, database, clock, power. Not while it runs.
+    /// Diagnose the bot: server, rate limits, encryption, database, clock, power levels. The bot must be stopped.
     Doctor {
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
-    /// Says whether the configuration is sound, without starting.
+    /// Check the configuration without starting.
     Check {
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
@@ -60,14 +60,14 @@ enum Verb {
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
-    /// Copies the database into a new file, also while the bot runs.
+    /// Copy the database to a new file. Safe while the bot runs.
     Backup {
-        /// The file, which must not be there yet.
+        /// Target file; must not exist.
         file: PathBuf,
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
-    /// Puts a copy in the place of the database. The bot must not be running.
+    /// Replace the database with a backup. The bot must be stopped.
     Restore {
         file: PathBuf,
         #[arg(long, default_value = "config.toml")]
@@ -97,7 +97,7 @@ enum CliError {
     Init(#[from] InitError),
     #[error(transparent)]
     Health(#[from] HealthError),
-    #[error("`listen` is not in the configuration, so that the bot cannot be asked")]
+    #[error("`listen` is not set in the configuration, so there is nothing to ask")]
     NotListening,
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -117,9 +117,9 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "does not fit here",
-            Self::Command => "is a command, and a command comes first",
+            Self::Command => "is a command; put it right after `!upgrade`",
             Self::Room => "is a room",
-            Self::AliasWithoutServer => "lacks the server",
+            Self::AliasWithoutServer => "has no server part",
             Self::BadRoom => "is not a valid room name",
             Self::User => "is a user",
             Self::Event => "is a link to a message",
@@ -146,7 +146,9 @@ pub enum Problem {
     #[error("Please give either `--at` or `--in`, and not both.")]
     AtAndIn,
     /// Members are to be told of something that happens at once.
-    #[error("`--announce` needs `--at` or `--in`: nobody can be told before what happens at once.")]
+    #[error(
+        "`--announce` needs `--at` or `--in`: an upgrade that starts right away cannot be announced."
+    )]
     AnnounceNeedsStart,
     /// Not a time.
     #[error(
@@ -181,7 +183,7 @@ pub enum Problem {
         bytes: usize,
     },
     /// A quotation mark without its partner.
-    #[error("A quotation mark is not closed: {text}. Please put one more at the end of the text.")]
+    #[error("Missing closing quote: {text}.")]
     UnclosedQuote {
         /// From the mark on.
         text: Shown,
@@ -231,13 +233,13 @@ pub enum Problem {
         option: Shown,
     },
     /// A value for an option that takes none.
-    #[error("{option} takes nothing after it. Please leave out what follows the `=`.")]
+    #[error("{option} takes no value; leave out the `=` and what follows.")]
     NeedlessValue {
         /// The option.
         option: Shown,
     },
     /// An option given twice.
-    #[error("{option} is there more than once. Please give it only once.")]
+    #[error("{option} was given more than once.")]
     Repeated {
         /// The option.
         option: Shown,
@@ -277,7 +279,7 @@ pub enum Problem {
         second: Shown,
     },
     /// More than [`MAX_CREATORS`].
-    #[error("You gave {given} creators. At most {MAX_CREATORS} are possible.")]
+    #[error("{given} creators is too many; the limit is {MAX_CREATORS}.")]
     TooManyCreators {
         /// How many.
         given: usize,

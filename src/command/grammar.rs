@@ -47,11 +47,11 @@ pub(super) enum Verb {
         /// Begin at once, without asking.
         #[arg(long)]
         yes: bool,
-        /// Yes, upgrade the very room in which the bot takes commands.
+        /// Confirm that you mean the admin room itself.
         #[arg(long)]
         yes_this_room: bool,
     },
-    /// Upgrade every room of a space, nested spaces too. You see one plan for all of them first.
+    /// Upgrade every room in a space and its subspaces. You get one plan first.
     #[command(after_help = "!upgrade space #community:example.org 12")]
     Space {
         /// The space: its address, its id, or a link to it.
@@ -72,10 +72,10 @@ pub(super) enum Verb {
         #[arg(long)]
         yes: bool,
     },
-    /// Show what an upgrade would do, without doing it. For a space: that of all its rooms.
+    /// Show what an upgrade would do, without doing it. Works for spaces too.
     #[command(after_help = "!upgrade plan #community:example.org 12")]
     Plan(UpgradeWords),
-    /// Finish an upgrade that somebody began with another program. You see the plan first.
+    /// Finish an upgrade that was done outside Roomlift. You get a plan first.
     #[command(after_help = "!upgrade adopt #community:example.org")]
     Adopt {
         /// The old room: the one that was replaced.
@@ -88,7 +88,7 @@ pub(super) enum Verb {
         #[arg(long)]
         yes: bool,
     },
-    /// Say yes to a plan, or to a new room that you looked at.
+    /// Approve a plan, or a new room under review.
     #[command(after_help = "!upgrade confirm 7")]
     Confirm {
         /// The number in the plan, such as `7`, or `C7` for a whole space.
@@ -102,21 +102,21 @@ pub(super) enum Verb {
         #[arg(value_name = "id")]
         id: String,
     },
-    /// Stop after what is at hand, until you say `resume`. Without a number: everything.
+    /// Pause after the current step. Without an id: everything.
     #[command(after_help = "!upgrade pause C7")]
     Pause {
         /// The number of the job or campaign.
         #[arg(value_name = "id")]
         id: Option<String>,
     },
-    /// Go on after a pause. Without a number: everything.
+    /// Resume after a pause. Without an id: everything.
     #[command(after_help = "!upgrade resume C7")]
     Resume {
         /// The number of the job or campaign.
         #[arg(value_name = "id")]
         id: Option<String>,
     },
-    /// Show how a job is doing, or all that are running.
+    /// Show one upgrade, or all that are running.
     #[command(after_help = "!upgrade status 7")]
     Status {
         /// The number of a job, or its room.
@@ -144,28 +144,28 @@ pub(super) enum Verb {
         #[arg(value_name = "id|room")]
         job: String,
     },
-    /// List the rooms that can be upgraded from here: their versions, and what hinders.
+    /// List the rooms I can upgrade, and what blocks the rest.
     #[command(after_help = "!upgrade rooms #community:example.org")]
     Rooms {
         /// Only the rooms of this space, nested ones too.
         #[arg(value_name = "space")]
         space: Option<String>,
     },
-    /// Send the full record of a job, as files.
+    /// Send the full log of an upgrade, as files.
     #[command(after_help = "!upgrade report 7")]
     Report {
         /// The number of the job.
         #[arg(value_name = "id")]
         id: String,
     },
-    /// List who has not come to the new room yet.
+    /// List members who have not joined the new room.
     #[command(after_help = "!upgrade stragglers 7")]
     Stragglers {
         /// The number of the job, or its room.
         #[arg(value_name = "id|room")]
         job: String,
     },
-    /// Show when those who have not come are pinged, ping them now, or change the times.
+    /// Ping members who have not joined: show or change the schedule, or ping now.
     #[command(after_help = "!upgrade ping 7 1d,3d")]
     Ping {
         /// The number of the job, or its room.
@@ -175,7 +175,7 @@ pub(super) enum Verb {
         #[arg(value_name = "now|off|durations", allow_hyphen_values = true)]
         when: Vec<String>,
     },
-    /// Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
+    /// Health check: server, rate limits, encryption, database, clock, power levels.
     #[command(after_help = "!upgrade doctor")]
     Doctor {
         /// Have the server lift its rate limits from me. My account must be a server admin.
@@ -211,10 +211,10 @@ pub(super) struct HowWords {
     /// The room version to upgrade to. Without it, the configured one.
     #[arg(value_name = "version")]
     pub(super) version: Option<String>,
-    /// The room version, written as an option.
+    /// Same as [version].
     #[arg(long = "version", id = "version-option", value_name = "version")]
     pub(super) version_option: Vec<String>,
-    /// How the new room is made: by the server, or by me (`staged`); `auto` takes what suits the room.
+    /// Who creates the new room: the `server`, or me (`staged`). `auto` picks what suits the room.
     #[arg(long, value_name = "method", value_parser = one_of(&MethodChoice::WORDS))]
     pub(super) method: Option<MethodChoice>,
     /// Make the new room and let moderators look at it, before anybody is sent there.
@@ -223,7 +223,7 @@ pub(super) struct HowWords {
     /// Who is invited to the new room.
     #[arg(long, value_name = "who", value_parser = one_of(&InvitePolicy::WORDS))]
     pub(super) invite: Option<InvitePolicy>,
-    /// What becomes of a room that is by invitation: its members can join the new one, or it stays.
+    /// For invite-only rooms: `restricted` lets members of the old room join by themselves; `keep` leaves the join rule alone.
     #[arg(long, value_name = "rule", value_parser = one_of(&JoinRulePolicy::WORDS))]
     pub(super) join_rule: Option<JoinRulePolicy>,
     /// What becomes of the rules of a policy room (ban list): I copy them, or they stay and both rooms are watched.

@@ -23,14 +23,10 @@ fn overview(line: &clap::Command) -> String {
         lines.push(format!("- {}: {}", usage(command), about(command)));
     }
     lines.push(
-        "An upgrade of a room is a job with a number, such as `7`; one of a whole space is a campaign, \
-         such as `C7`. The number stands in its plan. The switch is the moment from which the old room \
-         leads to the new one."
+        "Each upgrade has an id, shown in its plan: `7` for a room, `C7` for a whole space."
             .to_owned(),
     );
-    lines.push(format!(
-        "Type `{PREFIX} help plan` to read more about `plan`, and likewise for the others."
-    ));
+    lines.push(format!("`!upgrade help <command>` explains one of them."));
     lines.join("\n")
 }
 
@@ -124,25 +120,25 @@ mod tests {
         insta::assert_snapshot!(help(None), @r#"
         I upgrade rooms. These are my commands:
         - `!upgrade <room> [version] [options]`: Upgrade a room. You see the plan first, and nothing changes before you say yes.
-        - `!upgrade space <space> [version] [options]`: Upgrade every room of a space, nested spaces too. You see one plan for all of them first.
-        - `!upgrade plan <room> [version] [options]`: Show what an upgrade would do, without doing it. For a space: that of all its rooms.
-        - `!upgrade adopt <old room> [options]`: Finish an upgrade that somebody began with another program. You see the plan first.
-        - `!upgrade confirm <id>`: Say yes to a plan, or to a new room that you looked at.
+        - `!upgrade space <space> [version] [options]`: Upgrade every room in a space and its subspaces. You get one plan first.
+        - `!upgrade plan <room> [version] [options]`: Show what an upgrade would do, without doing it. Works for spaces too.
+        - `!upgrade adopt <old room> [options]`: Finish an upgrade that was done outside Roomlift. You get a plan first.
+        - `!upgrade confirm <id>`: Approve a plan, or a new room under review.
         - `!upgrade cancel <id>`: Drop a plan, or stop a job while that is still possible.
-        - `!upgrade pause [id]`: Stop after what is at hand, until you say `resume`. Without a number: everything.
-        - `!upgrade resume [id]`: Go on after a pause. Without a number: everything.
-        - `!upgrade status [id|room]`: Show how a job is doing, or all that are running.
+        - `!upgrade pause [id]`: Pause after the current step. Without an id: everything.
+        - `!upgrade resume [id]`: Resume after a pause. Without an id: everything.
+        - `!upgrade status [id|room]`: Show one upgrade, or all that are running.
         - `!upgrade list [--all]`: List the latest jobs.
         - `!upgrade retry <id>`: Try again after a job got stuck.
         - `!upgrade verify <id|room>`: Compare the rooms once more, mend what can be mended, and tick off what is done.
-        - `!upgrade rooms [space]`: List the rooms that can be upgraded from here: their versions, and what hinders.
-        - `!upgrade report <id>`: Send the full record of a job, as files.
-        - `!upgrade stragglers <id|room>`: List who has not come to the new room yet.
-        - `!upgrade ping <id|room> [now|off|durations]`: Show when those who have not come are pinged, ping them now, or change the times.
-        - `!upgrade doctor [options]`: Say how I am: server, rate limits, encryption, database, clock, and power in the rooms.
+        - `!upgrade rooms [space]`: List the rooms I can upgrade, and what blocks the rest.
+        - `!upgrade report <id>`: Send the full log of an upgrade, as files.
+        - `!upgrade stragglers <id|room>`: List members who have not joined the new room.
+        - `!upgrade ping <id|room> [now|off|durations]`: Ping members who have not joined: show or change the schedule, or ping now.
+        - `!upgrade doctor [options]`: Health check: server, rate limits, encryption, database, clock, power levels.
         - `!upgrade help [command]`: Explain the commands, or one of them.
-        An upgrade of a room is a job with a number, such as `7`; one of a whole space is a campaign, such as `C7`. The number stands in its plan. The switch is the moment from which the old room leads to the new one.
-        Type `!upgrade help plan` to read more about `plan`, and likewise for the others.
+        Each upgrade has an id, shown in its plan: `7` for a room, `C7` for a whole space.
+        `!upgrade help <command>` explains one of them.
         "#);
     }
 
@@ -153,11 +149,11 @@ mod tests {
         Upgrade a room. You see the plan first, and nothing changes before you say yes.
         - `<room>`: The room: its address, its id, or a link to it.
         - `[version]`: The room version to upgrade to. Without it, the configured one.
-        - `--version <version>`: The room version, written as an option.
-        - `--method <method>`: How the new room is made: by the server, or by me (`staged`); `auto` takes what suits the room. Can be: `auto`, `server`, `staged`.
+        - `--version <version>`: Same as [version].
+        - `--method <method>`: Who creates the new room: the `server`, or me (`staged`). `auto` picks what suits the room. Can be: `auto`, `server`, `staged`.
         - `--review`: Make the new room and let moderators look at it, before anybody is sent there.
         - `--invite <who>`: Who is invited to the new room. Can be: `auto`, `all`, `none`.
-        - `--join-rule <rule>`: What becomes of a room that is by invitation: its members can join the new one, or it stays. Can be: `restricted`, `keep`.
+        - `--join-rule <rule>`: For invite-only rooms: `restricted` lets members of the old room join by themselves; `keep` leaves the join rule alone. Can be: `restricted`, `keep`.
         - `--policies <what>`: What becomes of the rules of a policy room (ban list): I copy them, or they stay and both rooms are watched. Can be: `move`, `transition`.
         - `--room-type <type>`: The type that the new room of a policy room gets; without it, that of the old room. Can be: `m.policy`.
         - `--creator <@user:server>`: One more creator of the new room. Can be given several times.
@@ -167,12 +163,12 @@ mod tests {
         - `--in <duration>`: How long to wait before it begins, such as `2h` or `3d`.
         - `--announce`: Tell the members beforehand.
         - `--yes`: Begin at once, without asking.
-        - `--yes-this-room`: Yes, upgrade the very room in which the bot takes commands.
+        - `--yes-this-room`: Confirm that you mean the admin room itself.
         Example: `!upgrade #community:example.org 12 --reason "New rules about creators"`
         "#);
         insta::assert_snapshot!(help(Some(&grammar::topic("Status").unwrap())), @r#"
         `!upgrade status [id|room]`
-        Show how a job is doing, or all that are running.
+        Show one upgrade, or all that are running.
         - `[id|room]`: The number of a job, or its room.
         Example: `!upgrade status 7`
         "#);

@@ -356,11 +356,11 @@ fn answers() {
     !upgrade confirm #a:b
         `#a:b` is a room. I expected the number of a job, such as `7`. Type `!upgrade help confirm` to see how it is used.
     !upgrade #room
-        `#room` lacks the server. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
+        `#room` has no server part. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
     !upgrade @user:b
         `@user:b` is a user. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
     !upgrade --yes plan #a:b
-        `plan` is a command, and a command comes first. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
+        `plan` is a command; put it right after `!upgrade`. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
     !upgrade https://matrix.to/#/!a:b/$c
         `https://matrix.to/#/!a:b/$c` is a link to a message. I expected a room: `#name:server`, `!id:server` or a link to it. Type `!upgrade help upgrade` to see how it is used.
     !upgrade a:b
@@ -374,11 +374,11 @@ fn answers() {
     !upgrade plan #a:b --yes
         I do not know the option `--yes` here. Type `!upgrade help plan` to see how it is used.
     !upgrade #a:b --yes=no
-        `--yes` takes nothing after it. Please leave out what follows the `=`. Type `!upgrade help upgrade` to see how it is used.
+        `--yes` takes no value; leave out the `=` and what follows. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --reason
         `--reason` needs something after it. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --reason a --reason b
-        `--reason` is there more than once. Please give it only once. Type `!upgrade help upgrade` to see how it is used.
+        `--reason` was given more than once. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b 12 --version 11
         You gave two versions, `12` and `11`. Please give one. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b V12!
@@ -388,7 +388,7 @@ fn answers() {
     !upgrade #a:b --creator user
         `user` does not fit here. I expected a user with server, such as `@name:server`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --reason "not closed
-        A quotation mark is not closed: `"not closed`. Please put one more at the end of the text. Type `!upgrade help` to see all commands.
+        Missing closing quote: `"not closed`. Type `!upgrade help` to see all commands.
     !upgrade status x`y
         `x'y` does not fit here. I expected the number of a job, such as `7`, or a room, such as `#name:server`. Type `!upgrade help status` to see how it is used.
     !upgrade #a:b --at 25:00 Europe/Berlin
@@ -400,7 +400,7 @@ fn answers() {
     !upgrade #a:b --in soon
         `soon` is not a length of time. Write for example `90m`, `2h` or `3d`. Type `!upgrade help upgrade` to see how it is used.
     !upgrade #a:b --announce
-        `--announce` needs `--at` or `--in`: nobody can be told before what happens at once. Type `!upgrade help upgrade` to see how it is used.
+        `--announce` needs `--at` or `--in`: an upgrade that starts right away cannot be announced. Type `!upgrade help upgrade` to see how it is used.
     "#);
 }
 
@@ -412,7 +412,7 @@ fn limits() {
 
     let creators = |number| format!("!upgrade #a:b{}", " --creator @c:d".repeat(number));
     accepted(&creators(MAX_CREATORS));
-    insta::assert_snapshot!(answer(&creators(MAX_CREATORS + 1)), @r#"You gave 21 creators. At most 20 are possible. Type `!upgrade help upgrade` to see how it is used."#);
+    insta::assert_snapshot!(answer(&creators(MAX_CREATORS + 1)), @r#"21 creators is too many; the limit is 20. Type `!upgrade help upgrade` to see how it is used."#);
 
     let version = |chars| format!("!upgrade #a:b {}", "x".repeat(chars));
     accepted(&version(32));

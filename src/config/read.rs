@@ -57,7 +57,7 @@ const DEFAULT_DURATION: Duration = Duration::from_hours(1);
 /// Moderation bots, and the accounts that bridges make.
 const DEFAULT_BOTS: [&str; 3] = ["@draupnir:*", "@mjolnir:*", "@_*:*"];
 
-const DEFAULT_NOTICE: &str = "This room has been replaced. Please go on in the new one: \
+const DEFAULT_NOTICE: &str = "This room has moved. Join the new room: \
     {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}";
 
 const DEFAULT_ANNOUNCEMENT: &str = "This room will be upgraded on {{ time }}, in {{ rest }}. A new \

@@ -200,7 +200,7 @@ fn defaults() {
         messages: Messages {
             announcement: "This room will be upgraded on {{ time }}, in {{ rest }}. A new room will take its place; a link here will lead to it.{% if reason %}\n\nReason: {{ reason }}{% endif %}",
             called_off: "This room will not be upgraded on {{ time }} after all.",
-            notice: "This room has been replaced. Please go on in the new one: {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}",
+            notice: "This room has moved. Join the new room: {{ new_link }}{% if reason %}\n\nReason: {{ reason }}{% endif %}",
             tombstone: "This room has been replaced",
             invite: "{{ old_name }} has moved to a new room",
             ping: "{{ old_name }} goes on in a new room, and you are not there yet. Please come over: {{ new_link }}",

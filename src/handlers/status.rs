@@ -66,7 +66,7 @@ pub(super) async fn run(
 fn all(context: &HandlerContext, call: &Call<'_>) -> Result<Vec<Write>, HandleError> {
     let room = &call.admin_room.room_id;
     let jobs = context.store.jobs(room, Filter::Active, ACTIVE_MAX)?;
-    let nothing = "Nothing is going on. `!upgrade list` shows what was.";
+    let nothing = "Nothing is running. `!upgrade list` shows past upgrades.";
     let (jobs, mut lines) = super::list::readable(jobs);
     lines.extend(super::list::campaigns(
         context,

@@ -71,7 +71,7 @@ pub(crate) struct Given {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
-    #[error("{} is there already and stays as it is; name another file with --config", .0.display())]
+    #[error("{} already exists; choose another file with --config", .0.display())]
     Exists(PathBuf),
     /// Nobody can be asked.
     #[error("{0} is missing, and there is no terminal to ask")]
@@ -86,7 +86,7 @@ pub(crate) enum InitError {
     #[error("{0} is no room; write its id or an address, like #moderators:example.org")]
     NotARoom(String),
     /// Their server does not know them.
-    #[error("{} does not know {user}; is there a typing mistake in it?", user.server_name())]
+    #[error("{} has no user {user}; is there a typo?", user.server_name())]
     NoSuchUser { user: OwnedUserId },
     /// The answers make no configuration.
     #[error(transparent)]
@@ -191,7 +191,7 @@ async fn room(
     }
     let question = Question {
         flag: "--moderator",
-        text: "Who is to command it first, such as @maria:example.org",
+        text: "Your user id, such as @maria:example.org",
         default: None,
     };
     let moderator = settle(moderator, question, ask, async |text| {

@@ -204,7 +204,7 @@ pub enum EndReason {
         /// Who.
         by: OwnedUserId,
     },
-    /// The new room was upgraded itself.
+    /// The new room has been upgraded in turn.
     Replaced,
 }
 

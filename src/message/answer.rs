@@ -32,7 +32,7 @@ pub(crate) fn lines(text: &str) -> Text {
 pub(crate) fn denied(denial: Denial) -> Text {
     lines(&match denial {
         Denial::Level { needed } => {
-            format!("Sorry, that takes power level {needed} in this room, and yours is lower.")
+            format!("Sorry, you need power level {needed} in this room for that.")
         }
         Denial::OutOfScope => {
             "Sorry, that room is not among those that can be upgraded from here. Whoever runs me \
@@ -119,9 +119,9 @@ pub(crate) fn no_space(name: &RoomName) -> Text {
 /// A job that goes with its campaign.
 pub(crate) fn part_of_campaign(id: JobId, campaign: Option<CampaignId>) -> Text {
     lines(&match campaign {
-        Some(campaign) => format!(
-            "#{id} goes with the campaign {campaign}: `!upgrade confirm {campaign}` is for all of it."
-        ),
+        Some(campaign) => {
+            format!("#{id} is part of {campaign}: use `!upgrade confirm {campaign}`.")
+        }
         None => format!("#{id} waits for its turn."),
     })
 }
@@ -158,7 +158,7 @@ pub(crate) fn wrong_moment_of(id: CampaignId, phase: campaign::Phase, course: Co
 
 /// Nothing is at work that could be held.
 pub(crate) fn nothing_to_pause() -> Text {
-    lines("Nothing is at work that could be paused. See `!upgrade status`.")
+    lines("Nothing is running. See `!upgrade status`.")
 }
 
 pub(crate) fn nothing_paused() -> Text {
@@ -234,15 +234,13 @@ pub(crate) fn wrong_moment(id: JobId, state: &State) -> Text {
 /// A yes to what is no question.
 pub(crate) fn plan_only(id: JobId) -> Text {
     lines(&format!(
-        "#{id} was only a plan, or something was in its way. Send the command again."
+        "#{id} cannot be confirmed: it was a preview or was blocked. Send `!upgrade <room>` again."
     ))
 }
 
 /// A yes that comes too late.
 pub(crate) fn no_longer_good(id: JobId) -> Text {
-    lines(&format!(
-        "The plan #{id} is no longer good. Send the command again."
-    ))
+    lines(&format!("Plan #{id} has expired. Send the command again."))
 }
 
 /// A yes to a plan that another one took the place of.
@@ -255,14 +253,14 @@ pub(crate) fn newer_plan(id: JobId) -> Text {
 /// A cancellation that comes too late.
 pub(crate) fn past_rolling_back(id: JobId) -> Text {
     lines(&format!(
-        "#{id} is past the point where it could be taken back, and has to be finished. See \
+        "#{id} can no longer be cancelled; it has to be finished. See \
          `!upgrade status {id}`."
     ))
 }
 
 /// Another upgrade of the same room is at work.
 pub(crate) fn room_is_busy() -> Text {
-    lines("Another upgrade is at work on this room. See `!upgrade status`.")
+    lines("Another upgrade of this room is running. See `!upgrade status`.")
 }
 
 /// A message that cannot be decrypted, and may have been a command.
@@ -296,8 +294,7 @@ pub(crate) fn file_not_sent(name: &str, status: Option<u16>, said: Option<&str>)
 /// A command that lay about while the bot was away.
 pub(crate) fn too_old(age: &str) -> Text {
     lines(&format!(
-        "I was away and read this only now, {age} later. To be safe I did nothing. Please send it \
-         again if you still want it."
+        "I was offline and saw this {age} late, so I ignored it. Send it again if you still want it."
     ))
 }
 
@@ -423,7 +420,7 @@ pub(crate) fn list(
             )));
         }
         line.push(Span::Text(format!(
-            ", asked for by {} {} ago",
+            ", requested by {} {} ago",
             job.request.sender,
             until(now, job.created_at)
         )));
@@ -455,7 +452,7 @@ fn phase(phase: Phase) -> &'static str {
         Phase::RollingBack => "being taken back",
         Phase::Stuck => "stuck",
         Phase::Done => "done",
-        Phase::Closed => "plan only",
+        Phase::Closed => "preview",
         Phase::Cancelled => "cancelled",
         Phase::Expired => "expired",
         Phase::Failed => "not done",

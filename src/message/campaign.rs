@@ -50,7 +50,7 @@ pub(crate) fn line(
     ))];
     spans.extend(room(&label(campaign, state), &campaign.request.space, &[]));
     spans.push(Span::Text(format!(
-        ", {done} of {}, asked for by {} {} ago",
+        ", {done} of {}, requested by {} {} ago",
         count(children.len(), "room", "rooms"),
         campaign.request.sender,
         until(now, campaign.created_at)
@@ -98,7 +98,7 @@ fn how(child: &Child, bot: &UserId, now: Timestamp) -> Vec<Span> {
     match child.phase {
         JobPhase::Planning => text("its plan is being made"),
         JobPhase::Planned if child.asks_itself() => own(&format!(
-            "it changed since, and needs a yes of its own: `!upgrade confirm {id}`"
+            "has changed; confirm it separately: `!upgrade confirm {id}`"
         )),
         JobPhase::Planned => text("waits for its turn"),
         JobPhase::Running if child.summary.hold == Hold::Paused => {
@@ -177,11 +177,11 @@ fn why(left: &LeftOut, id: CampaignId) -> String {
             format!("it takes power level {needed} there, and yours is lower")
         }
         Why::AdminRoom => format!(
-            "commands are taken there: `!upgrade {} --yes-this-room` by itself",
+            "admin room; upgrade it separately: `!upgrade {} --yes-this-room`",
             left.room
         ),
         Why::NotMeant => "not asked for".to_owned(),
-        Why::TooMany => format!("too many for one campaign: a new command after {id} is done"),
+        Why::TooMany => format!("too many for one campaign; run the command again after {id}"),
     }
 }
 

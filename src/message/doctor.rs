@@ -21,9 +21,9 @@ pub(crate) fn report(found: &Checkup) -> Text {
     let weak = &found.rooms.weak;
     let mut doc = Doc::new();
     if complaints.is_empty() && weak.is_empty() {
-        doc = doc.heading("I am well");
+        doc = doc.heading("All good");
     } else {
-        doc = doc.heading("To be mended, the worst first");
+        doc = doc.heading("Problems, worst first");
         for complaint in &complaints {
             doc = doc.item(&sentence(complaint, found));
         }
@@ -67,8 +67,7 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
         Complaint::Clock(ahead) => {
             let way = if *ahead > 0 { "ahead of" } else { "behind" };
             own(&format!(
-                "My clock is {} {way} the server's. Set both by a time server: otherwise commands \
-                 look too old or are waited for too long.",
+                "My clock is {} {way} the server's. Sync both with NTP, or commands may be rejected as too old.",
                 apart(SignedDuration::from_secs(*ahead))
             ))
         }
@@ -121,8 +120,7 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
                  are lost. Put the recovery key of that client into the file, and start me anew."
             }
             _ => {
-                "The keys of encrypted messages are not backed up: without my data folder they are \
-                 lost. Set `account.recovery_key_file`."
+                "Encryption keys are not backed up; losing `data_dir` means losing them. Set `account.recovery_key_file`."
             }
         }),
         Complaint::EncryptionUnknown => {
@@ -149,7 +147,7 @@ fn limits_unknown(found: &Checkup) -> Vec<Span> {
         ""
     };
     let mut line = own(&format!(
-        "{denied}I cannot see whether the server limits how fast I work. On Synapse, ask a server \
+        "{denied}I cannot tell whether the server rate-limits me. On Synapse, ask a server \
          admin to send "
     ));
     line.push(Span::Code(format!(
@@ -168,7 +166,7 @@ fn facts(found: &Checkup) -> Vec<String> {
     facts.push(match (&server.name, &server.version) {
         (Some(name), Some(version)) => format!("Server: {} {}", plain(name), plain(version)),
         (Some(name), None) => format!("Server: {}", plain(name)),
-        _ => "Server: it does not say which software it is".to_owned(),
+        _ => "Server: unknown software".to_owned(),
     });
     facts.push(match found.limits {
         Limits::Lifted => "Rate limits: lifted".to_owned(),
@@ -199,7 +197,7 @@ fn facts(found: &Checkup) -> Vec<String> {
     ));
     facts.push(match found.ahead() {
         None => "Clock: the server does not tell its time".to_owned(),
-        Some(ahead) if ahead.as_secs() == 0 => "Clock: as the server's".to_owned(),
+        Some(ahead) if ahead.as_secs() == 0 => "Clock: in sync".to_owned(),
         Some(ahead) => format!("Clock: {} apart from the server's", apart(ahead)),
     });
     let rooms = count(found.rooms.looked_at, "room", "rooms");
@@ -221,7 +219,7 @@ fn apart(difference: SignedDuration) -> String {
 
 /// The limits are lifted.
 pub(crate) fn lifted() -> Text {
-    lines("Done: the server does not limit me any more.")
+    lines("Done: I am no longer rate-limited.")
 }
 
 /// The account is not configured as a server admin's.
@@ -348,10 +346,10 @@ mod tests {
     #[test]
     fn what_is_wrong_comes_first() {
         insta::assert_snapshot!(report(&checkup()).plain, @r#"
-        To be mended, the worst first
-        - My clock is 2m ahead of the server's. Set both by a time server: otherwise commands look too old or are waited for too long.
+        Problems, worst first
+        - My clock is 2m ahead of the server's. Sync both with NTP, or commands may be rejected as too old.
         - My device is not verified, so some clients send me no keys, and I cannot read what they write in encrypted rooms. Put the account's recovery key into a file and name it as `account.recovery_key_file`.
-        - I cannot see whether the server limits how fast I work. On Synapse, ask a server admin to send `POST /_synapse/admin/v1/users/@bot:b/override_ratelimit` with `{"messages_per_second": 0, "burst_count": 0}`; zero means without limit.
+        - I cannot tell whether the server rate-limits me. On Synapse, ask a server admin to send `POST /_synapse/admin/v1/users/@bot:b/override_ratelimit` with `{"messages_per_second": 0, "burst_count": 0}`; zero means without limit.
         - Too little power in Lounge (`!a:b`): an upgrade takes 100, I have 50.
         What I looked at
         - Account: `@bot:b`

@@ -69,7 +69,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             text("I am not in this room. Please invite me there: "),
             Span::Code(format!("/invite {bot}")),
             text(
-                " If you may give me commands here, I accept. Then send the command again.",
+                " I accept invitations from anyone who can command me here. Then send the command again.",
             ),
         ],
         Finding::AlreadyUpgraded { replacement, by } => {
@@ -109,8 +109,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
                     spans
                 }
                 FalseWhy::NotPredecessor => own(
-                    "that room does not say that it replaces this one. It may be anybody's room; I \
-                     do not follow.",
+                    "that room does not name this one as its predecessor, so I do not trust it.",
                 )
                 .into_iter()
                 .chain(take_back())
@@ -153,10 +152,10 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             .filter(|(number, ..)| *number > 0)
             .map(|(number, one, many)| count(number, one, many))
             .collect();
-            own(&format!("I invite {}.", people.join(", ")))
+            own(&format!("I will invite {}.", people.join(", ")))
         }
         Finding::LevelsDropped { places } => vec![text(format!(
-            "Permission settings that are no whole number are left out ({}).",
+            "Non-integer power levels are dropped ({}).",
             some(places)
         ))],
         Finding::UnknownVersion { version, available } => vec![text(format!(
@@ -184,7 +183,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             holders,
         } => {
             let mut spans = vec![text(format!(
-                "I have too little power in this room to {}: {have}, and it takes {needed}.",
+                "I need power level {needed} in this room to {}, and have {have}.",
                 deed(what)
             ))];
             spans.extend(ask(holders, bot, *needed));
@@ -272,7 +271,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             state_key,
             why,
         } => {
-            let mut spans = vec![text("Not carried over: "), Span::Code(shortened(kind))];
+            let mut spans = vec![text("Not copied: "), Span::Code(shortened(kind))];
             if !state_key.is_empty() {
                 spans.push(text(" "));
                 spans.push(Span::Code(shortened(state_key)));
@@ -321,7 +320,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             text(" is on another server. Only somebody with an account there can move it."),
         ],
         Finding::UnseenSpace { space } => vec![
-            text("This room says that it is in a space which I am not in: "),
+            text("This room belongs to a space I am not in: "),
             Span::Code(space.to_string()),
             text(". Please invite me there, or put the new room into its list yourself: "),
             Span::Code(format!("/invite {bot}")),
@@ -500,7 +499,7 @@ pub(super) fn line(finding: &Finding, bot: &UserId) -> Vec<Span> {
             spans
         }
         Finding::SpaceChildren { count: rooms } => vec![text(format!(
-            "This is a space; its list of {} comes along.",
+            "Space: its list of {} is copied.",
             count(*rooms, "room", "rooms")
         ))],
     }

@@ -41,7 +41,7 @@ pub(crate) fn tally(tally: &Tally) -> String {
     }
     let others = parts(vec![
         part(tally.left, "left"),
-        part(tally.removed, "sent away from the new room"),
+        part(tally.removed, "removed from the new room"),
         part(
             tally.cannot_follow,
             "on servers that do not know the new version",
@@ -206,7 +206,7 @@ pub(crate) fn scheduled(id: WorkId, after: &[Duration]) -> Text {
         .collect();
     Doc::new()
         .say(&format!(
-            "Those who have not come to {} are pinged in {}, counted from now.",
+            "I will ping members who have not joined {}, {} from now.",
             new_room_of(id),
             times.join(", ")
         ))
@@ -217,9 +217,9 @@ pub(crate) fn scheduled(id: WorkId, after: &[Duration]) -> Text {
 pub(crate) fn asked(id: WorkId, of: &Tally) -> Text {
     Doc::new()
         .say(&format!(
-            "I ping those who have not come to {}: {}.",
-            new_room_of(id),
-            of.stragglers()
+            "Pinging {} of those who have not joined {}.",
+            of.stragglers(),
+            new_room_of(id)
         ))
         .finish()
 }
@@ -227,10 +227,7 @@ pub(crate) fn asked(id: WorkId, of: &Tally) -> Text {
 /// A ping was asked for, and there is nobody to be pinged.
 pub(crate) fn nobody(id: WorkId) -> Text {
     Doc::new()
-        .say(&format!(
-            "Everybody has come to {}, or cannot, so I ping nobody.",
-            new_room_of(id)
-        ))
+        .say(&format!("Nobody left to ping for {}.", new_room_of(id)))
         .finish()
 }
 
@@ -265,7 +262,7 @@ pub(crate) fn refused(job: &Job, label: &str, message: &str) -> Text {
         .line(&title)
         .line(&[Span::Text(format!("The server says: {}", shortened(message)))])
         .say(&format!(
-            "Probably I lost the power to write there. Once I have it again I go on at the next time; \
+            "I probably can no longer write there. Once I can, I continue with the next scheduled ping; \
              `!upgrade ping {id} now` pings at once. I say this only once."
         ))
         .finish()
@@ -281,7 +278,7 @@ pub(crate) fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Tex
         EndReason::Moved if end.tally.stragglers() == 0 => own("Nobody is left behind."),
         EndReason::Moved => own("Enough people have come."),
         EndReason::Time => own("The last ping was a while ago."),
-        EndReason::Replaced => own("The new room was upgraded itself."),
+        EndReason::Replaced => own("The new room has been upgraded in turn."),
         EndReason::Off { by } => vec![
             Span::Text("Ended by ".to_owned()),
             person(by),
@@ -292,8 +289,7 @@ pub(crate) fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Tex
     doc = match &end.door {
         Door::WasShut => doc,
         Door::Shut => doc.say(
-            "Being a member of the old room lets nobody into the new one any more; who comes late needs \
-             an invitation.",
+            "Members of the old room can no longer join by themselves; latecomers need an invitation.",
         ),
         Door::Refused { message } => doc.line(&[Span::Text(format!(
             "The new room still lets in members of the old one, since the server did not let me change \
@@ -354,7 +350,7 @@ mod tests {
         insta::assert_snapshot!(told.join("\n"), @r##"
         Moved: 0 of 0.
         Moved: 40 of 50. Not there yet: 10.
-        Moved: 40 of 50. Not there yet: 10 (3 invited, 2 declined the invitation). Not counted: 6 left, 1 sent away from the new room, 4 on servers that do not know the new version.
+        Moved: 40 of 50. Not there yet: 10 (3 invited, 2 declined the invitation). Not counted: 6 left, 1 removed from the new room, 4 on servers that do not know the new version.
         "##);
     }
 

@@ -72,7 +72,7 @@ impl Group {
             Self::NeedsPower => format!("I lack power: {rooms}"),
             Self::Ready => format!("Ready: {rooms}"),
             Self::NotJoined => format!("I am not in: {rooms}"),
-            Self::Wanted => format!("On version {wanted} already: {rooms}"),
+            Self::Wanted => format!("Already on version {wanted}: {rooms}"),
             Self::AdminRoom => format!("I take commands there: {rooms}"),
             Self::Newer => format!("On a newer version already: {rooms}"),
             Self::Replaced => format!("Replaced already: {rooms}"),
@@ -82,8 +82,7 @@ impl Group {
 
 pub(crate) fn inventory(entries: &[Entry], wanted: &RoomVersionId) -> Inventory {
     if entries.is_empty() {
-        let text = "There is no room that I could upgrade from here: I am in none of those in the \
-             `scope` of this room.";
+        let text = "I am not in any room that can be upgraded from here. Invite me first.";
         let text = Doc::new().say(text).finish();
         return Inventory { text, file: None };
     }
@@ -144,7 +143,7 @@ fn title(entries: &[Entry], wanted: &RoomVersionId) -> Vec<Span> {
     };
     vec![
         Span::Bold(count(entries.len(), "room", "rooms")),
-        Span::Text(format!("{spaces}; the wanted version is {wanted}.")),
+        Span::Text(format!("{spaces}; target version {wanted}.")),
     ]
 }
 
@@ -259,7 +258,7 @@ mod tests {
         let told = inventory(&entries, &RoomVersionId::V12);
         assert_eq!(told.file, None);
         insta::assert_snapshot!(told.text.plain, @r"
-        7 rooms, 1 space among them; the wanted version is 12.
+        7 rooms, 1 space among them; target version 12.
         I lack power: 2 rooms
         - Many (`!many:x`): version 10, 90 members, my power 50, it takes 150
         - Few (`!few:x`): version 10, 1 member, my power 50, it takes 100
@@ -267,7 +266,7 @@ mod tests {
         - Space (`!s:x`): space, version 11, 40 members, I am a creator
         I am not in: 1 room
         - `!far:y`: listed in Space
-        On version 12 already: 1 room
+        Already on version 12: 1 room
         - New <b> (`!new:x`): version 10, 9 members, my power 50
         Replaced already: 2 rooms
         - Old (`!old:x`): version 10, 3 members, my power 50, leads to New <b>
@@ -280,7 +279,7 @@ mod tests {
     #[test]
     fn nothing_to_list_is_said() {
         let told = inventory(&[], &RoomVersionId::V12);
-        assert!(told.text.plain.contains("no room"), "{told:?}");
+        assert!(told.text.plain.contains("not in any room"), "{told:?}");
     }
 
     #[test]

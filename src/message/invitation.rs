@@ -29,8 +29,7 @@ pub(crate) fn left(room: &RoomId, by: &UserId) -> Text {
     Doc::new()
         .line(&about(by, room, ". I declined."))
         .say(
-            "I go where people invite me who may give me commands here, or who are listed in \
-             `accept_invites_from` in the configuration.",
+            "I only accept invitations from people who can command me here, or who are listed in `accept_invites_from`.",
         )
         .finish()
 }

@@ -46,15 +46,10 @@ pub(crate) fn plan(
     if plan.is_blocked() {
         // What would be lost does not matter to somebody who cannot start.
         return findings(doc, plan, Weight::Blocker, "What blocks it:")
-            .say("Nothing was changed. When this is solved, send the command again.")
+            .say("Nothing has changed. Fix this, then send the command again.")
             .finish();
     }
-    doc = findings(
-        doc,
-        plan,
-        Weight::Loss,
-        "What gets lost or is left for you:",
-    );
+    doc = findings(doc, plan, Weight::Loss, "Lost, or left for you to do:");
     let limited = if plan.limited_seconds > 0 {
         ", rate limits included"
     } else {
@@ -190,7 +185,7 @@ fn beginning(schedule: &Schedule, occasion: PlanReason, now: Timestamp) -> Strin
     let announced = if times.is_empty() {
         String::new()
     } else {
-        format!(" I tell the members in the room {}.", times.join("; "))
+        format!(" I will announce it in the room {}.", times.join("; "))
     };
     format!(
         "It starts on {}, {} from now; confirmed later, at once.{announced}",

@@ -25,10 +25,10 @@ pub(crate) fn doing(step: Step) -> &'static str {
         Step::Aliases => "moving the addresses",
         Step::Directory => "moving the listing in the directory",
         Step::Spaces => "updating the spaces",
-        Step::Access => "letting people in to other rooms as before",
+        Step::Access => "updating join rules of other rooms",
         Step::Lock => "closing the old room",
         Step::Invite => "inviting people",
-        Step::Notice => "leaving a message in the old room",
+        Step::Notice => "posting the link in the old room",
         Step::Verify => "checking everything",
     }
 }
@@ -52,7 +52,7 @@ fn paused(job: &Job, state: &State, step: Step) -> String {
     let id = job.id;
     match sleeping(state) {
         Some(_) => format!(
-            "Paused: it will not begin, at its time neither, until somebody types \
+            "Paused: it will not start, even at its scheduled time, until someone types \
              `!upgrade resume {id}`."
         ),
         None => format!(
@@ -178,7 +178,7 @@ pub(crate) fn progress(job: &Job, state: &State, now: Timestamp) -> Text {
         }
         (Phase::RollingBack, _) => rolling_back(state, now),
         (Phase::Planned, _) => format!("The plan waits for a yes: `!upgrade confirm {id}`."),
-        (Phase::Stuck, _) => "Stuck. My report says what is wrong.".to_owned(),
+        (Phase::Stuck, _) => "Stuck; see the report below.".to_owned(),
         (Phase::Done, _) => "Done.".to_owned(),
         (Phase::Cancelled | Phase::Expired, _) if state.again == Again::Overtaken => {
             "Ended. My report says why.".to_owned()

@@ -39,8 +39,7 @@ pub(crate) fn report(job: &Job, state: &State) -> Option<Text> {
         Phase::Stuck => titled("Stuck, upgrade")
             .line(&[Span::Text(problem)])
             .say(&format!(
-                "The old room already points to the new one, so there is no way back. When the \
-                 cause is solved, type `!upgrade retry {id}`."
+                "The old room already points to the new one, so there is no way back. Once that is fixed, type `!upgrade retry {id}`."
             ))
             .finish(),
         Phase::Failed => {
@@ -62,7 +61,7 @@ pub(crate) fn report(job: &Job, state: &State) -> Option<Text> {
         )
         .finish(),
         Phase::Expired => {
-            let expired = titled("Expired, plan")
+            let expired = titled("Plan expired")
                 .say("Nobody confirmed it in time, or a newer plan took its place.");
             left_behind(unchanged(expired, state, &problem), state).finish()
         }
@@ -292,7 +291,7 @@ pub(crate) fn unchecked(id: JobId, problem: &str) -> Text {
             Span::Text(problem.to_owned()),
         ])
         .say(&format!(
-            "What was left to do may still be. `!upgrade verify {id}` has me look once more."
+            "The to-dos may still be open. `!upgrade verify {id}` checks again."
         ))
         .finish()
 }

@@ -49,7 +49,7 @@ pub(crate) fn review(id: JobId, plan: &Plan, shown: &Shown<'_>, now: Timestamp) 
             count(shown.state.bans().len(), "ban", "bans")
         ));
     if shown.differences.is_empty() {
-        doc = doc.say("Nothing differs from what it should be.");
+        doc = doc.say("It matches the old room.");
     } else {
         doc = doc.heading("What differs from what it should be:");
         for todo in shown.differences.iter().take(DIFFERENCES_SHOWN_MAX) {
@@ -68,8 +68,7 @@ pub(crate) fn review(id: JobId, plan: &Plan, shown: &Shown<'_>, now: Timestamp) 
         ]);
     }
     doc.say(&format!(
-        "To send everybody there, react with ✅ (yes) or type `!upgrade confirm {id}`; to take the \
-         new room back, ❌ (no) or `!upgrade cancel {id}`. Without an answer I take it back in {}.",
+        "Switch everyone over: ✅ or `!upgrade confirm {id}`. Discard the new room: ❌ or `!upgrade cancel {id}`. Without an answer I discard it in {}.",
         until(shown.until, now)
     ))
     .finish()

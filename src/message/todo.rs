@@ -24,7 +24,7 @@ pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
             ..
         } => {
             spans.push(text(format!(
-                " I have too little power in {} ({have}, and it takes {needed}).",
+                " I need power level {needed} in {}, and have {have}.",
                 shortened(label)
             )));
             spans.extend(ask(holders, bot, *needed));
@@ -32,7 +32,7 @@ pub(super) fn line(todo: &Todo, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
         Obstacle::OtherServer | Obstacle::TheirMove => {}
         Obstacle::LeadsElsewhere { room } => {
             spans.push(text(
-                " Somebody led it to another room, which I leave as it is: ",
+                " Someone pointed it at another room; I left that alone: ",
             ));
             spans.push(Span::Code(room.to_string()));
             spans.push(text("."));
@@ -164,7 +164,9 @@ fn what(change: &Change, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
                     "The message with the link to the new room is not pinned in the old one; please pin it: ",
                 )]
             } else {
-                vec![text("This room does not let in members of the new room: ")]
+                vec![text(
+                    "This room does not admit members of the new room yet: ",
+                )]
             };
             spans.push(Span::Code(room.to_string()));
             spans.push(text(if matches!(slot.0.as_str(), "m.room.message") {
@@ -205,13 +207,13 @@ fn what(change: &Change, bot: &UserId, new_room: &RoomId) -> Vec<Span> {
         ],
         Change::Arrival { user, role } => vec![
             text(match role {
-                Role::Bot => "This bot is invited to the new room and has not come yet: ",
+                Role::Bot => "Bot invited but not joined yet: ",
                 Role::Creator => "This creator is invited to the new room and has not come yet: ",
                 Role::Member => "Invited to the new room, and not there yet: ",
             }),
             person(user),
             text(match role {
-                Role::Bot => ". Whoever runs it may have to tell it about the new room.",
+                Role::Bot => ". Its operator may have to add the new room to its configuration.",
                 Role::Creator | Role::Member => ".",
             }),
         ],

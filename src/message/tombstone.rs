@@ -12,7 +12,9 @@ use crate::room::state::RoomState;
 pub(crate) fn offer(old: &RoomState, by: &UserId, replacement: &OwnedRoomId) -> Text {
     let mut line = vec![person(by), Span::Text(" upgraded ".to_owned())];
     line.extend(room(&old.label(), &old.room_id, &[]));
-    line.push(Span::Text(" with another program; it leads to ".to_owned()));
+    line.push(Span::Text(
+        " outside Roomlift; it now points to ".to_owned(),
+    ));
     line.push(Span::Code(replacement.to_string()));
     line.push(Span::Text(".".to_owned()));
     Doc::new()
@@ -26,7 +28,7 @@ pub(crate) fn offer(old: &RoomState, by: &UserId, replacement: &OwnedRoomId) -> 
 
 /// The first words in the new admin room.
 pub(crate) fn moved(old: &RoomState) -> Text {
-    let mut line = own("I came along: this room replaces ");
+    let mut line = own("I followed the upgrade: this room replaces ");
     line.extend(room(&old.label(), &old.room_id, &[]));
     line.push(Span::Text(
         ". From now on I take commands here, and not there any more.".to_owned(),

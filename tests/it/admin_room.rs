@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::scene::{SPEECH, Scene, said, write_config};
 
 /// The first words in the new room.
-const CAME_ALONG: &str = "I came along";
+const CAME_ALONG: &str = "I followed the upgrade";
 
 /// Why the bot does not go along.
 const STAYS: &str = "but I stay here for now";
@@ -282,7 +282,7 @@ async fn it_does_not_follow_just_anybody() {
         &mut scene,
         &moderator,
         &unrelated,
-        "does not say that it replaces",
+        "does not name this one as its predecessor",
     )
     .await;
     assert!(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::scene::{Scene, said};
 
 /// What every offer says.
-const OFFER: &str = "with another program";
+const OFFER: &str = "outside Roomlift";
 
 /// Another room of the moderator, with the bot in it.
 async fn other_room(community: &Community, bot_power: i64) -> String {

@@ -185,9 +185,9 @@ async fn a_pause_of_everything_is_of_what_one_may_change() {
         .await;
     scene.hear("Waiting until").await;
     weak.send_text(&admin, "!upgrade pause").await;
-    scene.hear("Nothing is at work that could be paused").await;
+    scene.hear("Nothing is running").await;
     scene.say("!upgrade pause").await;
-    scene.hear("Paused: it will not begin").await;
+    scene.hear("Paused: it will not start").await;
     weak.send_text(&admin, "!upgrade resume").await;
     scene.hear("Nothing is paused").await;
     scene.say("!upgrade resume").await;

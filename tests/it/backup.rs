@@ -50,7 +50,10 @@ async fn an_old_backup_repeats_nothing() {
     scene.hear("Upgrade #1 is done").await;
     let (code, told) = command(&scene, &["restore", &copy_name]).await;
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains("another roomlift (process"), "{told}");
+    assert!(
+        told.contains("Roomlift is already running (process"),
+        "{told}"
+    );
     scene.bot.terminate();
     scene.bot.wait_exit(START).await;
     let (code, told) = command(&scene, &["restore", &copy_name]).await;

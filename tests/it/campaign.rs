@@ -366,7 +366,7 @@ async fn what_does_not_go_is_named_with_the_reason() {
     scene.say(&format!("!upgrade confirm {id}")).await;
     let report = scene.hear(&format!("Done, campaign {id}")).await;
     assert!(
-        user::text(&report).contains("Moved: 1 of 1 room."),
+        user::text(&report).contains("Upgraded 1 of 1 room."),
         "{report}"
     );
     assert!(replacement(&moderator, &old).await.is_some());
@@ -404,7 +404,7 @@ async fn a_campaign_can_be_held_and_stopped() {
     })
     .await;
     scene.say("!upgrade pause").await;
-    scene.hear("Nothing is at work that could be paused").await;
+    scene.hear("Nothing is running").await;
     scene.restart().await;
     scene.say("!upgrade status C1").await;
     scene.hear("!upgrade resume C1").await;
@@ -461,7 +461,7 @@ async fn what_changes_between_plan_and_work_is_seen_room_by_room() {
     scene.say(&format!("!upgrade confirm {id}")).await;
     let report = scene.hear(&format!("Ended, campaign {id}")).await;
     let text = user::text(&report);
-    assert!(text.contains("Moved: 2 of 4 rooms."), "{text}");
+    assert!(text.contains("Upgraded 2 of 4 rooms."), "{text}");
     let line = |room: &str| {
         let found = text.lines().find(|line| line.contains(room));
         found.unwrap_or_else(|| panic!("{room}: {text}")).to_owned()

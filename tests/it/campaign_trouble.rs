@@ -113,7 +113,7 @@ async fn rooms_that_come_go_or_move_meanwhile_are_told_apart() {
         .await;
     let theirs = moderator.upgrade(&by_hand, "11").await;
     let report = at_work.end("Ended").await;
-    assert!(report.contains("Moved: 3 of 4 rooms."), "{report}");
+    assert!(report.contains("Upgraded 3 of 4 rooms."), "{report}");
     assert!(
         line(&report, &by_hand).contains("already upgraded by"),
         "{report}"
@@ -151,7 +151,7 @@ async fn a_bot_that_is_demoted_in_the_middle_says_where_and_moves_the_rest() {
     let weak = at_work.rooms[2].clone();
     demote(&at_work.scene.community, &weak).await;
     let report = at_work.end("Ended").await;
-    assert!(report.contains("Moved: 3 of 4 rooms."), "{report}");
+    assert!(report.contains("Upgraded 3 of 4 rooms."), "{report}");
     assert!(line(&report, &weak).contains("power"), "{report}");
     let bot = at_work.scene.community.bot.clone();
     assert_eq!(replacement(&bot, &weak).await, None);

@@ -82,16 +82,16 @@ async fn power_is_checked_at_the_command_and_at_the_confirmation() {
     stranger
         .send_text(&admin, &format!("!upgrade {} --yes", scene.community.alias))
         .await;
-    scene.hear("that takes power level 50").await;
+    scene.hear("you need power level 50").await;
     scene
         .say(&format!("!upgrade {} 12", scene.community.alias))
         .await;
     let plan = scene.hear("Plan #1").await;
     let plan = plan["event_id"].as_str().expect("an event id").to_owned();
     stranger.send_text(&admin, "!upgrade confirm 1").await;
-    scene.hear("that takes power level 50").await;
+    scene.hear("you need power level 50").await;
     stranger.react(&admin, &plan, "✅").await;
-    scene.hear("that takes power level 50").await;
+    scene.hear("you need power level 50").await;
     // Who may only ask can see how things stand.
     stranger.send_text(&admin, "!upgrade status").await;
     scene.hear("#1 waits for a yes").await;
@@ -194,7 +194,7 @@ async fn a_second_process_refuses_to_start() {
     let first = scene.bot.id();
     let log = scene.bot.log();
     assert!(
-        log.contains(&format!("another roomlift (process {first})")),
+        log.contains(&format!("Roomlift is already running (process {first})")),
         "{log}"
     );
     assert!(scene.bot.is_running());

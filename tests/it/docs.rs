@@ -1,14 +1,24 @@
 //! What the documents list is all there is: commands, options and keys of the configuration.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use roomlift::command::{Command, Incoming, help, parse};
 
 const README: &str = include_str!("../../README.md");
 
+/// Where the tables are.
+const TABLES: [&str; 2] = [
+    include_str!("../../docs/commands.md"),
+    include_str!("../../docs/configuration.md"),
+];
+
+const SUMMARY: &str = include_str!("../../docs/SUMMARY.md");
+
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
-/// Rows of the README's tables: the code in the first cell, and the other cells.
+/// Rows of the tables: the code in the first cell, and the other cells.
 fn rows() -> BTreeMap<String, Vec<String>> {
     let cells = |line: &str| -> Vec<String> {
         // A bar within a cell is written `\|`.
@@ -16,8 +26,9 @@ fn rows() -> BTreeMap<String, Vec<String>> {
         let cells = cells.trim().trim_matches('|').split('|');
         cells.map(|cell| cell.trim().replace('\0', "|")).collect()
     };
-    README
-        .lines()
+    TABLES
+        .iter()
+        .flat_map(|page| page.lines())
         .filter(|line| line.starts_with("| `"))
         .map(cells)
         .map(|mut cells| (cells.remove(0).trim_matches('`').to_owned(), cells))
@@ -50,7 +61,7 @@ fn keys() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_readme_lists_every_command_and_option() {
+fn the_documents_list_every_command_and_option() {
     let rows = rows();
     let overview = help(None);
     let commands = listed(&overview);
@@ -86,7 +97,7 @@ fn the_readme_lists_every_command_and_option() {
 }
 
 #[test]
-fn the_readme_lists_every_key_with_its_default() {
+fn the_documents_list_every_key_with_its_default() {
     let rows = rows();
     let keys = keys();
     assert!(keys.len() > 20, "{keys:?}");
@@ -120,4 +131,41 @@ fn the_table_of_schema_versions_names_each() {
     });
     let known: Vec<_> = (1..=roomlift::store::SCHEMA_VERSION).collect();
     assert_eq!(rows.collect::<Vec<_>>(), known);
+}
+
+/// Whoever decides in a minute reads the README; the rest is in the book, which has every page.
+#[test]
+fn the_readme_is_short_and_every_page_is_in_the_book() {
+    let words = README.split_whitespace().count();
+    assert!(words <= 1_200, "{words}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for entry in fs::read_dir(root.join("docs")).expect("docs") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_str().expect("a name");
+        if name.ends_with(".md") && name != "SUMMARY.md" {
+            assert!(
+                SUMMARY.contains(&format!("({name})")),
+                "{name} is not in the book"
+            );
+        }
+    }
+    // Links between files lead somewhere.
+    let pages = fs::read_dir(root.join("docs")).expect("docs");
+    let pages = pages.map(|entry| entry.expect("an entry").path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    for page in pages.chain([root.join("README.md")]) {
+        let text = fs::read_to_string(&page).expect("a page");
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let target = page.parent().expect("a folder").join(file);
+            assert!(target.exists(), "{} links to {link}", page.display());
+        }
+    }
 }

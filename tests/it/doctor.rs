@@ -56,7 +56,7 @@ async fn the_doctor_says_what_is_wrong_and_what_to_ask_for() {
         (text(output.stdout), text(output.stderr))
     };
     let (_, errors) = run(scene.dir.path());
-    assert!(errors.contains("another roomlift"), "{errors}");
+    assert!(errors.contains("Roomlift is already running"), "{errors}");
     scene.bot.kill();
     let (said, errors) = run(scene.dir.path());
     assert!(said.contains("Too little power in"), "{said} {errors}");
@@ -95,7 +95,7 @@ async fn a_server_admin_lifts_limits_takes_power_and_cleans_up() {
     scene.say("!upgrade doctor").await;
     scene.hear("Rate limits: they apply").await;
     scene.say("!upgrade doctor --lift-limits").await;
-    scene.hear("does not limit me any more").await;
+    scene.hear("I am no longer rate-limited").await;
     scene.say("!upgrade doctor").await;
     scene.hear("Rate limits: lifted").await;
 

@@ -149,7 +149,7 @@ async fn a_bot_with_a_room_of_its_own() {
     // Once is enough.
     let (code, said) = newcomer.init(&newcomer.arguments(), &[]).await;
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("config.toml is there already"), "{said}");
+    assert!(said.contains("config.toml already exists"), "{said}");
     let after = std::fs::read_to_string(newcomer.config()).expect("a configuration");
     assert_eq!(after, written);
     assert_eq!(newcomer.account.joined_rooms().await.len(), 1);

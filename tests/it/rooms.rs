@@ -83,7 +83,7 @@ async fn every_room_in_scope_is_listed_once_with_what_hinders() {
     scene.hear("`!upgrade confirm").await;
     let before = scene.proxy.log().len();
     let asked = scene.say("!upgrade rooms").await;
-    let answer = scene.hear("wanted version is 12").await;
+    let answer = scene.hear("target version 12").await;
     scene.reacted(&asked, "✅").await;
     let text = user::text(&answer).to_owned();
     let has = |heading: &str, names: &[&str]| {
@@ -98,7 +98,7 @@ async fn every_room_in_scope_is_listed_once_with_what_hinders() {
     has("I lack power", &["Weak", "Inner"]);
     has("Ready", &[scene.community.room.as_str(), &space]);
     has("I am not in", &[&unknown]);
-    has("On version 12 already", &["Modern"]);
+    has("Already on version 12", &["Modern"]);
     has("Replaced already", &["Closed"]);
     let weak_row = group(&text, "I lack power").concat();
     assert!(
@@ -120,7 +120,7 @@ async fn every_room_in_scope_is_listed_once_with_what_hinders() {
 
     // One space of the scope, and one that is none of it.
     scene.say(&format!("!upgrade rooms {inner}")).await;
-    let answer = scene.hear("wanted version is 12").await;
+    let answer = scene.hear("target version 12").await;
     assert!(user::text(&answer).contains("Weak"));
     let refused = scene.say(&format!("!upgrade rooms {outside}")).await;
     scene.hear("not among those that can be upgraded").await;

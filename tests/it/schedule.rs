@@ -170,7 +170,7 @@ async fn a_missed_start_is_asked_about_where_that_is_wanted() {
     scene.bot.kill();
     sleep_an_hour(&scene);
     scene.restart().await;
-    let asked = scene.hear("I was away").await;
+    let asked = scene.hear("I was offline").await;
     assert_eq!(scene.community.replacement().await, None);
     let question = asked["event_id"].as_str().expect("an event id").to_owned();
     let admin = scene.community.admin_room.clone();

@@ -161,7 +161,7 @@ fn a_no_after_somebody_elses_upgrade_says_who_was_faster() {
         let (place, world) = (&sim.place, sim.world());
         let new = new_room(&world, &place.room);
         drop(world);
-        let end = said_last(&sim, if says_no { "Cancelled" } else { "Expired" });
+        let end = said_last(&sim, if says_no { "Cancelled" } else { "Plan expired" });
         assert!(
             end.contains(&format!("{} upgraded this room", place.moderator)),
             "{end}"

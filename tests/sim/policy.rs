@@ -262,7 +262,7 @@ fn a_policy_room_in_a_space_is_told_apart_and_the_others_are_upgraded() {
     // What follows the campaign and what ends it count the same rooms.
     sim.assert_said("2 of 3 rooms moved");
     sim.assert_said("2 done, 1 cannot be upgraded");
-    sim.assert_said("Moved: 2 of 3 rooms");
+    sim.assert_said("Upgraded 2 of 3 rooms");
     sim.assert_said(&format!("!upgrade {room} 12 --policies transition"));
     assert_eq!(sim.world().rooms[&room].successor(), None);
     for done in [&place.room, &place.space] {

@@ -317,8 +317,8 @@ fn the_end_of_a_campaign_names_all_rooms_of_its_plan() {
     let plan = last_with(&sim, "Plan C1");
     assert!(plan.contains("upgrade 3 rooms of"), "{plan}");
     assert!(plan.contains("Cannot be upgraded now: 1 room"), "{plan}");
-    let end = last_with(&sim, "Moved: ");
-    assert!(end.contains("Moved: 3 of 4 rooms"), "{end}");
+    let end = last_with(&sim, "Upgraded 3 of");
+    assert!(end.contains("Upgraded 3 of 4 rooms"), "{end}");
     assert!(end.contains("Bed 1"), "{end}");
     assert!(!end.contains("Done, campaign"), "{end}");
 }
@@ -400,9 +400,9 @@ fn doctor_and_rooms_count_the_same() {
     sim.say("!upgrade doctor");
     sim.say_after(Duration::from_secs(20), "!upgrade rooms");
     sim.run();
-    let rooms = last_with(&sim, "the wanted version is 12");
+    let rooms = last_with(&sim, "target version 12");
     assert!(rooms.contains("Ready: 2 rooms"), "{rooms}");
-    assert!(rooms.contains("On version 12 already: 1 room"), "{rooms}");
+    assert!(rooms.contains("Already on version 12: 1 room"), "{rooms}");
     let doctor = last_with(&sim, "What I looked at");
     assert!(!doctor.contains("Too little power"), "{doctor}");
     assert!(doctor.contains("enough in 2 of 2 rooms"), "{doctor}");

@@ -149,7 +149,7 @@ fn a_reply_that_names_somebody_else_is_no_command() {
     });
     sim.run();
     sim.assert_promises();
-    sim.assert_said("Expired");
+    sim.assert_said("Plan expired");
 }
 
 /// A room and a command, both as their clients write them.

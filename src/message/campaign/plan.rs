@@ -126,7 +126,7 @@ pub(crate) fn plan(
         doc = more(doc, failed.len());
     }
     if !losses.is_empty() {
-        doc = doc.heading("What gets lost or is left for you:");
+        doc = doc.heading("Lost, or left for you to do:");
         doc = of_rooms(&losses, &going, bot)
             .iter()
             .fold(doc, |doc, line| doc.item(line));

@@ -77,12 +77,12 @@ pub(crate) fn progress(
     match state.course {
         Course::Paused => {
             doc = doc.say(&format!(
-                "Paused: rooms that lead to their new one are finished, no other is begun. \
+                "Paused: rooms already switched are being finished; no others start. \
                  `!upgrade resume {}` goes on.",
                 campaign.id
             ));
         }
-        Course::Stopped => doc = doc.say("Stopped: nothing new is begun."),
+        Course::Stopped => doc = doc.say("Stopped: no further rooms will start."),
         Course::On => {}
     }
     for wait in limits(&going, now) {
@@ -90,7 +90,7 @@ pub(crate) fn progress(
     }
     let trouble: Vec<_> = going.iter().filter(|child| is_trouble(child)).collect();
     if !trouble.is_empty() {
-        doc = doc.heading("Needs somebody:");
+        doc = doc.heading("Needs attention:");
         for child in trouble.iter().take(TROUBLE_SHOWN_MAX) {
             doc = doc.item(&line(child, bot, now));
         }
@@ -199,7 +199,7 @@ fn counted(going: &[Child]) -> Vec<String> {
     [
         (of(going, |phase| phase == JobPhase::Done), "done"),
         (at_work, "at work"),
-        (waiting, "waiting for their turn"),
+        (waiting, "queued"),
         (asking, "waiting for a yes"),
         (of(going, |phase| phase == JobPhase::Stuck), "stuck"),
         (not_done, "not done"),

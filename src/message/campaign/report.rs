@@ -58,7 +58,7 @@ pub(crate) fn report(
         }
         Phase::Expired => {
             return Some(
-                titled("Expired, plan")
+                titled("Plan expired")
                     .say(
                         "Nobody confirmed it in time, or a newer plan took its place. Nothing was \
                          changed.",
@@ -86,7 +86,7 @@ pub(crate) fn report(
         _ => "Ended, campaign",
     });
     doc = doc.say(&format!(
-        "Moved: {} of {}.",
+        "Upgraded {} of {}.",
         moved,
         count(children.len(), "room", "rooms")
     ));
@@ -152,7 +152,7 @@ pub(crate) fn report(
         doc = listed(
             doc,
             &format!(
-                "Came into the space meanwhile and not part of this: {}",
+                "Added to the space since, not upgraded: {}",
                 count(state.added.len(), "room", "rooms")
             ),
             &state.added,

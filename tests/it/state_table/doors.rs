@@ -53,7 +53,7 @@ async fn a_kept_rule_means_invitations() {
         let room = scene.community.room.clone();
         let options = format!("12 --method {method} --join-rule keep");
         let (plan, new) = upgrade(&mut scene, &room, &options).await;
-        assert!(plan.contains("I invite 4 others"), "{method}: {plan}");
+        assert!(plan.contains("I will invite 4 others"), "{method}: {plan}");
         let rules = must_read(&scene, &new, "m.room.join_rules", "").await;
         assert_eq!(rules, json!({"join_rule": "invite"}), "{method}");
         invited(&scene, &new, method).await;

@@ -351,7 +351,7 @@ async fn adopt_ends_alike() {
                     act: Act::Upgrade("11"),
                 },
                 Step {
-                    heard: "with another program",
+                    heard: "outside Roomlift",
                     act: Act::Say(command),
                 },
             ]

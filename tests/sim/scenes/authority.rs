@@ -150,7 +150,7 @@ fn a_reader_cannot_verify() {
         }
     });
     sim.run();
-    assert_denied(&sim, &sim.place.reader, 2, "takes power level 50");
+    assert_denied(&sim, &sim.place.reader, 2, "Sorry, you need power level 50");
 }
 
 /// Every command that only asks takes `read_level`, of a campaign and of a job.
@@ -190,7 +190,7 @@ fn read_level_is_needed_to_ask() {
         &sim,
         &sim.place.reader,
         ASKING.len(),
-        "takes power level 10 in this room",
+        "need power level 10 in this room",
     );
     assert_eq!(oracle::jobs(&sim.place, &sim.store()).len(), 2);
 }
