@@ -26,7 +26,7 @@ fn overview(line: &clap::Command) -> String {
         "Each upgrade has an id, shown in its plan: `7` for a room, `C7` for a whole space."
             .to_owned(),
     );
-    lines.push(format!("`!upgrade help <command>` explains one of them."));
+    lines.push("`!upgrade help <command>` explains one of them.".to_owned());
     lines.join("\n")
 }
 

@@ -3,7 +3,7 @@
 use super::{HandleError, HandlerContext};
 use crate::command::Need;
 use crate::command::when::When;
-use crate::message::answer;
+use crate::message::doc::lines;
 use crate::model::{Confirmation, UpgradeOptions};
 
 /// What it takes to ask for this: a plan to be looked at changes nothing.
@@ -22,7 +22,7 @@ pub(super) fn options(
 ) -> Result<UpgradeOptions, HandleError> {
     if let Some(when) = when {
         let start = when.resolve(context.clock.now(), context.time_zone.as_deref());
-        let start = start.map_err(|problem| answer::lines(&problem.to_string()))?;
+        let start = start.map_err(|problem| lines(&problem.to_string()))?;
         options.start = Some(start);
     }
     Ok(options)

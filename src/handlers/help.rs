@@ -2,9 +2,9 @@
 
 use super::Call;
 use crate::command::{self, Topic};
-use crate::message::answer;
+use crate::message::doc::lines;
 use crate::store::Write;
 
 pub(super) fn run(call: &Call<'_>, topic: Option<&Topic>) -> Vec<Write> {
-    call.answer(answer::lines(&command::help(topic)))
+    call.answer(lines(&command::help(topic)))
 }

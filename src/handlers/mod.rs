@@ -44,6 +44,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use self::call::Call;
+use crate::message::doc::lines;
+
 pub(crate) use self::context::HandlerContext;
 use self::error::{Failure, HandleError};
 use self::flood::Turn;
@@ -253,7 +255,7 @@ impl HandlerContext {
             return Err(answer::denied(denial).into());
         }
         match parsed {
-            Err(error) => Err(answer::lines(&error.to_string()).into()),
+            Err(error) => Err(lines(&error.to_string()).into()),
             Ok(command) => self.carry_out(&call, command).await,
         }
     }

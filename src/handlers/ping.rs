@@ -10,7 +10,8 @@ use crate::announce;
 use crate::command::PingCommand;
 use crate::job::follow_up::{EndReason, FollowUpEvent, Stage, Timetable};
 use crate::job::{Entry, Job, Phase, State};
-use crate::message::{answer, follow_up};
+use crate::message::doc::lines;
+use crate::message::follow_up;
 use crate::model::{JobRef, Text, WorkId};
 use crate::room::moves::Tally;
 use crate::room::state::Membership;
@@ -141,7 +142,7 @@ fn shown(context: &HandlerContext, id: WorkId, rooms: &[Room]) -> Text {
         return follow_up::no_follow_up(id);
     };
     let next = follow_up::next(Some(first), quiet_hours, context.clock.now());
-    answer::lines(&format!("{}\n{next}", follow_up::tally(&all(rooms))))
+    lines(&format!("{}\n{next}", follow_up::tally(&all(rooms))))
 }
 
 /// The event, and the members followed if they were not.

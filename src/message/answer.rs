@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use ruma::{RoomId, UserId};
 
-use super::doc::{Doc, Span, own, room};
+use super::doc::{Doc, Span, lines, own, room};
 use super::progress::progress;
 use super::{moment, report, until};
 use crate::campaign::{self, Course};
@@ -15,18 +15,6 @@ use crate::permissions::Denial;
 
 /// HTTP status of a request with too much in it, also from a proxy in front of the server.
 const TOO_LARGE: u16 = 413;
-
-/// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
-pub(crate) fn lines(text: &str) -> Text {
-    let mut doc = Doc::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        doc = match line.strip_prefix("- ") {
-            Some(item) => doc.item(&own(item)),
-            None => doc.line(&own(line)),
-        };
-    }
-    doc.finish()
-}
 
 /// Somebody may not do what they asked for.
 pub(crate) fn denied(denial: Denial) -> Text {

@@ -208,6 +208,18 @@ impl Doc {
     }
 }
 
+/// Lines of our own words, as `command` gives help and errors: list items begin with `- `.
+pub(crate) fn lines(text: &str) -> Text {
+    let mut doc = Doc::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        doc = match line.strip_prefix("- ") {
+            Some(item) => doc.item(&own(item)),
+            None => doc.line(&own(line)),
+        };
+    }
+    doc.finish()
+}
+
 /// Escapes text for HTML. That `@room` in it pages nobody is said by `m.mentions` of the message.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::answer::lines;
-use super::doc::{Doc, Span, own, room};
+use super::doc::{Doc, Span, lines, own, room};
 use super::{duration, moment, until};
 use crate::checkup::LIMIT_CLOSED_LONG;
 use crate::job::log::{Again, Hold};

@@ -181,6 +181,7 @@ fn the_files_of_a_module_form_no_circle() {
         "campaign",
         "store",
         "survey",
+        "message",
         "homeserver",
         "command",
         "config",

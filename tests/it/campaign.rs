@@ -398,7 +398,7 @@ async fn a_campaign_can_be_held_and_stopped() {
     })
     .await;
     scene.say("!upgrade pause C1").await;
-    scene.hear("Paused: rooms that lead").await;
+    scene.hear("Paused: rooms already switched").await;
     eventually("the first room", Duration::from_mins(1), async || {
         replacement(&moderator, &first).await
     })

@@ -35,7 +35,7 @@ async fn the_doctor_says_what_is_wrong_and_what_to_ask_for() {
         "Too little power in",
         "an upgrade takes 100, I have 50",
         "device verified",
-        "messages are not backed up",
+        "keys are not backed up",
         ", sound",
         "Clock: ",
     ] {

@@ -85,7 +85,7 @@ async fn an_encrypted_room_is_upgraded_from_an_encrypted_admin_room() {
     let new = scene.community.replacement().await.expect("a new room");
     let encryption = bot.state_event(&new, "m.room.encryption", "").await;
     assert!(encryption.is_some(), "the new room is encrypted");
-    let notice = member.hear(&room, &bot, "has been replaced").await;
+    let notice = member.hear(&room, &bot, "This room has moved").await;
     assert_eq!(notice.form, Form::Encrypted);
     maria.say(&admin, "!upgrade status 1").await;
     let (form, picture) = maria.see(&admin, &bot).await;

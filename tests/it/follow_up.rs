@@ -169,7 +169,7 @@ async fn a_long_stop_is_followed_by_one_ping() {
     moderator.join(&moved.new).await;
     assert_eq!(rules(&moved).await["join_rule"], "restricted");
     moved.scene.say("!upgrade ping 1 4s,5s,6s").await;
-    moved.scene.hear("counted from now").await;
+    moved.scene.hear("from now.").await;
     moved.scene.bot.kill();
     // Time itself is what is waited for.
     tokio::time::sleep(Duration::from_secs(8)).await;

@@ -199,7 +199,7 @@ async fn wrong_answers() {
         ),
         ("--user", "maria", "maria is not the id of a user"),
         ("--password-file", "elsewhere.txt", "cannot open"),
-        ("--moderator", &unknown, "does not know @nobody-there"),
+        ("--moderator", &unknown, "has no user @nobody-there"),
         ("--admin-room", "Lounge", "Lounge is no room"),
     ];
     for (flag, value, expected) in cases {
@@ -269,7 +269,7 @@ async fn a_conversation_at_a_terminal() {
         (secret, "not the password"),
         (secret, &password),
         ("Room where it takes", ""),
-        ("Who is to command", &newcomer.maria.user_id),
+        ("Your user id", &newcomer.maria.user_id),
     ];
     let typed = answers.map(|(question, answer)| format!("{question}\t{answer}"));
     let typed = typed.join("\n");

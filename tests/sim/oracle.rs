@@ -582,7 +582,7 @@ impl Oracle {
             }
             let notices = world.rooms[room].events.iter().filter(|event| {
                 event.sender == place.bot
-                    && body(event).is_some_and(|text| text.contains("This room has been replaced"))
+                    && body(event).is_some_and(|text| text.contains("This room has moved"))
             });
             let notices = notices.count();
             if notices > 1 {

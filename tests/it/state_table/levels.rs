@@ -127,7 +127,7 @@ async fn from_creators_to_none_only_by_hand() {
     scene
         .say(&format!("!upgrade {room} 11 --method server"))
         .await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     assert!(text.contains("--method staged"), "{text}");
     upgrade(&mut scene, &room, "11 --method staged").await;
@@ -148,7 +148,7 @@ async fn who_is_banned_and_powerful_stays_banned() {
     scene
         .say(&format!("!upgrade {room} 11 --method server"))
         .await;
-    let plan = scene.hear("In the way").await;
+    let plan = scene.hear("What blocks it").await;
     let text = user::text(&plan);
     assert!(text.contains(&spammer), "{text}");
     assert!(text.contains("--method staged"), "{text}");
