@@ -5,7 +5,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use ruma::{RoomId, ServerName};
 use serde_json::json;
 
-use super::doc::escape;
+use super::doc::{escape, shortened};
 use super::moment;
 use crate::job::{Plan, Schedule};
 use crate::model::Text;
@@ -87,19 +87,57 @@ pub(crate) fn render(template: &str, variables: &Variables<'_>) -> Result<String
     )?)
 }
 
+/// The text of a template with the link to the new room: in HTML its name is the link, in the plain body
+/// the address has a line of its own.
+///
+/// # Errors
+/// When it cannot be rendered.
+pub(crate) fn linked(template: &str, variables: &Variables<'_>) -> Result<Text, TemplateError> {
+    let text = render(template, variables)?;
+    let url = escape(&variables.new_link);
+    // A room without a name has its id for one.
+    let name = match shortened(variables.old_name) {
+        name if name.is_empty() || name.starts_with('!') => "the new room".to_owned(),
+        name => name,
+    };
+    let anchor = format!("<a href=\"{url}\">{}</a>", escape(&name));
+    Ok(Text {
+        plain: alone(&text, &variables.new_link),
+        html: escape(&text).replace(&url, &anchor),
+    })
+}
+
+/// The text with each occurrence of an address on a line of its own.
+fn alone(text: &str, address: &str) -> String {
+    let mut pieces = text.split(address);
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        plain.truncate(plain.trim_end_matches(' ').len());
+        if !plain.is_empty() && !plain.ends_with('\n') {
+            plain.push('\n');
+        }
+        plain.push_str(address);
+        // The end of its sentence is no part of an address, and no line either.
+        let rest = piece.trim_start_matches(['.', ',', ';', '!', ' ']);
+        if !rest.is_empty() && !rest.starts_with('\n') {
+            plain.push('\n');
+        }
+        plain.push_str(rest);
+    }
+    plain
+}
+
 /// Content of the message in the old room. It mentions nobody; people are not paged by an upgrade.
 ///
 /// # Errors
 /// When the template cannot be rendered.
 pub(crate) fn notice(template: &str, variables: &Variables<'_>) -> Result<Content, TemplateError> {
-    let plain = render(template, variables)?;
-    let link = escape(&variables.new_link);
-    let html = escape(&plain).replace(&link, &format!("<a href=\"{link}\">{link}</a>"));
+    let text = linked(template, variables)?;
     Ok(content(json!({
         "msgtype": "m.text",
-        "body": plain,
+        "body": text.plain,
         "format": "org.matrix.custom.html",
-        "formatted_body": html,
+        "formatted_body": text.html,
         "m.mentions": {},
     })))
 }
@@ -119,12 +157,36 @@ mod tests {
         let content = notice("{{ old_name }} moved: {{ new_link }}", &variables).unwrap();
         assert_eq!(
             content["body"],
-            "<b>@room</b> moved: https://matrix.to/#/!n:x?via=x"
+            "<b>@room</b> moved:\nhttps://matrix.to/#/!n:x?via=x"
         );
         assert_eq!(
             content["formatted_body"],
-            "&lt;b&gt;@room&lt;/b&gt; moved: <a href=\"https://matrix.to/#/!n:x?via=x\">https://matrix.to/#/!n:x?via=x</a>"
+            "&lt;b&gt;@room&lt;/b&gt; moved: <a href=\"https://matrix.to/#/!n:x?via=x\">&lt;b&gt;@room&lt;/b&gt;</a>"
         );
         assert_eq!(content["m.mentions"], json!({}));
+        let nameless = Variables {
+            old_name: "!o:x",
+            ..variables
+        };
+        let content = notice("Moved: {{ new_link }}", &nameless).unwrap();
+        assert_eq!(
+            content["formatted_body"],
+            "Moved: <a href=\"https://matrix.to/#/!n:x?via=x\">the new room</a>"
+        );
+    }
+
+    #[test]
+    fn an_address_has_a_line_of_its_own() {
+        for (text, plain) in [
+            ("Go to L", "Go to\nL"),
+            ("Go to L.", "Go to\nL"),
+            ("L", "L"),
+            ("Go to L, please. Or stay.", "Go to\nL\nplease. Or stay."),
+            ("Go to:\nL\n\nReason: why", "Go to:\nL\n\nReason: why"),
+            ("L and L", "L\nand\nL"),
+            ("nowhere", "nowhere"),
+        ] {
+            assert_eq!(alone(text, "L"), plain, "{text}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::json;
 
 use super::doc::{escape, shortened};
-use super::member::{TemplateError, Variables, render};
+use super::member::{TemplateError, Variables, linked};
 use crate::model::Mention;
 use crate::room::state::{Content, content, link_to};
 
@@ -71,9 +71,7 @@ pub(crate) fn ping(
     mention: Mention,
     also: &BTreeMap<OwnedUserId, Vec<OtherRoom>>,
 ) -> Result<Content, TemplateError> {
-    let text = render(template, variables)?;
-    let link = escape(&variables.new_link);
-    let html = escape(&text).replace(&link, &format!("<a href=\"{link}\">{link}</a>"));
+    let text = linked(template, variables)?;
     let (names, pills, mentions) = match mention {
         Mention::Stragglers => (
             people
@@ -95,11 +93,12 @@ pub(crate) fn ping(
         ),
         Mention::Nobody => (String::new(), String::new(), json!({})),
     };
-    let (mut plain, mut html) = if names.is_empty() {
-        (text, html)
-    } else {
-        (format!("{names}: {text}"), format!("{pills}: {html}"))
-    };
+    let (mut plain, mut html) = (text.plain, text.html);
+    if !names.is_empty() {
+        // Writing to a String cannot fail. Below the text: what a phone shows of it is the beginning.
+        let _ = write!(plain, "\n\n{names}");
+        let _ = write!(html, "<br><br>{pills}");
+    }
     for user in people {
         let rooms = also.get(user).map(Vec::as_slice).unwrap_or_default();
         if rooms.is_empty() {
@@ -108,7 +107,7 @@ pub(crate) fn ping(
         let (mut words, mut links) = (Vec::new(), Vec::new());
         for room in rooms.iter().take(OTHER_ROOMS_MAX) {
             let label = shortened(&room.label);
-            words.push(format!("{label} {}", room.link));
+            words.push(format!("{label}:\n{}", room.link));
             let (url, label) = (escape(&room.link), escape(&label));
             links.push(format!("<a href=\"{url}\">{label}</a>"));
         }
@@ -117,8 +116,7 @@ pub(crate) fn ping(
             words.push(more.clone());
             links.push(more);
         }
-        // Writing to a String cannot fail.
-        let _ = write!(plain, "\n{user}, also: {}", words.join(", "));
+        let _ = write!(plain, "\n{user}, also:\n{}", words.join("\n"));
         let _ = write!(html, "<br>{}, also: {}", pill(user), links.join(", "));
     }
     Ok(content(json!({
@@ -167,14 +165,19 @@ mod tests {
             json!({"user_ids": ["@a00000:x", "@a00001:x"]})
         );
         assert_eq!(ping["msgtype"], "m.text");
-        insta::assert_snapshot!(ping["body"].as_str().unwrap(), @"@a00000:x @a00001:x: <i>Old</i> goes on: https://matrix.to/#/!n:x?via=x");
-        insta::assert_snapshot!(ping["formatted_body"].as_str().unwrap(), @r#"<a href="https://matrix.to/#/@a00000:x">@a00000:x</a> <a href="https://matrix.to/#/@a00001:x">@a00001:x</a>: &lt;i&gt;Old&lt;/i&gt; goes on: <a href="https://matrix.to/#/!n:x?via=x">https://matrix.to/#/!n:x?via=x</a>"#);
+        insta::assert_snapshot!(ping["body"].as_str().unwrap(), @"
+        <i>Old</i> goes on:
+        https://matrix.to/#/!n:x?via=x
+
+        @a00000:x @a00001:x
+        ");
+        insta::assert_snapshot!(ping["formatted_body"].as_str().unwrap(), @r#"&lt;i&gt;Old&lt;/i&gt; goes on: <a href="https://matrix.to/#/!n:x?via=x">&lt;i&gt;Old&lt;/i&gt;</a><br><br><a href="https://matrix.to/#/@a00000:x">@a00000:x</a> <a href="https://matrix.to/#/@a00001:x">@a00001:x</a>"#);
         assert_eq!(of(Mention::Room)["m.mentions"], json!({"room": true}));
         assert!(
             of(Mention::Room)["body"]
                 .as_str()
                 .unwrap()
-                .starts_with("@room: ")
+                .ends_with("\n\n@room")
         );
         assert_eq!(of(Mention::Nobody)["m.mentions"], json!({}));
         assert!(!of(Mention::Nobody)["body"].as_str().unwrap().contains("@a"));
@@ -236,7 +239,7 @@ mod tests {
         let ping = ping("{{ new_link }}", &variables(), &people, mention, &also).unwrap();
         assert_eq!(
             ping["body"],
-            "@a00000:x @a00001:x: https://matrix.to/#/!n:x?via=x\n@a00000:x, also: <b>Other</b> https://matrix.to/#/!o:x?via=x"
+            "https://matrix.to/#/!n:x?via=x\n\n@a00000:x @a00001:x\n@a00000:x, also:\n<b>Other</b>:\nhttps://matrix.to/#/!o:x?via=x"
         );
         let html = ping["formatted_body"].as_str().unwrap();
         assert!(

@@ -431,7 +431,7 @@ async fn nobody_is_mentioned_in_two_rooms_of_a_campaign() {
     assert_eq!(to_them.len(), 1, "{pings:#?}");
     let text = user::text(to_them[0]);
     assert!(
-        text.contains(&format!("{}, also: ", lagging.user_id)),
+        text.contains(&format!("{}, also:", lagging.user_id)),
         "{text}"
     );
     scene.say(&format!("!upgrade status C{number}")).await;
