@@ -31,7 +31,7 @@ pub(super) async fn run(
         .map(|room| room.room_id.clone())
         .collect();
     let rooms = survey::inventory::inventory(port, scope, space.as_deref(), wanted, &own).await?;
-    let told = inventory(&rooms, wanted);
+    let told = inventory(&rooms, wanted, port.account());
     let mut writes = call.answer(told.text);
     writes.extend(told.file.map(|body| {
         Write::Enqueue(Outgoing {

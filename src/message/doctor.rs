@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 use ruma::{RoomId, UserId};
 
-use super::doc::{Doc, Span, lines, own, person, room};
+use super::answer::lines;
+use super::doc::{Doc, Span, own, person, room};
 use super::{count, duration};
 use crate::checkup::{Backup, Checkup, Complaint, Identity, Limits};
 use crate::model::Text;
@@ -17,40 +18,55 @@ const BYTES_PER_KIB: u64 = 1024;
 /// Everything that was found.
 pub(crate) fn report(found: &Checkup) -> Text {
     let complaints = found.complaints();
-    let weak = &found.rooms.weak;
+    // What is only not known is no problem.
+    let (unknown, problems): (Vec<_>, Vec<_>) = complaints
+        .iter()
+        .partition(|complaint| matches!(complaint, Complaint::LimitsUnknown));
+    let weak = weak_rooms(found);
     let mut doc = Doc::new();
-    if complaints.is_empty() && weak.is_empty() {
+    if problems.is_empty() && weak.is_empty() {
         doc = doc.heading("All good");
-    } else {
+    }
+    if !problems.is_empty() {
         doc = doc.heading("Problems, worst first");
-        for complaint in &complaints {
+        for complaint in problems {
             doc = doc.item(&sentence(complaint, found));
         }
-        for weak in weak.iter().take(ROOMS_SHOWN_MAX) {
-            let mut line = own("Too little power in ");
-            line.extend(room(&weak.label, &weak.room_id, &[]));
-            line.push(Span::Text(format!(
-                ": an upgrade takes {}, I have {}.",
-                weak.needed, weak.have
-            )));
-            doc = doc.item(&line);
-        }
-        if let Some(more) = weak
-            .len()
-            .checked_sub(ROOMS_SHOWN_MAX)
-            .filter(|more| *more > 0)
-        {
-            doc = doc.item(&own(&format!(
-                "The same in {}.",
-                count(more, "more room", "more rooms")
-            )));
-        }
     }
-    doc = doc.heading("What I looked at");
-    for fact in facts(found) {
-        doc = doc.item(&own(&fact));
+    if !weak.is_empty() {
+        let rooms = count(found.rooms.weak.len(), "room", "rooms");
+        doc = doc
+            .folded(&format!("Power level too low in {rooms}"), &weak)
+            .say("`!upgrade plan <room>` says who can raise my power level there, and how.");
+    }
+    let facts: Vec<_> = facts(found).iter().map(|fact| own(fact)).collect();
+    doc = doc.folded("Checks", &facts);
+    for complaint in unknown {
+        doc = doc.line(&sentence(complaint, found));
     }
     doc.finish()
+}
+
+/// Rooms with too little power, those first where most is missing.
+fn weak_rooms(found: &Checkup) -> Vec<Vec<Span>> {
+    let mut weak: Vec<_> = found.rooms.weak.iter().collect();
+    weak.sort_by_key(|room| (room.have.saturating_sub(room.needed), &room.label));
+    let mut lines: Vec<_> = weak
+        .iter()
+        .take(ROOMS_SHOWN_MAX)
+        .map(|weak| {
+            let mut line = room(&weak.label, &weak.room_id, &[]);
+            line.push(Span::Text(format!(
+                ": an upgrade needs {}, I have {}",
+                weak.needed, weak.have
+            )));
+            line
+        })
+        .collect();
+    if weak.len() > ROOMS_SHOWN_MAX {
+        lines.push(own(&format!("and {} more", weak.len() - ROOMS_SHOWN_MAX)));
+    }
+    lines
 }
 
 fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
@@ -66,7 +82,8 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
         Complaint::Clock(ahead) => {
             let way = if *ahead > 0 { "ahead of" } else { "behind" };
             own(&format!(
-                "My clock is {} {way} the server's. Sync both with NTP, or commands may be rejected as too old.",
+                "My clock is {} {way} the server's. Sync both with NTP, or commands may be \
+                 rejected as too old.",
                 apart(SignedDuration::from_secs(*ahead))
             ))
         }
@@ -75,7 +92,7 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
             line.push(Span::Code(room.room_id.to_string()));
             if room.invited.is_empty() {
                 line.extend(own(
-                    ": nobody in it has `command_level`. Give somebody that power there, or name \
+                    ": nobody in it has `command_level`. Give someone that power level there, or name \
                      another room in the configuration.",
                 ));
                 return line;
@@ -111,27 +128,26 @@ fn sentence(complaint: &Complaint, found: &Checkup) -> Vec<Span> {
                 "The server has no backup of the keys of encrypted messages (any more): without my data \
                  folder they are lost. `account.recovery_key_file` is set, and stays. Sign in to my \
                  account with another client, set up key backup there again with the same recovery key \
-                 (in Element: Settings, Encryption), and start me anew."
+                 (in Element: Settings, Encryption), and start me again."
             }
             Some(Backup::Shut) => {
                 "The key in `account.recovery_key_file` does not open the backup of the keys of encrypted \
                  messages on the server, which another client has made: without my data folder my keys \
-                 are lost. Put the recovery key of that client into the file, and start me anew."
+                 are lost. Put the recovery key of that client into the file, and start me again."
             }
             _ => {
-                "Encryption keys are not backed up; losing `data_dir` means losing them. Set `account.recovery_key_file`."
+                "Encryption keys are not backed up; losing `data_dir` means losing them. \
+                 Set `account.recovery_key_file`."
             }
         }),
-        Complaint::EncryptionUnknown => {
-            own("I could not find out how my encryption stands. The log says why.")
-        }
+        Complaint::EncryptionUnknown => own("I could not check my encryption. The log says why."),
         Complaint::Closed(bucket, lasts) => own(&format!(
             "The server limits {bucket}, and has let nothing through for {}. Upgrades wait for it. Ask the \
              server's admin to raise that limit for my account, or to exempt it.",
             duration(lasts.as_secs())
         )),
         Complaint::Limited => own(
-            "The server limits how fast I work, so that large rooms take hours. I can have that \
+            "I am rate-limited, so large rooms take hours. I can have that \
              changed: `!upgrade doctor --lift-limits`.",
         ),
         Complaint::LimitsUnknown => limits_unknown(found),
@@ -191,7 +207,7 @@ fn facts(found: &Checkup) -> Vec<String> {
         if database.damage.is_some() {
             "damaged"
         } else {
-            "sound"
+            "OK"
         }
     ));
     facts.push(match found.ahead() {
@@ -254,9 +270,9 @@ pub(crate) fn no_power_there(why: &str) -> Text {
             Span::Text(super::doc::shortened(why)),
         ])
         .say(
-            "It acts through somebody of this server who has power in the room. If there is nobody \
-             left, not even a server admin can upgrade it: make a new room and tell people by other \
-             means.",
+            "It acts through someone on this server who has a power level in the room. If no one is \
+             left, not even a server admin can upgrade it: create a new room and tell people some other \
+             way.",
         )
         .finish()
 }
@@ -291,8 +307,8 @@ pub(crate) fn powerful(room: &RoomId, through: Option<&UserId>, allowance: Allow
     match allowance {
         Allowance::Allowed => doc.say("Send the command again."),
         Allowance::Short { needed, have } => doc.say(&format!(
-            "It is {have}, and an upgrade takes {needed}: no more than the server could give. Somebody \
-             with that much power (from version 12 on, a creator) has to give me the rest; the plan says \
+            "It is {have}, and an upgrade needs {needed}: no more than the server could give. Someone \
+             with that power level (in version 12 and later, a creator) has to give me the rest; the plan says \
              who, and what to type."
         )),
     }
@@ -348,16 +364,18 @@ mod tests {
         Problems, worst first
         - My clock is 2m ahead of the server's. Sync both with NTP, or commands may be rejected as too old.
         - My device is not verified, so some clients send me no keys, and I cannot read what they write in encrypted rooms. Put the account's recovery key into a file and name it as `account.recovery_key_file`.
-        - I cannot tell whether the server rate-limits me. On Synapse, ask a server admin to send `POST /_synapse/admin/v1/users/@bot:b/override_ratelimit` with `{"messages_per_second": 0, "burst_count": 0}`; zero means without limit.
-        - Too little power in Lounge (`!a:b`): an upgrade takes 100, I have 50.
-        What I looked at
+        Power level too low in 1 room
+        - Lounge (`!a:b`): an upgrade needs 100, I have 50
+        `!upgrade plan <room>` says who can raise my power level there, and how.
+        Checks
         - Account: `@bot:b`
         - Server: Synapse 1.163.2
         - Rate limits: not known
         - Encryption: device not verified, keys backed up
-        - Database: version 3, 69 KiB, sound
+        - Database: version 3, 69 KiB, OK
         - Clock: 2m apart from the server's
         - Power: enough in 1 of 2 rooms that can be upgraded from here
+        I cannot tell whether the server rate-limits me. On Synapse, ask a server admin to send `POST /_synapse/admin/v1/users/@bot:b/override_ratelimit` with `{"messages_per_second": 0, "burst_count": 0}`; zero means without limit.
         "#);
     }
 

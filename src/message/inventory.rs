@@ -3,7 +3,7 @@
 //! A message has a size that it must not exceed, and hundreds of rooms do: what does not fit is
 //! counted, and stands in a file that has everything.
 
-use ruma::RoomVersionId;
+use ruma::{RoomVersionId, UserId};
 
 use super::count;
 use super::doc::{Doc, Span, own, room};
@@ -16,12 +16,12 @@ use crate::room::level::Power;
 /// Source: Matrix specification, "Size limits".
 const BYTES_MAX: usize = 28_000;
 
-/// What is kept for a group's heading, its tags and its line about what is left out, and as much
+/// What is kept for a group's heading, how to mend it, its tags and its line about what is left out, and as much
 /// again for the lines around all groups.
-const GROUP_BYTES: usize = 400;
+const GROUP_BYTES: usize = 1_200;
 
-/// Rooms of a group that are shown without unfolding it.
-const UNFOLDED_MAX: usize = 5;
+/// Rooms that need a person and are shown without unfolding them; more are folded below those.
+const UNFOLDED_MAX: usize = 12;
 
 /// The inventory as it is posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,8 @@ enum Group {
 impl Group {
     const ALL: [Self; 7] = [
         Self::NeedsPower,
-        Self::Ready,
         Self::NotJoined,
+        Self::Ready,
         Self::AdminRoom,
         Self::Wanted,
         Self::Newer,
@@ -66,21 +66,35 @@ impl Group {
         }
     }
 
+    /// What a person does about it; `None` where nothing is to be done.
+    fn remedy(self, bot: &UserId) -> Option<String> {
+        match self {
+            Self::NeedsPower => Some(format!(
+                "To fix this, someone with that power level types `/op {bot} <level>` in that room, or sets it \
+                 under Settings → Roles. `!upgrade plan <room>` says who can."
+            )),
+            Self::NotJoined => Some(format!(
+                "To fix this, someone in that room types `/invite {bot}` there."
+            )),
+            Self::Ready | Self::AdminRoom | Self::Wanted | Self::Newer | Self::Replaced => None,
+        }
+    }
+
     fn heading(self, number: usize, wanted: &RoomVersionId) -> String {
         let rooms = count(number, "room", "rooms");
         match self {
-            Self::NeedsPower => format!("I lack power: {rooms}"),
+            Self::NeedsPower => format!("Power level too low: {rooms}"),
             Self::Ready => format!("Ready: {rooms}"),
             Self::NotJoined => format!("I am not in: {rooms}"),
             Self::Wanted => format!("Already on version {wanted}: {rooms}"),
-            Self::AdminRoom => format!("I take commands there: {rooms}"),
-            Self::Newer => format!("On a newer version already: {rooms}"),
-            Self::Replaced => format!("Replaced already: {rooms}"),
+            Self::AdminRoom => format!("Admin rooms: {rooms}"),
+            Self::Newer => format!("Already on a newer version: {rooms}"),
+            Self::Replaced => format!("Already replaced: {rooms}"),
         }
     }
 }
 
-pub(crate) fn inventory(entries: &[Entry], wanted: &RoomVersionId) -> Inventory {
+pub(crate) fn inventory(entries: &[Entry], wanted: &RoomVersionId, bot: &UserId) -> Inventory {
     if entries.is_empty() {
         let text = "I am not in any room that can be upgraded from here. Invite me first.";
         let text = Doc::new().say(text).finish();
@@ -105,13 +119,17 @@ pub(crate) fn inventory(entries: &[Entry], wanted: &RoomVersionId) -> Inventory 
             missing += rest;
             shown.push(own(&format!("and {rest} more")));
         }
-        doc = if shown.len() <= UNFOLDED_MAX {
-            shown
-                .iter()
-                .fold(doc.heading(&heading), |doc, row| doc.item(row))
-        } else {
-            doc.folded(&heading, &shown)
+        let Some(remedy) = group.remedy(bot) else {
+            doc = doc.folded(&heading, &shown);
+            continue;
         };
+        let folded = shown.split_off(shown.len().min(UNFOLDED_MAX));
+        doc = shown
+            .iter()
+            .fold(doc.heading(&heading).say(&remedy), |doc, row| doc.item(row));
+        if !folded.is_empty() {
+            doc = doc.folded("The others of these", &folded);
+        }
     }
     let file = (missing > 0).then(|| {
         let all = Doc::new().line(&title(entries, wanted));
@@ -175,18 +193,26 @@ fn row(entry: &Entry) -> Vec<Span> {
     };
     let mut facts = entry.seen.as_ref().map(facts).unwrap_or_default();
     match &entry.standing {
-        Standing::NeedsPower { needed } => facts.push(format!("it takes {needed}")),
+        Standing::NeedsPower { needed } => {
+            let have = match entry.seen.as_ref().map(|seen| seen.power) {
+                Some(Power::Level(level)) => level,
+                Some(Power::Creator) | None => 0,
+            };
+            facts.push(format!("needs {needed}, I have {have}"));
+        }
         Standing::NotJoined {
             listed_by: Some(space),
         } => facts.push(format!("listed in {}", super::doc::shortened(space))),
         Standing::Replaced { by } => {
-            facts.push(format!("leads to {}", super::doc::shortened(by)));
+            facts.push(format!("replaced by {}", super::doc::shortened(by)));
         }
-        Standing::Ready
-        | Standing::AdminRoom
-        | Standing::Wanted
-        | Standing::Newer
-        | Standing::NotJoined { listed_by: None } => {}
+        Standing::Ready | Standing::AdminRoom => {
+            facts.extend(entry.seen.as_ref().map(|seen| match seen.power {
+                Power::Level(level) => format!("my power level {level}"),
+                Power::Creator => "I am a creator".to_owned(),
+            }));
+        }
+        Standing::Wanted | Standing::Newer | Standing::NotJoined { listed_by: None } => {}
     }
     if !facts.is_empty() {
         spans.push(Span::Text(format!(": {}", facts.join(", "))));
@@ -200,22 +226,17 @@ fn facts(seen: &Seen) -> Vec<String> {
         Kind::Space => Some("space".to_owned()),
     };
     let members = usize::try_from(seen.members).unwrap_or(usize::MAX);
-    let power = match seen.power {
-        Power::Level(level) => format!("my power {level}"),
-        Power::Creator => "I am a creator".to_owned(),
-    };
     kind.into_iter()
         .chain([
             format!("version {}", seen.version),
             count(members, "member", "members"),
-            power,
         ])
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use ruma::RoomId;
+    use ruma::{RoomId, user_id};
 
     use super::*;
 
@@ -255,31 +276,36 @@ mod tests {
             space,
             far,
         ];
-        let told = inventory(&entries, &RoomVersionId::V12);
+        let told = inventory(&entries, &RoomVersionId::V12, user_id!("@bot:x"));
         assert_eq!(told.file, None);
-        insta::assert_snapshot!(told.text.plain, @r"
+        insta::assert_snapshot!(told.text.plain, @"
         7 rooms, 1 space among them; target version 12.
-        I lack power: 2 rooms
-        - Many (`!many:x`): version 10, 90 members, my power 50, it takes 150
-        - Few (`!few:x`): version 10, 1 member, my power 50, it takes 100
+        Power level too low: 2 rooms
+        To fix this, someone with that power level types `/op @bot:x <level>` in that room, or sets it under Settings → Roles. `!upgrade plan <room>` says who can.
+        - Many (`!many:x`): version 10, 90 members, needs 150, I have 50
+        - Few (`!few:x`): version 10, 1 member, needs 100, I have 50
+        I am not in: 1 room
+        To fix this, someone in that room types `/invite @bot:x` there.
+        - `!far:y`: listed in Space
         Ready: 1 room
         - Space (`!s:x`): space, version 11, 40 members, I am a creator
-        I am not in: 1 room
-        - `!far:y`: listed in Space
         Already on version 12: 1 room
-        - New <b> (`!new:x`): version 10, 9 members, my power 50
-        Replaced already: 2 rooms
-        - Old (`!old:x`): version 10, 3 members, my power 50, leads to New <b>
-        - Lost (`!lost:x`): version 10, 2 members, my power 50, leads to !x:y
+        - New <b> (`!new:x`): version 10, 9 members
+        Already replaced: 2 rooms
+        - Old (`!old:x`): version 10, 3 members, replaced by New <b>
+        - Lost (`!lost:x`): version 10, 2 members, replaced by !x:y
         ");
         assert!(told.text.html.contains(">New &lt;b&gt;</a>"));
-        assert!(!told.text.html.contains("<details>"));
+        // Who is needed sees it at once; what is fine is folded.
+        let (open, folded) = told.text.html.split_once("<details>").unwrap();
+        assert!(open.contains("Power level too low") && open.contains("I am not in"));
+        assert!(!folded.contains("/op") && folded.contains("Ready: 1 room"));
     }
 
     #[test]
     fn nothing_to_list_is_said() {
-        let told = inventory(&[], &RoomVersionId::V12);
-        assert!(told.text.plain.contains("not in any room"), "{told:?}");
+        let told = inventory(&[], &RoomVersionId::V12, user_id!("@bot:x"));
+        assert!(told.text.plain.contains("Invite me first"), "{told:?}");
     }
 
     #[test]
@@ -296,7 +322,8 @@ mod tests {
                     entry(&id(n), &"<".repeat(n % 90), 10, standing)
                 })
                 .collect();
-            let Inventory { text, file } = inventory(&entries, &RoomVersionId::V12);
+            let Inventory { text, file } =
+                inventory(&entries, &RoomVersionId::V12, user_id!("@bot:x"));
             let bytes = text.plain.len() + text.html.len();
             assert!(bytes <= BYTES_MAX, "{rooms} rooms: {bytes}");
             let ids = |text: &str| (0..rooms).filter(|n| text.contains(&id(*n))).count();

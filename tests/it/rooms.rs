@@ -12,8 +12,10 @@ fn group<'a>(text: &'a str, heading: &str) -> Vec<&'a str> {
     let (_, rest) = text
         .split_once(heading)
         .unwrap_or_else(|| panic!("no {heading:?} in {text}"));
+    // A line below the heading says what to do about it.
     rest.lines()
         .skip(1)
+        .skip_while(|line| !line.starts_with("- "))
         .take_while(|line| line.starts_with("- "))
         .collect()
 }
@@ -95,17 +97,17 @@ async fn every_room_in_scope_is_listed_once_with_what_hinders() {
         assert_eq!(found.len(), names.len(), "{heading} {names:?}: {text}");
         assert_eq!(rows.len(), names.len(), "{heading}: {text}");
     };
-    has("I lack power", &["Weak", "Inner"]);
+    has("Power level too low", &["Weak", "Inner"]);
     has("Ready", &[scene.community.room.as_str(), &space]);
     has("I am not in", &[&unknown]);
     has("Already on version 12", &["Modern"]);
-    has("Replaced already", &["Closed"]);
-    let weak_row = group(&text, "I lack power").concat();
+    has("Already replaced", &["Closed"]);
+    let weak_row = group(&text, "Power level too low").concat();
     assert!(
-        weak_row.contains("2 members, my power 0, it takes 100"),
+        weak_row.contains("2 members, needs 100, I have 0"),
         "{text}"
     );
-    assert!(text.contains(&format!("leads to {successor}")), "{text}");
+    assert!(text.contains(&format!("replaced by {successor}")), "{text}");
     assert!(!text.contains("Outside"), "{text}");
     // No request per room: nothing is read but who asks.
     let reads = scene.proxy.log().split_off(before);

@@ -317,7 +317,7 @@ fn the_end_of_a_campaign_names_all_rooms_of_its_plan() {
     let plan = last_with(&sim, "Plan C1");
     assert!(plan.contains("upgrade 3 rooms of"), "{plan}");
     assert!(plan.contains("Cannot be upgraded now: 1 room"), "{plan}");
-    let end = last_with(&sim, "Upgraded 3 of");
+    let end = last_with(&sim, "Campaign C1 has ended");
     assert!(end.contains("Upgraded 3 of 4 rooms"), "{end}");
     assert!(end.contains("Bed 1"), "{end}");
     assert!(!end.contains("Done, campaign"), "{end}");
@@ -367,10 +367,10 @@ fn a_space_that_the_bot_cannot_see_is_left_to_do_until_it_can() {
     let plan = last_with(&sim, "Plan #1");
     assert!(plan.contains(hidden.as_str()), "{plan}");
     let first = first.lock().unwrap();
-    assert!(first.contains("Left for you: 1 thing"), "{first}");
+    assert!(first.contains("Done, 1 to-do"), "{first}");
     assert!(first.contains(hidden.as_str()), "{first}");
     let last = last_with(&sim, "Upgrade #1 is done");
-    assert!(last.contains("Nothing is left to do"), "{last}");
+    assert!(last.contains("Nothing left to do"), "{last}");
     let world = sim.world();
     let new = successor(&world, &sim.place.room);
     let link = world.rooms[&hidden].content("m.space.child", new.as_str());
@@ -386,6 +386,10 @@ fn a_plan_says_only_what_the_bot_may_do() {
     sim.say("!upgrade plan #garden:sim.test 12");
     sim.run();
     let plan = last_with(&sim, "Plan #1");
+    let title = plan.lines().next().unwrap_or_default();
+    assert!(title.starts_with("Ready: upgrade Garden"), "{plan}");
+    assert!(title.contains(", 10 → 12 · "), "{plan}");
+    assert!(title.ends_with(" left for you"), "{plan}");
     assert!(plan.contains("change its list of rooms"), "{plan}");
     assert!(!plan.contains("space lists the new room"), "{plan}");
 }
@@ -403,8 +407,8 @@ fn doctor_and_rooms_count_the_same() {
     let rooms = last_with(&sim, "target version 12");
     assert!(rooms.contains("Ready: 2 rooms"), "{rooms}");
     assert!(rooms.contains("Already on version 12: 1 room"), "{rooms}");
-    let doctor = last_with(&sim, "What I looked at");
-    assert!(!doctor.contains("Too little power"), "{doctor}");
+    let doctor = last_with(&sim, "Checks");
+    assert!(!doctor.contains("Power level too low"), "{doctor}");
     assert!(doctor.contains("enough in 2 of 2 rooms"), "{doctor}");
 }
 
@@ -424,7 +428,7 @@ fn doctor_waits_for_moderators_who_are_invited() {
         say(world, &place.reader, &place.admin_room, "!upgrade doctor");
     });
     sim.run();
-    let doctor = last_with(&sim, "What I looked at");
+    let doctor = last_with(&sim, "Checks");
     let invited = format!(
         "`{}` is invited and has not accepted yet",
         sim.place.moderator
@@ -451,7 +455,7 @@ fn an_address_that_stays_is_the_only_thing_left() {
     sim.say("!upgrade #garden:sim.test 12 --method staged --yes");
     sim.run();
     let end = last_with(&sim, "Upgrade #1 is done");
-    assert!(end.contains("Left for you: 1 thing"), "{end}");
+    assert!(end.contains("Done, 1 to-do"), "{end}");
     assert!(end.contains(sim.place.alias.as_str()), "{end}");
     assert!(end.contains("Not allowed to create alias"), "{end}");
     assert!(!end.contains("still shows something else"), "{end}");
@@ -514,6 +518,6 @@ fn what_the_server_renames_is_not_called_equal() {
         sim.run();
         let end = last_with(&sim, "Upgrade #1 is done");
         assert!(end.contains(kind), "{method}: {end}");
-        assert!(!end.contains("Nothing is left to do"), "{method}: {end}");
+        assert!(!end.contains("Nothing left to do"), "{method}: {end}");
     }
 }
