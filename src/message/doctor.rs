@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use ruma::{RoomId, UserId};
 
-use super::answer::lines;
+use super::doc::lines;
 use super::doc::{Doc, Span, own, person, room};
 use super::{count, duration};
 use crate::checkup::{Backup, Checkup, Complaint, Identity, Limits};

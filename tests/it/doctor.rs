@@ -56,7 +56,7 @@ async fn the_doctor_says_what_is_wrong_and_what_to_ask_for() {
         (text(output.stdout), text(output.stderr))
     };
     let (_, errors) = run(scene.dir.path());
-    assert!(errors.contains("another roomlift"), "{errors}");
+    assert!(errors.contains("Roomlift is already running"), "{errors}");
     scene.bot.kill();
     let (said, errors) = run(scene.dir.path());
     assert!(said.contains("Power level too low in"), "{said} {errors}");
