@@ -338,7 +338,7 @@ async fn what_does_not_go_is_named_with_the_reason() {
     for (room, why) in [
         (&closed, "I am not in it"),
         (&open, "I am not in it"),
-        (&admin_room, "commands are taken there"),
+        (&admin_room, "admin room; upgrade it separately"),
     ] {
         assert!(
             text.lines()

@@ -122,7 +122,7 @@ async fn a_server_admin_lifts_limits_takes_power_and_cleans_up() {
     let ask = format!("!upgrade doctor --power {strong}");
     scene.say(&ask).await;
     scene
-        .hear("It is 100, and an upgrade takes 150: no more than the server could give")
+        .hear("It is 100, and an upgrade needs 150: no more than the server could give")
         .await;
 
     // A room in which nobody of this server has any power.

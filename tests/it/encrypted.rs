@@ -167,9 +167,7 @@ async fn a_new_device_gets_identity_and_keys_back() {
     maria.say(admin, "!upgrade help status").await;
     running.lose_device();
     bot.start_again();
-    maria
-        .hear(admin, &community.bot, "Show how a job is doing")
-        .await;
+    maria.hear(admin, &community.bot, "Show one upgrade").await;
     let device = device_in(running.dir.path());
     assert!(
         maria.trusts(&community.bot, &device).await,

@@ -30,7 +30,7 @@ async fn planning_only_reads() {
         .collect();
     assert!(elsewhere.is_empty(), "{elsewhere:#?}");
     scene.say("!upgrade confirm 1").await;
-    scene.hear("Send the command again").await;
+    scene.hear("it was a preview or was blocked").await;
 }
 
 /// Each blocker is said, with the way out, and makes no job that could be confirmed.
