@@ -1,6 +1,6 @@
 //! The commands and their options, as clap knows them. `help` is made from the same definition.
 //!
-//! clap only sorts words here: what they mean is read in `reference` and `command`, and errors
+//! clap only sorts words here: what they mean is read in `from_words` and `reference`, and errors
 //! become [`Problem`]s, since clap's own texts are made for terminals.
 
 use std::fmt;

@@ -5,7 +5,8 @@
 //! does (`handlers`), and which messages are read at all (edits, notices and the bot's own messages
 //! are dropped before they get here).
 //!
-//! To add a command, add a variant to `grammar::Verb`; its doc comment is its help.
+//! To add a command, add a variant to `grammar::Verb`, whose doc comment is its help, one to [`Command`], and
+//! its arm in `from_words`.
 
 mod address;
 mod error;

@@ -19,9 +19,6 @@ use crate::room::moves::{Moves, Tally, Whereabouts};
 /// People that are listed; the rest is counted. As many of the longest ids fit into an event.
 const PEOPLE_SHOWN_MAX: usize = 75;
 
-/// To-dos that a closing report lists; the rest is counted.
-const TODOS_SHOWN_MAX: usize = 20;
-
 /// Who came, in a sentence or two.
 pub(crate) fn tally(tally: &Tally) -> String {
     // Writing to a String cannot fail.
@@ -308,17 +305,7 @@ pub(crate) fn ended(job: &Job, state: &State, why: &EndReason, end: &End) -> Tex
     else {
         return doc.finish();
     };
-    doc = doc.heading(&format!(
-        "Left for you: {}",
-        count(todos.len(), "thing", "things")
-    ));
-    for todo in todos.iter().take(TODOS_SHOWN_MAX) {
-        doc = doc.item(&todo::line(todo, &plan.intent.bot, new_room));
-    }
-    if todos.len() > TODOS_SHOWN_MAX {
-        doc = doc.item(&own(&format!("and {} more", todos.len() - TODOS_SHOWN_MAX)));
-    }
-    doc.finish()
+    todo::list_of_room(doc, todos, &plan.intent.bot, new_room).finish()
 }
 
 #[cfg(test)]

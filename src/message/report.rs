@@ -10,9 +10,6 @@ use crate::model::{JobId, Method, Text, WorkId};
 use crate::room::change::Change;
 use crate::room::finding::Finding;
 
-/// To-dos that are listed; the rest is counted.
-const TODOS_SHOWN_MAX: usize = 20;
-
 /// To-dos that are left.
 pub(crate) fn todos(state: &State) -> &[Todo] {
     match state.outputs.get(&Step::Verify) {
@@ -180,17 +177,7 @@ fn done(job: &Job, state: &State, label: &str) -> Option<Text> {
         let rest = if for_others.is_empty() { "" } else { " else" };
         doc = doc.say(&format!("Nothing{rest} is left to do."));
     } else {
-        doc = doc.heading(&format!(
-            "Left for you: {}",
-            count(todos.len(), "thing", "things")
-        ));
-        for todo in todos.iter().take(TODOS_SHOWN_MAX) {
-            doc = doc.item(&todo::line(todo, &plan.intent.bot, new_room));
-        }
-        if todos.len() > TODOS_SHOWN_MAX {
-            doc = doc.item(&own(&format!("and {} more", todos.len() - TODOS_SHOWN_MAX)));
-        }
-        doc = doc.say(&format!(
+        doc = todo::list_of_room(doc, todos, &plan.intent.bot, new_room).say(&format!(
             "I recheck by myself and shorten this list. To check now, type `!upgrade verify {}`.",
             job.id
         ));

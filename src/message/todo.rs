@@ -2,7 +2,8 @@
 
 use ruma::{OwnedRoomAliasId, RoomId, UserId};
 
-use super::doc::{Span, person, shortened};
+use super::count;
+use super::doc::{Doc, Span, own, person, shortened};
 use super::finding::ask;
 use crate::job::Todo;
 use crate::room::change::{Change, Obstacle, Side};
@@ -10,6 +11,30 @@ use crate::room::invitation::Role;
 
 fn text(text: impl Into<String>) -> Span {
     Span::Text(text.into())
+}
+
+/// To-dos that the report of one room lists; the rest is counted.
+const TODOS_SHOWN_MAX: usize = 20;
+
+/// What is left for people, as a list. Of `left` things those in `lines` are shown.
+pub(super) fn list(mut doc: Doc, left: usize, lines: impl Iterator<Item = Vec<Span>>) -> Doc {
+    doc = doc.heading(&format!("Left for you: {}", count(left, "thing", "things")));
+    let mut shown = 0;
+    for line in lines {
+        doc = doc.item(&line);
+        shown += 1;
+    }
+    if left > shown {
+        doc = doc.item(&own(&format!("and {} more", left - shown)));
+    }
+    doc
+}
+
+/// The to-dos of one room, as a list.
+pub(super) fn list_of_room(doc: Doc, todos: &[Todo], bot: &UserId, new_room: &RoomId) -> Doc {
+    let shown = todos.iter().take(TODOS_SHOWN_MAX);
+    let lines = shown.map(|todo| line(todo, bot, new_room));
+    list(doc, todos.len(), lines)
 }
 
 /// One to-do as a line.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Modules from the top to the bottom. A module may use those below it.
 const ORDER: [&str; 26] = [
@@ -41,13 +41,17 @@ fn rank(module: &str) -> Option<usize> {
     ORDER.iter().position(|known| *known == module)
 }
 
-fn check(module: &str, path: &Path, wrong: &mut Vec<String>) {
-    if path.is_dir() {
-        for entry in fs::read_dir(path).expect("a folder") {
-            check(module, &entry.expect("an entry").path(), wrong);
-        }
-        return;
+/// Every file below a path.
+fn files_below(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
     }
+    let entries = fs::read_dir(path).expect("a folder");
+    let entries = entries.map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|entry| files_below(&entry)).collect()
+}
+
+fn check(module: &str, path: &Path, wrong: &mut Vec<String>) {
     if path.file_name().is_some_and(|name| name == "tests.rs") {
         return;
     }
@@ -89,7 +93,9 @@ fn arrows_point_down() {
             rank(&module).is_some(),
             "{module} has no place in the order"
         );
-        check(&module, &path, &mut wrong);
+        for file in files_below(&path) {
+            check(&module, &file, &mut wrong);
+        }
         // A module of several files is a file and a folder.
         seen.insert(module);
     }
@@ -101,43 +107,27 @@ fn arrows_point_down() {
 #[test]
 fn no_error_is_logged_as_the_program_holds_it() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![src];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).expect("a file");
-            for form in ["(?error", " ?error", "= ?error", "error = ?"] {
-                assert!(!text.contains(form), "{}: {form}", path.display());
-            }
+    for path in files_below(&src) {
+        let text = fs::read_to_string(&path).expect("a file");
+        for form in ["(?error", " ?error", "= ?error", "error = ?"] {
+            assert!(!text.contains(form), "{}: {form}", path.display());
         }
     }
 }
 
 #[test]
 fn only_one_module_knows_each_library() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (library, home) in [("rusqlite", "store"), ("matrix_sdk", "matrix")] {
-        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut folders = vec![src.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("a folder") {
-                let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                let inside = path.starts_with(src.join(home)) || path.ends_with("telemetry.rs");
-                let text = fs::read_to_string(&path).expect("a file");
-                let used = text.lines().any(|line| {
-                    line.contains(&format!("{library}::"))
-                        && !line.trim_start().starts_with("//")
-                        && !line.contains('"')
-                });
-                assert!(inside || !used, "{} uses {library}", path.display());
-            }
+        for path in files_below(&src) {
+            let inside = path.starts_with(src.join(home)) || path.ends_with("telemetry.rs");
+            let text = fs::read_to_string(&path).expect("a file");
+            let used = text.lines().any(|line| {
+                line.contains(&format!("{library}::"))
+                    && !line.trim_start().starts_with("//")
+                    && !line.contains('"')
+            });
+            assert!(inside || !used, "{} uses {library}", path.display());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the SDK leaves to us on the way to the homeserver: how answers are told apart, how events
 //! are sent, and a few requests by hand.
 //!
-//! Left out: retries and the gate.
+//! Left out: retries and rate limits (`homeserver::paced`).
 
 pub(super) mod requests;
 

@@ -165,7 +165,6 @@ pub(crate) fn report(
     if left == 0 {
         return Some(doc.say("Nothing is left to do.").finish());
     }
-    doc = doc.heading(&format!("Left for you: {}", count(left, "thing", "things")));
     let space = space_now(campaign, children);
     let of_campaign = state.todos.iter();
     let of_campaign = of_campaign.map(|todo| todo::line(todo, bot, &space));
@@ -174,15 +173,9 @@ pub(crate) fn report(
         line.extend(todo::line(&open.todo, bot, &open.new_room));
         line
     });
-    let lines: Vec<_> = of_campaign.chain(of_rooms).take(TODOS_SHOWN_MAX).collect();
-    for line in &lines {
-        doc = doc.item(line);
-    }
-    if left > lines.len() {
-        doc = doc.item(&own(&format!("and {} more", left - lines.len())));
-    }
+    let lines = of_campaign.chain(of_rooms).take(TODOS_SHOWN_MAX);
     Some(
-        doc.say(&format!(
+        todo::list(doc, left, lines).say(&format!(
             "I look again by myself and shorten this list. To check now, type `!upgrade verify {id}`."
         ))
         .finish(),

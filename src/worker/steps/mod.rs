@@ -2,7 +2,7 @@
 //!
 //! A step looks first and then acts: it reads its part of the rooms, takes the difference to the
 //! target and sends only that, so that running it again does nothing. It never writes to the log
-//! (but for the marks of `create` and `switch`) and posts nothing into admin rooms; the executor
+//! (but for the marks of `create` and `switch`) and posts nothing into admin rooms; `worker::job`
 //! does both.
 
 mod access;
@@ -197,7 +197,7 @@ impl From<HomeserverError> for StepError {
     }
 }
 
-/// What the steps of one job share while it is driven. Nothing in here must survive a kill: it is
+/// What the steps of one job share while it runs. Nothing in here must survive a kill: it is
 /// read again.
 pub(super) struct JobRun {
     context: Arc<WorkerContext>,

@@ -42,7 +42,7 @@ pub(super) async fn prepared(
         let Some(shown) = shown else { return Ok(None) };
         *content = shown;
     }
-    as_it_is_now(port, &change, &mut seen.now).await
+    as_it_is_now(port, change, &mut seen.now).await
 }
 
 /// Whether a change moves the address by which the room is known.
@@ -82,20 +82,20 @@ pub(super) async fn read_again(
 /// left to change, or where somebody else decides by now.
 async fn as_it_is_now(
     port: &dyn Homeserver,
-    change: &Change,
+    change: Change,
     seen: &mut Observed,
 ) -> Result<Option<Change>, HomeserverError> {
-    match change {
+    match &change {
         Change::Lock { .. } => {
             if !read_again(port, &mut seen.old, POWER_LEVELS).await? {
-                return Ok(Some(change.clone()));
+                return Ok(Some(change));
             }
             Ok(locked(&seen.old).map(|content| Change::Lock { content }))
         }
         Change::OtherState { room, slot, .. } if slot.0 == JOIN_RULES => {
             let now = match port.state_event(room, &slot.0, &slot.1).await {
                 Ok(now) => now.unwrap_or_default(),
-                Err(HomeserverError::Refused { .. }) => return Ok(Some(change.clone())),
+                Err(HomeserverError::Refused { .. }) => return Ok(Some(change)),
                 Err(error) => return Err(error),
             };
             let content = repointed_rules(&now, seen);
@@ -107,6 +107,6 @@ async fn as_it_is_now(
                 content,
             }))
         }
-        _ => Ok(Some(change.clone())),
+        _ => Ok(Some(change)),
     }
 }
