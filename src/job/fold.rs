@@ -1,11 +1,12 @@
 //! How each entry of the log changes the state of a job. An entry that cannot follow is an error, not a guess.
 
+use jiff::Timestamp;
+
 use super::log::{Again, Entry, Hold, Kept, Progress, StepEvent, WaitReason};
 use super::state::{Called, Phase, State};
 use super::{Asks, FollowUp, FollowUpEvent, Output, Plan, Request, Step};
 use crate::model::JobId;
 use crate::work::{self, IllegalEntry};
-use jiff::Timestamp;
 
 impl work::State for State {
     type Id = JobId;

@@ -1,13 +1,15 @@
 //! What a job's log amounts to: the questions that the rest asks of it, and what it calls for next.
 //! How an entry changes it is in `fold`.
 
-use super::log::{Again, Hold, Kept, Progress, WaitReason};
-use super::{Asks, FollowUp, Output, Plan, Refusal, Step};
-use crate::model::Text;
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+
+use super::log::{Again, Hold, Kept, Progress, WaitReason};
+use super::{Asks, FollowUp, Output, Plan, Refusal, Step};
+use crate::model::Text;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,9 @@ pub(crate) use plan::{Planned, Rooms, plan};
 pub(crate) use progress::{planning, progress};
 pub(crate) use report::{Open, report};
 
+use jiff::Timestamp;
+use ruma::{OwnedRoomId, OwnedServerName, UserId};
+
 use super::doc::{Span, own, room};
 use super::{count, finding, until};
 use crate::campaign::rooms::{LeftOut, Why};
@@ -20,8 +23,6 @@ use crate::campaign::{Campaign, Child, Course, Found, Phase, State};
 use crate::job::log::{Again, Hold};
 use crate::job::{Phase as JobPhase, WaitReason};
 use crate::model::CampaignId;
-use jiff::Timestamp;
-use ruma::{OwnedRoomId, OwnedServerName, UserId};
 
 /// Rooms that are listed in a message that is edited; the rest is counted.
 const ROOMS_SHOWN_MAX: usize = 40;

@@ -1,8 +1,7 @@
 //! How a move is going: who came, who did not, when they are pinged, and how it ended.
 
-use std::fmt::Write as _;
-
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -1,7 +1,6 @@
 //! Power levels, creators and bans.
 
 use roomlift_testbed::{Community, Synapse, Wanted, user};
-
 use serde_json::json;
 
 use super::{METHODS, change_levels, must_read, upgrade};
